@@ -1,0 +1,32 @@
+# `make demo` and `make test` do all the set-up themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: demo test test-slow coverage lint clean
+
+demo: .venv/installed
+	$(BIN)/python examples/quickstart.py
+
+test: .venv/installed
+	$(BIN)/pytest -m "not slow" -n auto
+
+test-slow: .venv/installed
+	$(BIN)/pytest -m slow
+
+coverage: .venv/installed
+	$(BIN)/pytest -m "not slow" -n auto --cov --cov-report=term-missing
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/installed: setup.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

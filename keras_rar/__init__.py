@@ -1,0 +1,55 @@
+"""keras_rar: robust attribution for Keras 3 / TensorFlow classifiers.
+
+Train with Robust Attribution Regularization (Chen et al., NeurIPS 2019): `keras_rar.wrap(model)`.
+"""
+
+import keras as _keras
+
+if _keras.__version__ < "3" or _keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "keras_rar needs Keras 3 with the TensorFlow backend: set the environment variable "
+        "KERAS_BACKEND=tensorflow before the first import of keras. "
+        f"Found Keras {_keras.__version__} with the {_keras.backend.backend()!r} backend."
+    )
+
+from keras_rar.core import quadrature
+from keras_rar.core.gradients import completeness_gap, input_gradient, integrated_gradients
+from keras_rar.core.neighborhoods import L2Ball, LinfBall
+from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core.terms import Terms
+from keras_rar.export import export_saved_model
+from keras_rar.model import RARModel
+from keras_rar.regularizers import (
+    AbstractAttributionRegularizer,
+    IGNormRegularizer,
+    IGSumNormRegularizer,
+    MadryRegularizer,
+    NaturalRegularizer,
+)
+from keras_rar.wrapping import METHODS, unwrap, wrap
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "METHODS",
+    "AbstractAttributionRegularizer",
+    "IGNormRegularizer",
+    "IGSumNormRegularizer",
+    "L2Ball",
+    "LinfBall",
+    "MadryRegularizer",
+    "NaturalRegularizer",
+    "QuadratureRule",
+    "RARModel",
+    "Terms",
+    "completeness_gap",
+    "export_saved_model",
+    "input_gradient",
+    "integrated_gradients",
+    "quadrature",
+    "unwrap",
+    "wrap",
+]
+
+for _public in (LinfBall, L2Ball, QuadratureRule):  # the core does not know Keras
+    _keras.saving.register_keras_serializable("keras_rar")(_public)

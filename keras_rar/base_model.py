@@ -1,0 +1,95 @@
+"""What may be wrapped: a built Keras 3 classifier with one input and one output."""
+
+import sys
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_rar.core.terms import Network, Terms
+from keras_rar.regularizers import AbstractAttributionRegularizer
+
+
+def check_base_model(model: Any) -> tuple[tuple[int | None, ...], int]:
+    """The shape of an input, without the batch, and the number of classes.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model.
+        ValueError: If it is not built, or has not one floating-point input and one `(batch, classes)` output.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"`base_model` must be a Keras 3 model (keras {keras.__version__} is installed). Received: {_origin(model)}"
+        )
+    if any(cls.__module__ == "keras_rar.model" for cls in type(model).__mro__):
+        raise ValueError("`base_model` is wrapped already: pass keras_rar.unwrap(model) instead.")
+    if not model.built:
+        raise ValueError(
+            "`base_model` must be built: give it a keras.Input, or call it once on a batch. "
+            f"Received: {model.name!r}, which has no weights yet"
+        )
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if not inputs:  # a subclassed model: its shapes are known from the first call
+        shapes = model.get_build_config() or {}
+        inputs = _specs(shapes.get("input_shape", shapes.get("shapes_dict")))
+        outputs = _specs(model.compute_output_shape(tuple(inputs[0].shape)) if len(inputs) == 1 else None)
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        if len(tensors) != 1:
+            raise ValueError(f"`base_model` must have one {kind}. Received: {model.name!r} with {len(tensors)}")
+    if not tf.as_dtype(keras.backend.standardize_dtype(inputs[0].dtype)).is_floating:
+        raise ValueError(f"`base_model` must take a floating-point input. Received: dtype={inputs[0].dtype}")
+    if len(outputs[0].shape) != 2 or not outputs[0].shape[-1]:
+        raise ValueError(
+            "`base_model` must return scores of shape (batch, classes). "
+            f"Received: {model.name!r} with the output shape {tuple(outputs[0].shape)}"
+        )
+    return tuple(inputs[0].shape[1:]), int(outputs[0].shape[-1])
+
+
+def _specs(shapes: Any) -> list[keras.KerasTensor]:
+    """One symbolic tensor a shape, of a shape or a structure of shapes."""
+    if shapes is None:
+        return []
+    if isinstance(shapes, dict):
+        return [spec for shape in shapes.values() for spec in _specs(shape)]
+    if all(isinstance(size, int | None) for size in shapes):
+        return [keras.KerasTensor(tuple(shapes))]
+    return [spec for shape in shapes for spec in _specs(shape)]
+
+
+def _origin(model: Any) -> str:
+    """Which library a model comes from, as far as its classes tell."""
+    for cls in type(model).__mro__:
+        library = cls.__module__.split(".")[0]
+        if cls.__module__.startswith("tensorflow.python.keras"):
+            return f"a model of the Keras 2 inside TensorFlow ({cls.__module__})"
+        if library in ("tf_keras", "torch", "sklearn"):
+            version = getattr(sys.modules.get(library), "__version__", "of unknown version")
+            note = ", which is Keras 2: build it with `import keras` instead" if library == "tf_keras" else ""
+            return f"a model of {library} {version}{note}"
+    return f"{model!r}"
+
+
+def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int) -> Terms:
+    """The terms that an objective reads and reports, found by evaluating it on a network of zeros.
+
+    Raises:
+        ValueError: If the objective does not return one value an example.
+    """
+    network = Network(
+        logits=lambda z, training: tf.zeros([tf.shape(z)[0], classes]),
+        loss=lambda y, logits: logits[:, 0],
+        label_logit=lambda y, logits: logits[:, 0],
+    )
+    x = tf.zeros([2, *(size or 1 for size in input_shape)])
+    y = tf.zeros([2], tf.int32)
+    terms = Terms(network, x, x, y, rule=regularizer.attack_rule, baseline=0.0)
+    for method in (regularizer.ascended, regularizer.objective):
+        value = method(terms)
+        if not tf.is_tensor(value) or value.shape != (2,):
+            shape = getattr(value, "shape", None)
+            raise ValueError(
+                f"`{type(regularizer).__name__}.{method.__name__}` must return one value an example, of shape "
+                f"(batch,). Received, for a batch of 2: {type(value).__name__} of shape {shape}"
+            )
+    return terms

@@ -1,0 +1,1 @@
+"""The mathematics: TensorFlow and NumPy only, never Keras."""

@@ -1,0 +1,55 @@
+"""The inner maximum: projected gradient ascent in a neighborhood of the input."""
+
+import tensorflow as tf
+
+from keras_rar.core.gradients import ScalarFunction, input_gradient
+from keras_rar.core.neighborhoods import Neighborhood
+
+
+def projected_ascent(
+    objective: ScalarFunction,
+    x: tf.Tensor,
+    start: tf.Tensor,
+    neighborhood: Neighborhood,
+    *,
+    steps: int,
+    step_size: float,
+) -> tf.Tensor:
+    """An approximate maximiser of `objective` in N(x, ε).
+
+    `x′ ← Π_N(x, ε)( x′ + η · steepest(∇ objective(x′)) )`, repeated; for the L∞ ball this is PGD
+    (Madry et al. 2018). The last iterate is returned, as in the paper. It carries no gradient.
+    Costs `steps` gradients of the objective. Where the gradient is zero the point stays where it is.
+
+    Args:
+        objective: Function `(batch, ...) -> (batch,)` to ascend.
+        x: Tensor of shape `(batch, ...)`, the centre.
+        start: Tensor of the shape of `x`: `x` itself or `neighborhood.sample(x, seed)`.
+        neighborhood: A `Neighborhood`, which says how to step and to project.
+        steps: Number of iterations.
+        step_size: Length η of a step, in the norm of the neighborhood and the units of `x`.
+
+    Returns:
+        Tensor of the shape of `x`, inside the neighborhood.
+
+    Example:
+
+    >>> x = tf.constant([[0.5, 0.5]])
+    >>> f = lambda z: z[:, 0] - z[:, 1]
+    >>> projected_ascent(f, x, x, LinfBall(0.25), steps=3, step_size=0.125).numpy()
+    array([[0.75, 0.25]], dtype=float32)
+    """
+
+    def step(k, x_prime):
+        direction = neighborhood.steepest(input_gradient(objective, x_prime))
+        return k + 1, neighborhood.project(x, x_prime + step_size * direction)
+
+    _, x_star = tf.while_loop(
+        lambda k, x_prime: k < steps,
+        step,
+        (tf.constant(0), start),
+        shape_invariants=(tf.TensorShape([]), x.shape),
+        maximum_iterations=steps,  # known when compiled, as XLA needs
+        parallel_iterations=1,
+    )
+    return tf.stop_gradient(x_star)

@@ -1,0 +1,51 @@
+"""Argument validation: one error shape for the whole package."""
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+
+def fail(name: str, must_be: str, value: Any, error: type[Exception] = ValueError) -> NoReturn:
+    """Raise ``"`name` must be …. Received: name=value"``."""
+    raise error(f"`{name}` must be {must_be}. Received: {name}={value!r}")
+
+
+def _real(name: str, must_be: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        fail(name, must_be, value, TypeError)
+    if not math.isfinite(value):
+        fail(name, must_be, value)
+    return float(value)
+
+
+def positive_float(name: str, value: Any) -> float:
+    """`value` as a float, if it is finite and > 0."""
+    number = _real(name, "a positive float", value)
+    return number if number > 0 else fail(name, "a positive float", value)
+
+
+def nonnegative_float(name: str, value: Any) -> float:
+    """`value` as a float, if it is finite and >= 0."""
+    number = _real(name, "a float >= 0", value)
+    return number if number >= 0 else fail(name, "a float >= 0", value)
+
+
+def positive_int(name: str, value: Any) -> int:
+    """`value` as an int, if it is a whole number > 0."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        fail(name, "a positive integer", value, TypeError)
+    if not isinstance(value, numbers.Integral) or value < 1:
+        fail(name, "a positive integer", value)
+    return int(value)
+
+
+def boolean(name: str, value: Any) -> bool:
+    """`value`, if it is True or False."""
+    return value if isinstance(value, bool) else fail(name, "True or False", value, TypeError)
+
+
+def one_of(name: str, value: Any, known: Iterable[Any]) -> Any:
+    """`value`, if it is among the known ones; the error lists them."""
+    known = list(known)
+    return value if value in known else fail(name, f"one of {known}", value)

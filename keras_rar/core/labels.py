@@ -1,0 +1,60 @@
+"""Labels: class indices `(batch,)` or `(batch, 1)`, or one-hot `(batch, classes)`."""
+
+import tensorflow as tf
+
+
+def check_layout(y: tf.Tensor, classes: int, takes_indices: bool | None = None) -> None:
+    """Refuse labels whose static shape fits no layout, or not the one that the loss takes."""
+    if y.shape.rank is None:
+        return
+    if y.shape.rank not in (1, 2) or (y.shape.rank == 2 and y.shape[-1] not in (None, 1, classes)):
+        raise ValueError(
+            "`y` must have the shape (batch,) or (batch, 1) of class indices, or (batch, classes) of one-hot "
+            f"labels, with classes={classes}. Received: y.shape={tuple(y.shape)}"
+        )
+    if takes_indices is not None and classes > 1 and are_indices(y, classes) != takes_indices:
+        layout = "class indices, of shape (batch,) or (batch, 1)" if takes_indices else "one-hot, (batch, classes)"
+        raise ValueError(f"`y` must be {layout}, for this loss. Received: y.shape={tuple(y.shape)}")
+
+
+def are_indices(y: tf.Tensor, classes: int) -> bool:
+    """Whether the labels are class indices (for one output unit: 0 or 1) rather than one-hot."""
+    return y.shape.rank == 1 or y.shape[-1] == 1 or classes == 1
+
+
+def valid(y: tf.Tensor, classes: int) -> tf.Tensor:
+    """A boolean of shape of `y`: index among the classes, or finite one-hot entry."""
+    y = tf.cast(y, tf.float64)
+    if not are_indices(y, classes):
+        return tf.math.is_finite(y)
+    if classes == 1:  # probabilities of the positive class are fine
+        return (y >= 0) & (y <= 1)
+    return (y >= 0) & (y <= classes - 1) & (y == tf.floor(y))
+
+
+def replace_invalid(y: tf.Tensor, classes: int) -> tf.Tensor:
+    """The labels with 0 where they are not valid, so that nothing fails before it can be reported."""
+    return tf.where(valid(y, classes), y, tf.zeros_like(y))
+
+
+def label_logit(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The logit of the label: `z_y`; for one-hot `Σ_c y_c z_c`; for one output unit `(2y − 1) z`.
+
+    Args:
+        y: Labels of shape `(batch,)`, `(batch, 1)` or `(batch, classes)`.
+        logits: Tensor of shape `(batch, classes)`.
+
+    Returns:
+        Tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> label_logit(tf.constant([1]), tf.constant([[0.5, 2.0]])).numpy()
+    array([2.], dtype=float32)
+    """
+    classes = logits.shape[-1]
+    if not are_indices(y, classes):
+        return tf.reduce_sum(tf.cast(y, logits.dtype) * logits, axis=-1)
+    if classes == 1:
+        return (2 * tf.cast(tf.reshape(y, [-1]), logits.dtype) - 1) * logits[:, 0]
+    return tf.gather(logits, tf.cast(tf.reshape(y, [-1]), tf.int32), batch_dims=1)

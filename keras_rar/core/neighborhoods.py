@@ -1,0 +1,168 @@
+"""Neighborhoods N(x, ε): a norm ball intersected with the box of valid inputs.
+
+A norm is three short methods; the ascent is written once, in `keras_rar.core.ascent`.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core import checks
+
+
+def _plain_bounds(bounds: Any) -> tuple[Any, Any] | None:
+    """`bounds` as a pair of floats or nested lists of floats, validated."""
+    must_be = "None, or a pair (lower, upper) of finite floats or arrays with lower < upper"
+    if bounds is None:
+        return None
+    try:
+        lower, upper = (np.asarray(bound, dtype="float64") for bound in bounds)
+        valid = bool(np.all(np.isfinite(lower) & np.isfinite(upper) & (lower < upper)))
+    except (TypeError, ValueError):
+        checks.fail("bounds", must_be, bounds, TypeError)
+    if not valid:
+        checks.fail("bounds", must_be, bounds)
+    return lower.tolist(), upper.tolist()
+
+
+class Neighborhood(abc.ABC):
+    """A norm ball of radius ε around x, intersected with the valid box.
+
+    Args:
+        epsilon: Float > 0, the radius, in the units of the input.
+        bounds: Pair `(lower, upper)` of floats, or of arrays that broadcast to one input (per-feature
+            bounds), or `None` for no box. Defaults to `(0., 1.)`.
+    """
+
+    def __init__(self, epsilon: float, bounds: Any = (0.0, 1.0)):
+        self.epsilon = checks.positive_float("epsilon", epsilon)
+        self.bounds = _plain_bounds(bounds)
+
+    @abc.abstractmethod
+    def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """A random point of N(x, ε) for each example; `seed` is an integer tensor of shape `(2,)`."""
+
+    @abc.abstractmethod
+    def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
+        """The direction of unit norm along which `gradient` rises fastest; 0 where the gradient is 0."""
+
+    @abc.abstractmethod
+    def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
+        """The point of N(x, ε) nearest to `x_prime` in the Euclidean norm."""
+
+    def clip(self, x_prime: tf.Tensor) -> tf.Tensor:
+        """`x_prime` clipped to the valid box."""
+        if self.bounds is None:
+            return x_prime
+        lower, upper = (tf.constant(bound, x_prime.dtype) for bound in self.bounds)
+        return tf.clip_by_value(x_prime, lower, upper)
+
+    def get_config(self) -> dict[str, Any]:
+        bounds = None if self.bounds is None else list(self.bounds)
+        return {"epsilon": self.epsilon, "bounds": bounds}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Neighborhood":
+        return cls(**config)
+
+
+class LinfBall(Neighborhood):
+    """`N(x, ε) = {x′ : ‖x′ − x‖∞ ≤ ε} ∩ [lower, upper]`.
+
+    Args:
+        epsilon: Float > 0, the radius, in the units of the input.
+        bounds: Pair `(lower, upper)` of floats or per-feature arrays, or `None`. Defaults to `(0., 1.)`.
+
+    Raises:
+        ValueError: If `epsilon` is not positive, or `bounds` is not an increasing pair.
+
+    Example:
+
+    >>> LinfBall(0.1).project(tf.constant([[0.0, 0.5]]), tf.constant([[-1.0, 1.0]])).numpy()
+    array([[0. , 0.6]], dtype=float32)
+    """
+
+    def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """`x + U(−ε, ε)` in every coordinate, clipped to the box."""
+        noise = tf.random.stateless_uniform(tf.shape(x), seed, -self.epsilon, self.epsilon, x.dtype)
+        return self.clip(x + noise)
+
+    def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
+        """`sign(g)`, with sign(0) = 0."""
+        return tf.sign(gradient)
+
+    def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
+        return self.clip(tf.clip_by_value(x_prime, x - self.epsilon, x + self.epsilon))
+
+
+class L2Ball(Neighborhood):
+    """`N(x, ε) = {x′ : ‖x′ − x‖₂ ≤ ε} ∩ [lower, upper]`.
+
+    Args:
+        epsilon: Float > 0, the radius, in the units of the input.
+        bounds: Pair `(lower, upper)` of floats or per-feature arrays, or `None`. Defaults to `(0., 1.)`.
+
+    Raises:
+        ValueError: If `epsilon` is not positive, or `bounds` is not an increasing pair.
+
+    Example:
+
+    >>> L2Ball(1.0, bounds=None).project(tf.constant([[0.0, 0.0]]), tf.constant([[3.0, 4.0]])).numpy()
+    array([[0.6, 0.8]], dtype=float32)
+    """
+
+    def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Uniform in the ball, `ε u^(1/d) g/‖g‖₂` with g normal and u uniform; then clipped to the box."""
+        seeds = tf.random.split(seed, 2)
+        direction = self.steepest(tf.random.stateless_normal(tf.shape(x), seeds[0], dtype=x.dtype))
+        dimension = tf.cast(tf.reduce_prod(tf.shape(x)[1:]), x.dtype)
+        shape = tf.concat([tf.shape(x)[:1], tf.ones([x.shape.rank - 1], tf.int32)], 0)
+        radius = self.epsilon * tf.random.stateless_uniform(shape, seeds[1], dtype=x.dtype) ** (1 / dimension)
+        return self.clip(x + radius * direction)
+
+    def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
+        """`g / ‖g‖₂`, and 0 where g = 0."""
+        # Dividing by the largest entry first keeps the squares of tiny gradients from underflowing.
+        axes = list(range(1, gradient.shape.rank))
+        scaled = tf.math.divide_no_nan(gradient, tf.reduce_max(tf.abs(gradient), axes, keepdims=True))
+        return tf.math.divide_no_nan(scaled, _l2_norm(scaled))
+
+    def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
+        """`clip(x + t(x′ − x))` with the largest t ≤ 1 that stays in the ball, found by bisection.
+
+        The Lagrangian of the nearest point separates over coordinates, hence this form.
+        """
+        step = x_prime - x
+        low = tf.zeros_like(_l2_norm(step))
+        high = tf.ones_like(low)
+        inside = _l2_norm(self.clip(x_prime) - x) <= self.epsilon
+        for _ in range(30):  # halves [0, 1] to 1e-9, below what float32 resolves
+            middle = (low + high) / 2
+            feasible = _l2_norm(self.clip(x + middle * step) - x) <= self.epsilon
+            low, high = tf.where(feasible, middle, low), tf.where(feasible, high, middle)
+        return tf.where(inside, self.clip(x_prime), self.clip(x + low * step))
+
+
+def _l2_norm(values: tf.Tensor) -> tf.Tensor:
+    axes = list(range(1, values.shape.rank))
+    return tf.sqrt(tf.reduce_sum(values**2, axes, keepdims=True))
+
+
+NORMS: dict[str, Callable[..., Neighborhood]] = {"linf": LinfBall, "l2": L2Ball}
+
+
+def get(norm: str, epsilon: float, bounds: Any = (0.0, 1.0)) -> Neighborhood:
+    """The ball of that norm.
+
+    Raises:
+        ValueError: If the norm is not in `NORMS`.
+
+    Example:
+
+    >>> get("l2", 0.5).epsilon
+    0.5
+    """
+    return NORMS[checks.one_of("norm", norm, NORMS)](epsilon, bounds)

@@ -1,0 +1,105 @@
+"""Size functions s(·) of an attribution map: `(batch, ...) -> (batch,)`.
+
+The choice of `s` is the choice of method in `ℓ(x) + λ max s(IG(x, x′))` (Chen et al. 2019, sec. 3).
+"""
+
+import tensorflow as tf
+
+from keras_rar.core import checks
+
+
+def _per_example(attributions: tf.Tensor) -> tf.Tensor:
+    attributions = tf.convert_to_tensor(attributions)
+    return tf.reshape(attributions, [tf.shape(attributions)[0], -1])
+
+
+def l1_norm(attributions: tf.Tensor) -> tf.Tensor:
+    """`‖a‖₁ = Σᵢ |aᵢ|`, the size of IG-NORM. Its gradient at 0 is 0.
+
+    Args:
+        attributions: Tensor of shape `(batch, ...)`.
+
+    Returns:
+        Tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> l1_norm([[1.0, -2.0]]).numpy()
+    array([3.], dtype=float32)
+    """
+    return tf.reduce_sum(tf.abs(_per_example(attributions)), axis=1)
+
+
+def total(attributions: tf.Tensor) -> tf.Tensor:
+    """`Σᵢ aᵢ`, which for IG is `ℓ(x′) − ℓ(x)`: with λ = 1, adversarial training (Madry et al. 2018).
+
+    Args:
+        attributions: Tensor of shape `(batch, ...)`.
+
+    Returns:
+        Tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> total([[1.0, -2.0]]).numpy()
+    array([-1.], dtype=float32)
+    """
+    return tf.reduce_sum(_per_example(attributions), axis=1)
+
+
+def absolute_total(attributions: tf.Tensor) -> tf.Tensor:
+    """`|Σᵢ aᵢ|`, which for IG is `|ℓ(x′) − ℓ(x)|`, the change of the loss.
+
+    Args:
+        attributions: Tensor of shape `(batch, ...)`.
+
+    Returns:
+        Tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> absolute_total([[1.0, -2.0]]).numpy()
+    array([1.], dtype=float32)
+    """
+    return tf.abs(total(attributions))
+
+
+def total_plus_l1(attributions: tf.Tensor, beta: float) -> tf.Tensor:
+    """`Σᵢ aᵢ + β ‖a‖₁`, the size of IG-SUM-NORM.
+
+    Args:
+        attributions: Tensor of shape `(batch, ...)`.
+        beta: Float >= 0.
+
+    Returns:
+        Tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> total_plus_l1([[1.0, -2.0]], beta=0.5).numpy()
+    array([0.5], dtype=float32)
+    """
+    return total(attributions) + checks.nonnegative_float("beta", beta) * l1_norm(attributions)
+
+
+def power(attributions: tf.Tensor, q: float) -> tf.Tensor:
+    """`‖a‖_q^q = Σᵢ |aᵢ|^q`; with one-node IG, input-gradient regularisation.
+
+    Args:
+        attributions: Tensor of shape `(batch, ...)`.
+        q: Float >= 1.
+
+    Returns:
+        Tensor of shape `(batch,)`.
+
+    Raises:
+        ValueError: If `q` is below 1, where the gradient at 0 is infinite.
+
+    Example:
+
+    >>> power([[1.0, -2.0]], q=2).numpy()
+    array([5.], dtype=float32)
+    """
+    if checks.positive_float("q", q) < 1:
+        checks.fail("q", "a float >= 1", q)
+    return tf.reduce_sum(tf.abs(_per_example(attributions)) ** q, axis=1)

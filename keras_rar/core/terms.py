@@ -1,0 +1,120 @@
+"""What an objective is made of, computed once and only when asked for."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from keras_rar.core.gradients import ScalarFunction, integrated_gradients, repeat_labels
+from keras_rar.core.quadrature import QuadratureRule
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The three functions of a classifier that the mathematics needs.
+
+    Args:
+        logits: Function `(inputs, training) -> logits` of shape `(n, classes)`.
+        loss: Function `(y, logits) -> (n,)`, the loss of each example.
+        label_logit: Function `(y, logits) -> (n,)`, the logit of the label of each example.
+    """
+
+    logits: Callable[[tf.Tensor, bool], tf.Tensor]
+    loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    label_logit: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Terms:
+    """The terms of an objective at a clean input x and a perturbed input x′.
+
+    Each is computed when first read, and once. The first of the clean and the perturbed logits that an
+    objective asks for is the *classification pass*: in a training step it alone runs in training mode, so
+    that batch statistics move once a step. Everything else is of the function that will be deployed.
+
+    Args:
+        network: A `Network`.
+        x: Tensor of shape `(batch, ...)`, the clean input.
+        x_prime: Tensor of the shape of `x`, the perturbed input.
+        y: Labels, tensor of shape `(batch, ...)`.
+        rule: The `QuadratureRule` of every IG here.
+        baseline: Float or array that broadcasts to `x`: where the segments of the maps begin.
+        training: Whether the classification pass runs in training mode.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        x: tf.Tensor,
+        x_prime: tf.Tensor,
+        y: tf.Tensor,
+        *,
+        rule: QuadratureRule,
+        baseline: float = 0.0,
+        training: bool = False,
+    ):
+        self.x, self.x_prime, self.y = x, x_prime, y
+        self.reported: dict[str, tf.Tensor] = {}
+        self._classified = False
+        self._network, self._rule, self._baseline, self._training = network, rule, baseline, training
+
+    @functools.cached_property
+    def clean_logits(self) -> tf.Tensor:
+        """Logits at x, `(batch, classes)`."""
+        return self._classify(self.x)
+
+    @functools.cached_property
+    def perturbed_logits(self) -> tf.Tensor:
+        """Logits at x′, `(batch, classes)`."""
+        return self._classify(self.x_prime)
+
+    @functools.cached_property
+    def clean_loss(self) -> tf.Tensor:
+        """`ℓ(x)`, `(batch,)`."""
+        return self.report("clean_loss", self._network.loss(self.y, self.clean_logits))
+
+    @functools.cached_property
+    def perturbed_loss(self) -> tf.Tensor:
+        """`ℓ(x′)`, `(batch,)`."""
+        return self.report("perturbed_loss", self._network.loss(self.y, self.perturbed_logits))
+
+    @functools.cached_property
+    def attributions(self) -> tf.Tensor:
+        """`IG(x, x′)` of the loss along the segment from x to x′, in the shape of x."""
+        return integrated_gradients(self._inference(self._network.loss), self.x, self.x_prime, self._rule)
+
+    @functools.cached_property
+    def clean_map(self) -> tf.Tensor:
+        """IG of the label's logit at x, from the baseline, in the shape of x."""
+        return self._map(self.x)
+
+    @functools.cached_property
+    def perturbed_map(self) -> tf.Tensor:
+        """IG of the label's logit at x′, from the baseline, in the shape of x."""
+        return self._map(self.x_prime)
+
+    def report(self, name: str, value: tf.Tensor) -> tf.Tensor:
+        """Show the mean of `value`, of shape `(batch,)`, as `name` in the training history; returns `value`."""
+        self.reported[name] = value
+        return value
+
+    @property
+    def depends_on_x_prime(self) -> bool:
+        """Whether anything computed so far is a function of x′."""
+        return not {"attributions", "perturbed_logits", "perturbed_map"}.isdisjoint(vars(self))
+
+    def ensure_classified(self) -> None:
+        """Run the classification pass, at x, if no term has."""
+        if not self._classified:
+            self._classify(self.x)
+
+    def _classify(self, z: tf.Tensor) -> tf.Tensor:
+        training, self._classified = self._training and not self._classified, True
+        return self._network.logits(z, training)
+
+    def _inference(self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> ScalarFunction:
+        return lambda z: score(repeat_labels(self.y, tf.shape(z)[0]), self._network.logits(z, False))
+
+    def _map(self, z: tf.Tensor) -> tf.Tensor:
+        baseline = tf.broadcast_to(tf.cast(self._baseline, z.dtype), tf.shape(z))
+        return integrated_gradients(self._inference(self._network.label_logit), baseline, z, self._rule)

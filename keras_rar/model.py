@@ -1,0 +1,365 @@
+"""`RARModel`: a Keras classifier trained for robust attributions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_rar.base_model import check_base_model, probe
+from keras_rar.core import checks, labels
+from keras_rar.core.ascent import projected_ascent
+from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core.terms import Network, Terms
+from keras_rar.guard import StepGuard
+from keras_rar.output import ClassificationLoss, OutputHead
+from keras_rar.regularizers import AbstractAttributionRegularizer
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class RARModel(keras.Model):
+    """A classifier whose `fit` minimises the objective of a regularizer.
+
+    `min_θ E[ objective(x, x*) ],  x* = argmax_{x′ ∈ N(x, ε)} ascended(x, x′)` (Chen et al. 2019).
+
+    `call`, `predict` and `evaluate` are the base model's. Compile and fit it as any Keras model, with
+    one loss. The history shows `loss`, every term of the objective by name, and the compiled metrics on
+    the clean batch. Usually made by `keras_rar.wrap`.
+
+    Args:
+        base_model: A built Keras 3 classifier with one input and one output.
+        regularizer: An `AbstractAttributionRegularizer`.
+        on_nonfinite: `"skip"` or `"raise"`: what to do with an update that is NaN or infinite.
+        seed: Integer seed of the random starts, or `None` for a random one.
+        name: Name of the model.
+
+    Raises:
+        TypeError: If `base_model` is not a Keras 3 model or `regularizer` is not a regularizer.
+        ValueError: If the model is not built, or has several inputs or outputs.
+
+    Example:
+
+    >>> base_model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> model = keras_rar.RARModel(base_model, keras_rar.IGSumNormRegularizer(epsilon=0.1))
+    >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> x, y = np.random.uniform(size=(8, 4)), np.arange(8) % 3
+    >>> sorted(model.fit(x, y, verbose=0).history)
+    ['ig_l1', 'loss', 'perturbed_loss']
+    """
+
+    train_function: Any
+
+    def __init__(
+        self,
+        base_model: keras.Model,
+        regularizer: AbstractAttributionRegularizer,
+        *,
+        on_nonfinite: str = "skip",
+        seed: int | None = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ):
+        input_shape, self._classes = check_base_model(base_model)
+        if not isinstance(regularizer, AbstractAttributionRegularizer):
+            checks.fail("regularizer", "an AbstractAttributionRegularizer", regularizer, TypeError)
+        checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
+        super().__init__(name=name, dtype=base_model.dtype_policy)
+        self.base_model = base_model
+        self.regularizer = regularizer
+        self.on_nonfinite = on_nonfinite
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self._head = OutputHead(base_model)
+        self._loss: ClassificationLoss | None = None
+        self._guard = StepGuard(regularizer.bounds, on_nonfinite)
+        terms = probe(regularizer, input_shape, self._classes)
+        self._perturbs = terms.depends_on_x_prime
+        self._term_means = {term: keras.metrics.Mean(name=term) for term in terms.reported}
+        if not trainable:
+            self.trainable = False
+        self.build((None, *input_shape))
+
+    # A Keras model: the base model, compiled for one loss
+
+    def build(self, input_shape: Any) -> None:
+        self.built = True  # as the base model is, or it would have been refused
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.base_model(inputs, training=training)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Configure the model for training, as `keras.Model.compile`, with one loss.
+
+        Raises:
+            ValueError: If there is no loss, or it does not fit the output (logits or probabilities).
+        """
+        super().compile(*args, **kwargs)
+        self._loss = ClassificationLoss(self.loss, self._head)
+        self._batch_mean = _BatchMean("objective", self._loss.reduction, dtype=self.variable_dtype)
+        self._functions: dict[str, Callable] = {}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Export for inference: `keras_rar.export_saved_model`; other formats export the base model.
+
+        Args:
+            filepath: Directory or file to write.
+            format: As for `keras.Model.export`. Defaults to `"tf_saved_model"`.
+            **kwargs: Options of `keras_rar.export_saved_model`, or of `keras.Model.export`.
+        """
+        if format != "tf_saved_model":
+            return self.base_model.export(filepath, format=format, **kwargs)
+        from keras_rar.export import export_saved_model  # which needs this class
+
+        export_saved_model(self, filepath, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "base_model": keras.saving.serialize_keras_object(self.base_model),
+            "regularizer": keras.saving.serialize_keras_object(self.regularizer),
+            "on_nonfinite": self.on_nonfinite,
+            "seed": self.seed,
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "RARModel":
+        nested = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+            for key in ("base_model", "regularizer")
+        }
+        return cls(**{**config, **nested})
+
+    @property
+    def skipped_updates(self) -> int:
+        """Number of updates skipped so far because the loss or its gradient was NaN or infinite."""
+        return self._guard.skipped
+
+    # The method: inner maximum, attributions, objective
+
+    def perturb(self, x: Any, y: Any, seed: int | None = None) -> tf.Tensor:
+        """The inner maximum: x* in N(x, ε), by projected ascent. Changes no weight and no statistic.
+
+        Args:
+            x: Tensor of shape `(batch, ...)`, in the units of `bounds`.
+            y: Labels, as for `fit`.
+            seed: Integer seed of the random start. Defaults to the next one of `seed_generator`.
+
+        Returns:
+            Tensor of the shape of `x`; `x` itself for a method without an inner maximum.
+        """
+        x, y = self._check_arguments(x, y)
+        state = self._next_seed() if seed is None else tf.constant([seed, 0], tf.int64)
+        return self._function(self._inner_maximum)(x, y, state)
+
+    def attributions(self, x: Any, x_prime: Any, y: Any) -> tf.Tensor:
+        """`IG(x, x′)` of the compiled loss, by the quadrature rule of the regularizer.
+
+        Args:
+            x: Tensor of shape `(batch, ...)`, the start of the segment.
+            x_prime: Tensor of the shape of `x`, its end.
+            y: Labels, as for `fit`.
+
+        Returns:
+            Tensor of the shape of `x`, in units of the loss.
+        """
+        x, y = self._check_arguments(x, y)
+        return self._function(self._attributions)(x, tf.cast(x_prime, x.dtype), y)
+
+    def objective(self, x: Any, x_prime: Any, y: Any) -> tf.Tensor:
+        """The objective of each example, every term in inference mode.
+
+        Args:
+            x: Tensor of shape `(batch, ...)`, the clean input.
+            x_prime: Tensor of the shape of `x`, the perturbed input.
+            y: Labels, as for `fit`.
+
+        Returns:
+            Tensor of shape `(batch,)`.
+        """
+        x, y = self._check_arguments(x, y)
+        return self._function(self._objective)(x, tf.cast(x_prime, x.dtype), y)
+
+    def _attributions(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return self._terms(x, x_prime, y, self.regularizer.training_rule).attributions
+
+    def _objective(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return self.regularizer.objective(self._terms(x, x_prime, y, self.regularizer.training_rule))
+
+    def _inner_maximum(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        method = self.regularizer
+        if not self._perturbs:
+            return x
+        return projected_ascent(
+            lambda x_prime: method.ascended(self._terms(x, x_prime, y, method.attack_rule)),
+            x,
+            method.neighborhood.sample(x, seed) if method.random_start else x,
+            method.neighborhood,
+            steps=method.steps,
+            step_size=method.step_size,
+        )
+
+    def _terms(
+        self,
+        x: tf.Tensor,
+        x_prime: tf.Tensor,
+        y: tf.Tensor,
+        rule: QuadratureRule,
+        logits: Callable | None = None,
+        training: bool = False,
+    ) -> Terms:
+        network = Network(logits or self._head.logits, self._compiled_loss(), labels.label_logit)
+        baseline = self.regularizer.baseline
+        return Terms(network, x, x_prime, y, rule=rule, baseline=baseline, training=training)
+
+    def _function(self, method: Callable) -> Callable:
+        """The method as a compiled function, made once for each `compile`."""
+        if self.run_eagerly:
+            return method
+        name = method.__name__
+        if name not in self._functions:
+            self._functions[name] = tf.function(method, reduce_retracing=True, jit_compile=self.jit_compile)
+        return self._functions[name]
+
+    def _next_seed(self) -> tf.Tensor:
+        """A new seed, another one on each replica."""
+        replica = tf.distribute.get_replica_context()
+        offset = 0 if replica is None else replica.replica_id_in_sync_group
+        return tf.cast(self.seed_generator.next(), tf.int64) + tf.cast(tf.stack([offset, 0]), tf.int64)
+
+    def _compiled_loss(self) -> ClassificationLoss:
+        if self._loss is None:
+            raise ValueError("Call `compile()` first: attributions are of the compiled loss.")
+        return self._loss
+
+    def _check_arguments(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        x, y = self._check_batch(x, y)
+        if tf.executing_eagerly():
+            self._guard.check(x, y, self._classes)
+        return x, y
+
+    def _check_batch(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """What dtypes and shapes tell, before anything is computed."""
+        if y is None:
+            raise ValueError("Labels are needed: pass `y`, or a data set of (x, y) pairs.")
+        x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+        if not x.dtype.is_floating:
+            raise TypeError(
+                "`x` must be floating point, since attributions are gradients in x: cast it, and scale it to "
+                f"`bounds`={self.regularizer.bounds}. Received: dtype={x.dtype.name}"
+            )
+        labels.check_layout(y, self._classes, self._compiled_loss().takes_indices)
+        return tf.cast(x, self.variable_dtype), y
+
+    # Training
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras's own, followed by the report of the guard, in Python, after each call."""
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        step: Callable = self.train_function
+
+        def guarded_step(iterator):
+            logs = step(iterator)
+            self._guard.report()
+            return logs
+
+        self.train_function = guarded_step
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One update: maximise in x′, then descend in θ."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y = self._check_batch(x, y)
+        faults = self._guard.inspect(x, y, self._classes)
+        y = labels.replace_invalid(y, self._classes)
+        before = [tf.convert_to_tensor(v) for v in self.base_model.non_trainable_variables]
+        layer_losses: list[tf.Tensor] = []
+
+        def logits(z, training):
+            scores = self._head.logits(z, training)
+            if training:  # weight decay and activity, of this pass alone
+                layer_losses.extend(self.base_model.losses)
+            return scores
+
+        x_star = self._inner_maximum(x, y, self._next_seed())
+        with tf.GradientTape() as tape:
+            terms = self._terms(x, x_star, y, self.regularizer.training_rule, logits, training=True)
+            objective = self.regularizer.objective(terms)
+            terms.ensure_classified()
+            loss = self._batch_mean(objective, objective, sample_weight)
+            for layer_loss in layer_losses:
+                loss += tf.cast(tf.reduce_sum(layer_loss), loss.dtype) / _replicas()
+            scaled_loss = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled_loss, variables)
+
+        healthy = self._guard.record(x, faults, self._is_finite(loss, gradients))
+        self._update(healthy, gradients, variables, before)
+        self._track("loss", loss, x, healthy)
+        for name, value in terms.reported.items():
+            self._track(name, self._batch_mean(value, value, sample_weight), x, healthy)
+        y_pred = self._head.activate(terms.clean_logits)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Keras's own evaluation, of the base model on clean data."""
+        logs = super().test_step(data)
+        return {name: value for name, value in logs.items() if name not in self._term_means}
+
+    def _is_finite(self, loss: tf.Tensor, gradients: list[tf.Tensor | None]) -> tf.Tensor:
+        """Whether the update may be applied; a loss-scaling optimizer judges the gradients itself."""
+        checked = [loss]
+        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            checked += [getattr(g, "values", g) for g in gradients if g is not None]
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in checked])
+
+    def _update(self, healthy: tf.Tensor, gradients: list, variables: list, before: list[tf.Tensor]) -> None:
+        """Apply the gradients if the step is healthy; otherwise undo what the forward pass changed."""
+        if not variables:
+            return
+
+        def apply(gradients):
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+        def undo():
+            for variable, value in zip(self.base_model.non_trainable_variables, before, strict=True):
+                variable.assign(value)
+
+        if _replicas() == 1:
+            tf.cond(healthy, lambda: [apply(gradients), tf.constant(0)][1], lambda: [undo(), tf.constant(0)][1])
+            return
+        # Replicas agree, and branch outside of their threads: an optimizer cannot sum over replicas in a branch.
+        replica = tf.distribute.get_replica_context()
+        unhealthy = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(tf.logical_not(healthy), tf.float32))
+
+        def across_replicas(strategy, unhealthy, gradients):
+            tf.cond(
+                tf.equal(strategy.experimental_local_results(unhealthy)[0], 0),
+                lambda: strategy.extended.call_for_each_replica(apply, args=(gradients,)),
+                lambda: None,
+            )
+
+        replica.merge_call(across_replicas, args=(unhealthy, gradients))
+
+    def _track(self, name: str, value: tf.Tensor, x: tf.Tensor, healthy: tf.Tensor) -> None:
+        """Update a mean of the history, by batch size, as Keras does; a skipped step counts for nothing."""
+        metric = self._term_means.get(name) or next(m for m in self.metrics if m.name == name)
+        weight = tf.where(healthy, tf.cast(tf.shape(x)[0], "float32"), 0.0)
+        value = tf.cast(value, "float32") * _replicas()
+        metric.update_state(tf.where(healthy, value, 0.0), sample_weight=weight)
+
+
+class _BatchMean(keras.losses.Loss):
+    """Keras's own weighted mean over the batch, and its scaling by replicas, of given values."""
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        return y_pred
+
+
+def _replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync

@@ -1,0 +1,150 @@
+"""The output of a classifier, resolved: its logits, and its loss as a function of them.
+
+Keras clips probabilities at 1e-7 inside its losses, which silently zeroes gradients where a model is sure
+and makes attacks look weak. So a softmax or sigmoid at the end of the model is taken off, and a loss that
+expects probabilities is replaced by the same loss on logits; what cannot be resolved is refused.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+_PROBABILITIES = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
+_CLASSES = {  # a loss function of Keras -> the class that computes it
+    keras.losses.binary_crossentropy: keras.losses.BinaryCrossentropy,
+    keras.losses.binary_focal_crossentropy: keras.losses.BinaryFocalCrossentropy,
+    keras.losses.categorical_crossentropy: keras.losses.CategoricalCrossentropy,
+    keras.losses.categorical_focal_crossentropy: keras.losses.CategoricalFocalCrossentropy,
+    keras.losses.sparse_categorical_crossentropy: keras.losses.SparseCategoricalCrossentropy,
+}
+_EXPECTED = {  # its class -> the activation whose probabilities it takes
+    loss: "sigmoid" if loss.__name__.startswith("Binary") else "softmax" for loss in _CLASSES.values()
+}
+
+_TAKES_INDICES = {
+    keras.losses.SparseCategoricalCrossentropy: True,
+    keras.losses.CategoricalCrossentropy: False,
+    keras.losses.CategoricalFocalCrossentropy: False,
+}
+
+
+class OutputHead:
+    """The layer that a single-output model ends in, and the activation it applies.
+
+    Args:
+        model: A Keras model. Of a subclassed one the last layer cannot be found: it counts as logits.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.layer = _last_layer(model)
+        if isinstance(self.layer, keras.layers.Softmax):
+            self.activation: str | None = "softmax"
+        else:
+            self.activation = _PROBABILITIES.get(getattr(self.layer, "activation", None))
+
+    def logits(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+        """The model's output before its softmax or sigmoid, at least in float32."""
+        with self._linear():
+            scores = self.model(x, training=training)
+        return tf.cast(scores, "float64" if scores.dtype == tf.float64 else "float32")
+
+    def activate(self, logits: tf.Tensor) -> tf.Tensor:
+        """What the model outputs for these logits."""
+        return logits if self.activation is None else getattr(keras.activations, self.activation)(logits)
+
+    @contextlib.contextmanager
+    def _linear(self) -> Iterator[None]:
+        """For the time of a call, the last layer without its softmax or sigmoid."""
+        if self.activation is None:
+            yield
+        elif isinstance(self.layer, keras.layers.Softmax):
+            self.layer.call = lambda inputs, mask=None: inputs
+            try:
+                yield
+            finally:
+                del self.layer.call
+        else:
+            activation, self.layer.activation = self.layer.activation, keras.activations.linear
+            try:
+                yield
+            finally:
+                self.layer.activation = activation
+
+
+def _last_layer(model: keras.Model) -> Any:
+    if isinstance(model, keras.Sequential):
+        last = model.layers[-1]
+    elif getattr(model, "output_names", None):
+        last = model.get_layer(model.output_names[0])
+    else:
+        return None
+    return _last_layer(last) if isinstance(last, keras.Model) else last
+
+
+class ClassificationLoss:
+    """The compiled loss, per example, as a function of labels and logits.
+
+    Args:
+        loss: What was given to `compile`: a name, a function `(y_true, y_pred) -> (batch,)`, or a
+            `keras.losses.Loss`.
+        head: The `OutputHead` of the model.
+
+    Raises:
+        ValueError: If there is no loss, or it expects logits where the model gives probabilities, or the reverse.
+    """
+
+    def __init__(self, loss: Any, head: OutputHead):
+        while isinstance(loss, (list, tuple, dict)) and len(loss) == 1:
+            loss = next(iter(loss.values())) if isinstance(loss, dict) else loss[0]
+        if loss is None or isinstance(loss, (list, tuple, dict)):
+            raise ValueError(f"`compile` needs one loss, for the one output. Received: loss={loss!r}")
+        self.head = head
+        self.reduction = getattr(loss, "reduction", "sum_over_batch_size")
+        if self.reduction in (None, "none"):
+            raise ValueError("`loss` must be reduced over the batch. Received: reduction=None")
+        self._by_labels = isinstance(loss, str) and loss.lower() in ("crossentropy", "ce")
+        self._per_example = None if self._by_labels else _on_logits(keras.losses.get(loss), head)
+        owner = getattr(self._per_example, "__self__", None)  # the loss object that computes it, if it is Keras's
+        self.takes_indices = _TAKES_INDICES.get(type(owner))
+
+    def __call__(self, y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """The loss of each example, `(n,)`, in the dtype of the logits."""
+        per_example = self._per_example or _on_logits(_crossentropy_for(y, logits), self.head)
+        if logits.shape[-1] == 1:
+            y = tf.reshape(y, [-1, 1])
+        values = per_example(tf.cast(y, logits.dtype), logits)
+        if values.shape.rank == 0:
+            raise ValueError("The loss function must return one value an example, `(batch,)`. Received: a scalar")
+        return tf.reduce_mean(tf.cast(values, logits.dtype), axis=list(range(1, values.shape.rank)))
+
+
+def _crossentropy_for(y: tf.Tensor, logits: tf.Tensor) -> keras.losses.Loss:
+    if logits.shape[-1] == 1:
+        return keras.losses.BinaryCrossentropy()
+    one_hot = y.shape.rank == logits.shape.rank and y.shape[-1] != 1
+    return keras.losses.CategoricalCrossentropy() if one_hot else keras.losses.SparseCategoricalCrossentropy()
+
+
+def _on_logits(loss: Any, head: OutputHead) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The loss as a function `(y, logits) -> (n, ...)`."""
+    loss = _CLASSES[loss]() if loss in _CLASSES else loss
+    call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+    expected = _EXPECTED.get(type(loss))
+    if expected is None:  # a loss of the user's: it gets what the model outputs, as in Keras
+        return lambda y, logits: call(y, head.activate(logits))
+    config = loss.get_config()
+    if config["from_logits"] and head.activation is not None:
+        raise ValueError(
+            f"The loss {loss.name!r} has from_logits=True, but the model ends in a {head.activation}: "
+            "take the activation off the model, or from_logits=True off the loss."
+        )
+    if not config["from_logits"] and head.activation != expected:
+        raise ValueError(
+            f"The loss {loss.name!r} expects the probabilities of a {expected}, and no {expected} was found at "
+            "the end of the model: if the model returns logits, pass the loss object with from_logits=True."
+        )
+    return type(loss).from_config({**config, "from_logits": True}).call

@@ -1,0 +1,1 @@
+"""What reproducing the paper needs: its data, networks and settings."""

@@ -1,0 +1,220 @@
+"""The methods: one objective each, written once, ascended in x′ and descended in θ."""
+
+import abc
+import inspect
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core import checks, neighborhoods, quadrature, sizes
+from keras_rar.core.terms import Terms
+
+
+class AbstractAttributionRegularizer(abc.ABC):
+    """A training objective that may depend on attributions: subclass it and write `objective`.
+
+    `min_θ E[ objective(x, x*) ],   x* = argmax_{x′ ∈ N(x, ε)} ascended(x, x′)`, where `ascended` is
+    `objective` unless a method ascends something simpler.
+
+    A constructor argument is an attribute of the same name and a key of the config: a subclass with
+    arguments of its own sets them in `__init__(self, mine=1.0, **kwargs)` and passes `kwargs` on.
+
+    Args:
+        epsilon: Float > 0, ε, the radius of the neighborhood, in the units of `bounds`. Defaults to `0.1`.
+        norm: `"linf"` or `"l2"`, the norm of the neighborhood and of a step. Defaults to `"linf"`.
+        bounds: Pair `(lower, upper)` of floats or of per-feature arrays: the range of valid inputs; or
+            `None`. Defaults to `(0., 1.)`.
+        steps: Integer > 0, iterations of the inner maximum. Defaults to `7`.
+        step_size: Float > 0, their size, in the units of `bounds`. Defaults to `2.5 * epsilon / steps`.
+        random_start: Whether the inner maximum starts at a random point of the neighborhood instead of
+            x. Defaults to `True`.
+        rule: Name of the quadrature rule: `"left"`, `"right"` (the paper's), `"midpoint"`, `"trapezoid"`
+            or `"gauss_legendre"`. Defaults to `"midpoint"`.
+        m: Integer > 0, nodes of IG in the objective. Defaults to `10`.
+        attack_m: Integer > 0, nodes of IG in the inner maximum. Defaults to `3`.
+        baseline: Float, or array that broadcasts to an input: where the segments of `clean_map` and
+            `perturbed_map` begin. Defaults to `0.`.
+
+    Raises:
+        TypeError: If an argument is not of its type.
+        ValueError: If an argument is out of range, or a name unknown (the message lists the known).
+
+    Example:
+
+    >>> @keras.saving.register_keras_serializable("mine")
+    ... class MapCosine(keras_rar.AbstractAttributionRegularizer):
+    ...     def objective(self, terms):
+    ...         maps = keras.layers.Flatten()(terms.clean_map), keras.layers.Flatten()(terms.perturbed_map)
+    ...         return terms.perturbed_loss + terms.report("map_cosine", keras.losses.cosine_similarity(*maps))
+    >>> MapCosine(epsilon=0.2).get_config()["epsilon"]
+    0.2
+    """
+
+    def __init__(
+        self,
+        *,
+        epsilon: float = 0.1,
+        norm: str = "linf",
+        bounds: Any = (0.0, 1.0),
+        steps: int = 7,
+        step_size: float | None = None,
+        random_start: bool = True,
+        rule: str = "midpoint",
+        m: int = 10,
+        attack_m: int = 3,
+        baseline: Any = 0.0,
+    ):
+        self.neighborhood = neighborhoods.get(norm, epsilon, bounds)
+        self.epsilon, self.bounds = self.neighborhood.epsilon, self.neighborhood.bounds
+        self.norm = norm
+        self.steps = checks.positive_int("steps", steps)
+        default_step = 2.5 * self.epsilon / self.steps
+        self.step_size = checks.positive_float("step_size", default_step if step_size is None else step_size)
+        self.random_start = checks.boolean("random_start", random_start)
+        self.rule = rule
+        self.m, self.attack_m = checks.positive_int("m", m), checks.positive_int("attack_m", attack_m)
+        self.training_rule = quadrature.get(rule, self.m)
+        self.attack_rule = quadrature.get(rule, self.attack_m)
+        self.baseline = _plain_baseline(baseline)
+
+    @abc.abstractmethod
+    def objective(self, terms: Terms) -> tf.Tensor:
+        """The objective of each example, to be minimised in θ.
+
+        Args:
+            terms: What it may be made of; see `keras_rar.Terms`. Only what is read is computed.
+
+        Returns:
+            Tensor of shape `(batch,)`.
+        """
+
+    def ascended(self, terms: Terms) -> tf.Tensor:
+        """What the inner maximum ascends in `terms.x_prime`, of shape `(batch,)`: the objective."""
+        return self.objective(terms)
+
+    def get_config(self) -> dict[str, Any]:
+        """Every constructor argument by name, as plain Python values."""
+        names = {
+            name
+            for cls in type(self).__mro__
+            if issubclass(cls, AbstractAttributionRegularizer) and "__init__" in vars(cls)
+            for name, parameter in inspect.signature(cls.__init__).parameters.items()
+            if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+        }
+        values = {name: getattr(self, name) for name in sorted(names)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "AbstractAttributionRegularizer":
+        return cls(**config)
+
+
+def _plain_baseline(baseline: Any) -> Any:
+    """`baseline` as a float or nested lists of floats, validated."""
+    try:
+        values = np.asarray(baseline, dtype="float64")
+    except (TypeError, ValueError):
+        checks.fail("baseline", "a float or an array of floats", baseline, TypeError)
+    if not np.all(np.isfinite(values)):
+        checks.fail("baseline", "a finite float or an array of them", baseline)
+    return values.tolist()
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class NaturalRegularizer(AbstractAttributionRegularizer):
+    """NATURAL: plain training, `ℓ(x)`, for comparison. No inner maximum is computed.
+
+    Args:
+        **kwargs: As `AbstractAttributionRegularizer`; they change nothing here.
+
+    Example:
+
+    >>> keras_rar.NaturalRegularizer().epsilon
+    0.1
+    """
+
+    def objective(self, terms: Terms) -> tf.Tensor:
+        return terms.clean_loss
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class MadryRegularizer(AbstractAttributionRegularizer):
+    """Adversarial training: `ℓ(x*)`, x* ascending `ℓ(x′)` (Madry et al. 2018).
+
+    It is Robust Attribution Regularization with `s = sum` and `λ = 1` (Chen et al. 2019, sec. 3).
+
+    Args:
+        **kwargs: As `AbstractAttributionRegularizer`.
+
+    Example:
+
+    >>> keras_rar.MadryRegularizer(epsilon=0.3, steps=40, step_size=0.01).step_size
+    0.01
+    """
+
+    def objective(self, terms: Terms) -> tf.Tensor:
+        return terms.perturbed_loss
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class IGNormRegularizer(AbstractAttributionRegularizer):
+    """IG-NORM: `ℓ(x) + λ ‖IG(x, x*)‖₁`, x* ascending `‖IG(x, x′)‖₁` (Chen et al. 2019, sec. 3).
+
+    At x′ = x the map is 0 and so is its gradient: without a random start the inner maximum would never
+    move, so that is refused.
+
+    Args:
+        factor: Float >= 0, λ. Defaults to `1.0`.
+        **kwargs: As `AbstractAttributionRegularizer`.
+
+    Raises:
+        ValueError: If `factor` is negative, or `random_start` is `False`.
+
+    Example:
+
+    >>> keras_rar.IGNormRegularizer(factor=0.5, epsilon=0.1, rule="right", m=50, attack_m=10).factor
+    0.5
+    """
+
+    def __init__(self, factor: float = 1.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.factor = checks.nonnegative_float("factor", factor)
+        if not self.random_start:
+            checks.fail("random_start", "True for IG-NORM: from x itself the inner maximum never moves", False)
+
+    def objective(self, terms: Terms) -> tf.Tensor:
+        return terms.clean_loss + self.factor * self.ascended(terms)
+
+    def ascended(self, terms: Terms) -> tf.Tensor:
+        """`‖IG(x, x′)‖₁`: the rest of the objective does not depend on x′."""
+        return terms.report("ig_l1", sizes.l1_norm(terms.attributions))
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class IGSumNormRegularizer(AbstractAttributionRegularizer):
+    """IG-SUM-NORM: `ℓ(x*) + β ‖IG(x, x*)‖₁`, x* ascending the same (Chen et al. 2019, sec. 3).
+
+    By completeness `ℓ(x*) = ℓ(x) + sum(IG(x, x*))`: the size is `s = sum + β ‖·‖₁`, with λ = 1.
+
+    Args:
+        beta: Float >= 0, β; 0 is adversarial training. Defaults to `0.1`.
+        **kwargs: As `AbstractAttributionRegularizer`.
+
+    Raises:
+        ValueError: If `beta` is negative.
+
+    Example:
+
+    >>> keras_rar.IGSumNormRegularizer(beta=0.1, epsilon=8, bounds=(0, 255), steps=7, step_size=2).beta
+    0.1
+    """
+
+    def __init__(self, beta: float = 0.1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.beta = checks.nonnegative_float("beta", beta)
+
+    def objective(self, terms: Terms) -> tf.Tensor:
+        ig_l1 = terms.report("ig_l1", sizes.l1_norm(terms.attributions))
+        return terms.perturbed_loss + self.beta * ig_l1

@@ -1,0 +1,40 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "keras_rar/__init__.py").read_text("utf-8"))[1]
+PLOT = ["matplotlib>=3.8"]
+DATA = ["tensorflow-datasets>=4.9"]
+
+setup(
+    name="keras_rar",
+    version=VERSION,
+    description="Robust attribution for Keras 3 classifiers: explanations that survive an attack.",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "keras_rar/paper/data/LICENSE"],
+    packages=find_packages(include=["keras_rar", "keras_rar.*"]),
+    package_data={"keras_rar": ["py.typed"], "keras_rar.paper": ["data/*"]},
+    python_requires=">=3.10",
+    install_requires=["tensorflow>=2.18", "keras>=3.6", "numpy>=1.26", "scipy>=1.11"],
+    extras_require={
+        "data": DATA,
+        "plot": PLOT,
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        "dev": [*PLOT, "mypy>=1.11", "pre-commit>=3.8", "pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.6"],
+    },
+    keywords=["keras", "tensorflow", "explainability", "integrated gradients", "adversarial robustness"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
