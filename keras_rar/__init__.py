@@ -7,9 +7,8 @@ import keras as _keras
 
 if _keras.__version__ < "3" or _keras.backend.backend() != "tensorflow":
     raise ImportError(
-        "keras_rar needs Keras 3 with the TensorFlow backend: set the environment variable "
-        "KERAS_BACKEND=tensorflow before the first import of keras. "
-        f"Found Keras {_keras.__version__} with the {_keras.backend.backend()!r} backend."
+        f"keras_rar needs Keras 3 with the TensorFlow backend, not Keras {_keras.__version__} with "
+        f"{_keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow in the environment before keras is imported."
     )
 
 from keras_rar.core import quadrature

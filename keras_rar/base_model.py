@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_rar.core.terms import Network, Terms
@@ -32,7 +33,7 @@ def check_base_model(model: Any) -> tuple[tuple[int | None, ...], int]:
     if not inputs:  # a subclassed model: its shapes are known from the first call
         shapes = model.get_build_config() or {}
         inputs = _specs(shapes.get("input_shape", shapes.get("shapes_dict")))
-        outputs = _specs(model.compute_output_shape(tuple(inputs[0].shape)) if len(inputs) == 1 else None)
+        outputs = keras.tree.flatten(model.compute_output_spec(inputs[0])) if len(inputs) == 1 else [None]
     for kind, tensors in (("input", inputs), ("output", outputs)):
         if len(tensors) != 1:
             raise ValueError(f"`base_model` must have one {kind}. Received: {model.name!r} with {len(tensors)}")
@@ -68,6 +69,26 @@ def _origin(model: Any) -> str:
             note = ", which is Keras 2: build it with `import keras` instead" if library == "tf_keras" else ""
             return f"a model of {library} {version}{note}"
     return f"{model!r}"
+
+
+def check_features(regularizer: AbstractAttributionRegularizer, input_shape: tuple) -> None:
+    """Refuse per-feature bounds or a baseline that do not broadcast to an input.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    lower, upper = regularizer.bounds or (0.0, 1.0)
+    shape = tuple(size or 1 for size in input_shape)
+    for name, value in (("bounds", lower), ("bounds", upper), ("baseline", regularizer.baseline)):
+        try:
+            fits = np.broadcast_shapes(np.shape(value), shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"`{name}` must be a float or an array that broadcasts to an input, of shape {input_shape}. "
+                f"Received: an array of shape {np.shape(value)}"
+            )
 
 
 def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int) -> Terms:

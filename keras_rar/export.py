@@ -47,7 +47,8 @@ def export_saved_model(
 
     >>> model = keras_rar.wrap(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
     >>> export_saved_model(model, tmp_path / "served", verbose=False)
-    >>> tf.saved_model.load(tmp_path / "served").attribute(tf.ones([2, 4])).shape
+    >>> served = tf.saved_model.load(tmp_path / "served")
+    >>> served.attribute(tf.ones([2, 4])).shape
     TensorShape([2, 4])
     """
     base_model = model.base_model if isinstance(model, RARModel) else model

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_rar.core import labels
 
-_FAULTS = ("empty", "nan", "outside", "label", "nonfinite")
+_FAULTS = ("empty", "nan", "outside", "label", "nonfinite")  # all but the last: of the batch
 
 
 class _Counts(keras.metrics.Metric):
@@ -23,9 +23,15 @@ class _Counts(keras.metrics.Metric):
         self.faults = self.add_weight(shape=(len(_FAULTS),), initializer="zeros", name="faults")
         self.range = self.add_weight(shape=(2,), initializer="zeros", name="range")
 
-    def update_state(self, faults, seen):
-        self.faults.assign(self.faults + tf.cast(faults, self.faults.dtype))
-        self.range.assign(tf.cast(seen, self.range.dtype))
+    def record(self, found: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
+        """Count the faults found, and keep the range of the first bad batch; returns whether there was one before.
+
+        Several steps may run before Python looks: after a bad batch none of them may change a weight.
+        """
+        bad_before = tf.reduce_any(self.faults[:-1] > 0)
+        self.range.assign(tf.where(bad_before, self.range, tf.cast(seen, self.range.dtype)))
+        self.faults.assign(self.faults + tf.cast(found, self.faults.dtype))
+        return bad_before
 
     def result(self):
         return tf.convert_to_tensor(self.faults)
@@ -62,10 +68,10 @@ class StepGuard:
         """Count what is wrong with a step; returns whether nothing is. A bad batch explains a bad update."""
         good_batch = tf.logical_not(tf.reduce_any(tf.stack(list(faults.values()))))
         found = {**faults, "nonfinite": good_batch & tf.logical_not(finite)}
-        self._counts.update_state(
+        faulty_before = self._counts.record(
             tf.stack([found[name] for name in _FAULTS]), tf.stack([tf.reduce_min(x), tf.reduce_max(x)])
         )
-        return good_batch & finite
+        return good_batch & finite & tf.logical_not(faulty_before)
 
     def check(self, x: tf.Tensor, y: tf.Tensor, classes: int) -> None:
         """Raise for a bad batch, eagerly.

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_rar.base_model import check_base_model, probe
+from keras_rar.base_model import check_base_model, check_features, probe
 from keras_rar.core import checks, labels
 from keras_rar.core.ascent import projected_ascent
 from keras_rar.core.quadrature import QuadratureRule
@@ -32,6 +32,7 @@ class RARModel(keras.Model):
         on_nonfinite: `"skip"` or `"raise"`: what to do with an update that is NaN or infinite.
         seed: Integer seed of the random starts, or `None` for a random one.
         name: Name of the model.
+        trainable: Whether the weights of the base model are. Defaults to `True`.
 
     Raises:
         TypeError: If `base_model` is not a Keras 3 model or `regularizer` is not a regularizer.
@@ -70,8 +71,11 @@ class RARModel(keras.Model):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._head = OutputHead(base_model)
+        self._gradient_scale = 1024.0 if self.compute_dtype == "float16" else 1.0
         self._loss: ClassificationLoss | None = None
+        self._functions: dict[str, Callable] = {}
         self._guard = StepGuard(regularizer.bounds, on_nonfinite)
+        check_features(regularizer, input_shape)
         terms = probe(regularizer, input_shape, self._classes)
         self._perturbs = terms.depends_on_x_prime
         self._term_means = {term: keras.metrics.Mean(name=term) for term in terms.reported}
@@ -87,16 +91,18 @@ class RARModel(keras.Model):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.base_model(inputs, training=training)
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, **kwargs: Any) -> None:
         """Configure the model for training, as `keras.Model.compile`, with one loss.
 
         Raises:
             ValueError: If there is no loss, or it does not fit the output (logits or probabilities).
         """
-        super().compile(*args, **kwargs)
+        if loss_weights is not None:
+            checks.fail("loss_weights", "None, since there is one output", loss_weights)
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
         self._loss = ClassificationLoss(self.loss, self._head)
         self._batch_mean = _BatchMean("objective", self._loss.reduction, dtype=self.variable_dtype)
-        self._functions: dict[str, Callable] = {}
+        self._functions = {}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -134,6 +140,13 @@ class RARModel(keras.Model):
         }
         return cls(**{**config, **nested})
 
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        store["seed_state"] = self.seed_generator.state.numpy()  # so that a loaded model goes on as this one would
+
+    def load_own_variables(self, store: Any) -> None:
+        self.seed_generator.state.assign(store["seed_state"])
+
     @property
     def skipped_updates(self) -> int:
         """Number of updates skipped so far because the loss or its gradient was NaN or infinite."""
@@ -167,8 +180,7 @@ class RARModel(keras.Model):
         Returns:
             Tensor of the shape of `x`, in units of the loss.
         """
-        x, y = self._check_arguments(x, y)
-        return self._function(self._attributions)(x, tf.cast(x_prime, x.dtype), y)
+        return self._function(self._attributions)(*self._check_segment(x, x_prime, y))
 
     def objective(self, x: Any, x_prime: Any, y: Any) -> tf.Tensor:
         """The objective of each example, every term in inference mode.
@@ -181,8 +193,7 @@ class RARModel(keras.Model):
         Returns:
             Tensor of shape `(batch,)`.
         """
-        x, y = self._check_arguments(x, y)
-        return self._function(self._objective)(x, tf.cast(x_prime, x.dtype), y)
+        return self._function(self._objective)(*self._check_segment(x, x_prime, y))
 
     def _attributions(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return self._terms(x, x_prime, y, self.regularizer.training_rule).attributions
@@ -195,7 +206,7 @@ class RARModel(keras.Model):
         if not self._perturbs:
             return x
         return projected_ascent(
-            lambda x_prime: method.ascended(self._terms(x, x_prime, y, method.attack_rule)),
+            lambda x_prime: self._gradient_scale * method.ascended(self._terms(x, x_prime, y, method.attack_rule)),
             x,
             method.neighborhood.sample(x, seed) if method.random_start else x,
             method.neighborhood,
@@ -212,7 +223,8 @@ class RARModel(keras.Model):
         logits: Callable | None = None,
         training: bool = False,
     ) -> Terms:
-        network = Network(logits or self._head.logits, self._compiled_loss(), labels.label_logit)
+        logits = logits or self._head.logits
+        network = Network(logits, self._compiled_loss(), labels.label_logit, self._gradient_scale)
         baseline = self.regularizer.baseline
         return Terms(network, x, x_prime, y, rule=rule, baseline=baseline, training=training)
 
@@ -222,7 +234,8 @@ class RARModel(keras.Model):
             return method
         name = method.__name__
         if name not in self._functions:
-            self._functions[name] = tf.function(method, reduce_retracing=True, jit_compile=self.jit_compile)
+            options = {"reduce_retracing": True, "jit_compile": self.jit_compile, "autograph": False}
+            self._functions[name] = tf.function(method, **options)
         return self._functions[name]
 
     def _next_seed(self) -> tf.Tensor:
@@ -242,6 +255,15 @@ class RARModel(keras.Model):
             self._guard.check(x, y, self._classes)
         return x, y
 
+    def _check_segment(self, x: Any, x_prime: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        x, y = self._check_arguments(x, y)
+        x_prime = tf.cast(x_prime, x.dtype)
+        if not x_prime.shape.is_compatible_with(x.shape):
+            raise ValueError(
+                f"`x_prime` must have the shape of `x`, {tuple(x.shape)}. Received: {tuple(x_prime.shape)}"
+            )
+        return x, x_prime, y
+
     def _check_batch(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """What dtypes and shapes tell, before anything is computed."""
         if y is None:
@@ -253,9 +275,23 @@ class RARModel(keras.Model):
                 f"`bounds`={self.regularizer.bounds}. Received: dtype={x.dtype.name}"
             )
         labels.check_layout(y, self._classes, self._compiled_loss().takes_indices)
+        if not x.shape[:1].is_compatible_with(y.shape[:1]):
+            raise ValueError(f"`y` must hold one label an example, {x.shape[0]}. Received: {y.shape[0]} labels")
         return tf.cast(x, self.variable_dtype), y
 
     # Training
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train, as `keras.Model.fit`.
+
+        Raises:
+            TypeError: If the inputs are not floating point.
+            ValueError: If a batch is empty, not finite or outside `bounds`, or a label is not one.
+            FloatingPointError: If an update is not finite, with `on_nonfinite="raise"`.
+        """
+        if getattr(x, "shape", None) and x.shape[0] == 0:  # Keras would return without a word
+            raise ValueError("`x` must hold at least one example. Received: an empty array")
+        return super().fit(x, *args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
         """Keras's own, followed by the report of the guard, in Python, after each call."""
@@ -286,7 +322,9 @@ class RARModel(keras.Model):
                 layer_losses.extend(self.base_model.losses)
             return scores
 
-        x_star = self._inner_maximum(x, y, self._next_seed())
+        with tf.control_dependencies([x]):  # no seed is spent where a data set turns out to have ended
+            seed = self._next_seed()
+        x_star = self._inner_maximum(x, y, seed)
         with tf.GradientTape() as tape:
             terms = self._terms(x, x_star, y, self.regularizer.training_rule, logits, training=True)
             objective = self.regularizer.objective(terms)

@@ -6,11 +6,14 @@ expects probabilities is replaced by the same loss on logits; what cannot be res
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from keras_rar.core import checks
 
 _PROBABILITIES = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
 _CLASSES = {  # a loss function of Keras -> the class that computes it
@@ -24,11 +27,7 @@ _EXPECTED = {  # its class -> the activation whose probabilities it takes
     loss: "sigmoid" if loss.__name__.startswith("Binary") else "softmax" for loss in _CLASSES.values()
 }
 
-_TAKES_INDICES = {
-    keras.losses.SparseCategoricalCrossentropy: True,
-    keras.losses.CategoricalCrossentropy: False,
-    keras.losses.CategoricalFocalCrossentropy: False,
-}
+PerExample = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class OutputHead:
@@ -45,6 +44,11 @@ class OutputHead:
             self.activation: str | None = "softmax"
         else:
             self.activation = _PROBABILITIES.get(getattr(self.layer, "activation", None))
+        if self.activation is not None and _is_called_twice(self.layer, model):
+            raise ValueError(
+                f"The last layer, {self.layer.name!r}, must be called once in the model: its {self.activation} is "
+                "taken off to get the logits. Received: a layer that is called twice; use two layers."
+            )
 
     def logits(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         """The model's output before its softmax or sigmoid, at least in float32."""
@@ -76,13 +80,22 @@ class OutputHead:
 
 
 def _last_layer(model: keras.Model) -> Any:
+    """The layer whose output is the model's; `None` if it ends in an operation, such as `keras.ops.add`."""
     if isinstance(model, keras.Sequential):
         last = model.layers[-1]
     elif getattr(model, "output_names", None):
-        last = model.get_layer(model.output_names[0])
+        last = next((layer for layer in model.layers if layer.name == model.output_names[0]), None)
     else:
         return None
     return _last_layer(last) if isinstance(last, keras.Model) else last
+
+
+def _is_called_twice(layer: keras.layers.Layer, model: keras.Model) -> bool:
+    """Whether a layer stands at two places of a Functional model."""
+    if not getattr(model, "output_names", None):
+        return False
+    calls = {entry["name"]: len(entry["inbound_nodes"]) for entry in model.get_config()["layers"]}
+    return calls.get(layer.name, 1) > 1
 
 
 class ClassificationLoss:
@@ -107,13 +120,13 @@ class ClassificationLoss:
         if self.reduction in (None, "none"):
             raise ValueError("`loss` must be reduced over the batch. Received: reduction=None")
         self._by_labels = isinstance(loss, str) and loss.lower() in ("crossentropy", "ce")
-        self._per_example = None if self._by_labels else _on_logits(keras.losses.get(loss), head)
-        owner = getattr(self._per_example, "__self__", None)  # the loss object that computes it, if it is Keras's
-        self.takes_indices = _TAKES_INDICES.get(type(owner))
+        self.takes_indices: bool | None = None  # unknown, for a loss of the user's
+        if not self._by_labels:
+            self._per_example, self.takes_indices = _on_logits(keras.losses.get(loss), head)
 
     def __call__(self, y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """The loss of each example, `(n,)`, in the dtype of the logits."""
-        per_example = self._per_example or _on_logits(_crossentropy_for(y, logits), self.head)
+        per_example = _on_logits(_crossentropy_for(y, logits), self.head)[0] if self._by_labels else self._per_example
         if logits.shape[-1] == 1:
             y = tf.reshape(y, [-1, 1])
         values = per_example(tf.cast(y, logits.dtype), logits)
@@ -129,13 +142,13 @@ def _crossentropy_for(y: tf.Tensor, logits: tf.Tensor) -> keras.losses.Loss:
     return keras.losses.CategoricalCrossentropy() if one_hot else keras.losses.SparseCategoricalCrossentropy()
 
 
-def _on_logits(loss: Any, head: OutputHead) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The loss as a function `(y, logits) -> (n, ...)`."""
+def _on_logits(loss: Any, head: OutputHead) -> tuple[PerExample, bool | None]:
+    """The loss as a function `(y, logits) -> (n, ...)`, and whether it takes class indices."""
     loss = _CLASSES[loss]() if loss in _CLASSES else loss
-    call = loss.call if isinstance(loss, keras.losses.Loss) else loss
     expected = _EXPECTED.get(type(loss))
     if expected is None:  # a loss of the user's: it gets what the model outputs, as in Keras
-        return lambda y, logits: call(y, head.activate(logits))
+        call = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        return lambda y, logits: call(y, head.activate(logits)), None
     config = loss.get_config()
     if config["from_logits"] and head.activation is not None:
         raise ValueError(
@@ -147,4 +160,18 @@ def _on_logits(loss: Any, head: OutputHead) -> Callable[[tf.Tensor, tf.Tensor], 
             f"The loss {loss.name!r} expects the probabilities of a {expected}, and no {expected} was found at "
             "the end of the model: if the model returns logits, pass the loss object with from_logits=True."
         )
-    return type(loss).from_config({**config, "from_logits": True}).call
+    if config.get("ignore_class") is not None:
+        checks.fail("ignore_class", "None: every example has a loss", config["ignore_class"])
+    if isinstance(loss, keras.losses.CategoricalFocalCrossentropy):
+        return functools.partial(_categorical_focal, config), False
+    indices = {keras.losses.SparseCategoricalCrossentropy: True, keras.losses.CategoricalCrossentropy: False}
+    return type(loss).from_config({**config, "from_logits": True}).call, indices.get(type(loss))
+
+
+def _categorical_focal(config: dict[str, Any], y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """`Σ_c α_c (1 − p_c)^γ (−y_c log p_c)` (Lin et al. 2017); Keras's own clips p even with from_logits=True."""
+    smoothing = config["label_smoothing"]
+    y = y * (1 - smoothing) + smoothing / logits.shape[-1]
+    log_p = tf.nn.log_softmax(logits)
+    alpha = tf.constant(config["alpha"], logits.dtype)
+    return tf.reduce_sum(alpha * (1 - tf.exp(log_p)) ** config["gamma"] * -y * log_p, axis=-1)

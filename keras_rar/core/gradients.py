@@ -59,6 +59,7 @@ def integrated_gradients(
         Tensor of the shape of `x`.
 
     Raises:
+        TypeError: If `x` is not floating point.
         ValueError: If `x` and `x_prime` differ in shape, or `chunk` is not a positive integer.
 
     Example:
@@ -68,7 +69,9 @@ def integrated_gradients(
     array([[1., 4.]], dtype=float32)
     """
     x = tf.convert_to_tensor(x)
-    x_prime = tf.convert_to_tensor(x_prime, dtype=x.dtype)
+    x_prime = tf.cast(x_prime, x.dtype)
+    if not x.dtype.is_floating:
+        raise TypeError(f"`x` must be floating point, to have gradients. Received: dtype={x.dtype.name}")
     if not x.shape.is_compatible_with(x_prime.shape):
         raise ValueError(
             f"`x` and `x_prime` must have the same shape. Received: x.shape={x.shape}, x_prime.shape={x_prime.shape}"

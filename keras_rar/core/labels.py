@@ -6,7 +6,7 @@ import tensorflow as tf
 def check_layout(y: tf.Tensor, classes: int, takes_indices: bool | None = None) -> None:
     """Refuse labels whose static shape fits no layout, or not the one that the loss takes."""
     if y.shape.rank is None:
-        return
+        raise ValueError("`y` must have a known rank: set its shape in the data set. Received: an unknown shape")
     if y.shape.rank not in (1, 2) or (y.shape.rank == 2 and y.shape[-1] not in (None, 1, classes)):
         raise ValueError(
             "`y` must have the shape (batch,) or (batch, 1) of class indices, or (batch, classes) of one-hot "

@@ -136,13 +136,17 @@ class L2Ball(Neighborhood):
         The Lagrangian of the nearest point separates over coordinates, hence this form.
         """
         step = x_prime - x
-        low = tf.zeros_like(_l2_norm(step))
+        low = tf.minimum(tf.math.divide_no_nan(self.epsilon, _l2_norm(step)), 1)  # the answer without a box
         high = tf.ones_like(low)
         inside = _l2_norm(self.clip(x_prime) - x) <= self.epsilon
-        for _ in range(30):  # halves [0, 1] to 1e-9, below what float32 resolves
+
+        def halve(low, high):
             middle = (low + high) / 2
             feasible = _l2_norm(self.clip(x + middle * step) - x) <= self.epsilon
-            low, high = tf.where(feasible, middle, low), tf.where(feasible, high, middle)
+            return tf.where(feasible, middle, low), tf.where(feasible, high, middle)
+
+        if self.bounds is not None:  # 30 halvings of an interval within [0, 1] reach 1e-9, below float32
+            low, high = tf.while_loop(lambda *_: True, halve, (low, high), maximum_iterations=30)
         return tf.where(inside, self.clip(x_prime), self.clip(x + low * step))
 
 

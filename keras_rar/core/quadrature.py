@@ -24,6 +24,7 @@ class QuadratureRule:
         weights: Sequence of floats wₖ, as many as nodes, summing to 1.
 
     Raises:
+        TypeError: If nodes or weights are not sequences of floats.
         ValueError: If the lengths differ, a node lies outside [0, 1], or the weights do not sum to 1.
 
     Example:
@@ -38,7 +39,11 @@ class QuadratureRule:
 
     def __post_init__(self) -> None:
         for name in ("nodes", "weights"):
-            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+            values = getattr(self, name)
+            try:
+                object.__setattr__(self, name, tuple(float(value) for value in values))
+            except (TypeError, ValueError):
+                checks.fail(name, "a sequence of floats", values, TypeError)
         if not self.nodes or not all(0.0 <= alpha <= 1.0 for alpha in self.nodes):
             checks.fail("nodes", "one or more floats in [0, 1]", self.nodes)
         if len(self.weights) != len(self.nodes):

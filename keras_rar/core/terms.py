@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_rar.core.gradients import ScalarFunction, integrated_gradients, repeat_labels
+from keras_rar.core.gradients import integrated_gradients, repeat_labels
 from keras_rar.core.quadrature import QuadratureRule
 
 
@@ -18,11 +18,14 @@ class Network:
         logits: Function `(inputs, training) -> logits` of shape `(n, classes)`.
         loss: Function `(y, logits) -> (n,)`, the loss of each example.
         label_logit: Function `(y, logits) -> (n,)`, the logit of the label of each example.
+        gradient_scale: Float that a score is multiplied by before its gradient is taken, and the gradient
+            divided by: in float16 a small gradient would underflow to 0. Defaults to `1.`.
     """
 
     logits: Callable[[tf.Tensor, bool], tf.Tensor]
     loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     label_logit: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    gradient_scale: float = 1.0
 
 
 class Terms:
@@ -81,7 +84,7 @@ class Terms:
     @functools.cached_property
     def attributions(self) -> tf.Tensor:
         """`IG(x, x′)` of the loss along the segment from x to x′, in the shape of x."""
-        return integrated_gradients(self._inference(self._network.loss), self.x, self.x_prime, self._rule)
+        return self._integrate(self._network.loss, self.x, self.x_prime)
 
     @functools.cached_property
     def clean_map(self) -> tf.Tensor:
@@ -112,9 +115,17 @@ class Terms:
         training, self._classified = self._training and not self._classified, True
         return self._network.logits(z, training)
 
-    def _inference(self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> ScalarFunction:
-        return lambda z: score(repeat_labels(self.y, tf.shape(z)[0]), self._network.logits(z, False))
-
     def _map(self, z: tf.Tensor) -> tf.Tensor:
         baseline = tf.broadcast_to(tf.cast(self._baseline, z.dtype), tf.shape(z))
-        return integrated_gradients(self._inference(self._network.label_logit), baseline, z, self._rule)
+        return self._integrate(self._network.label_logit, baseline, z)
+
+    def _integrate(
+        self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], start: tf.Tensor, end: tf.Tensor
+    ) -> tf.Tensor:
+        scale = self._network.gradient_scale
+
+        def scaled_score(z):
+            logits = self._network.logits(z, False)
+            return scale * score(repeat_labels(self.y, tf.shape(z)[0]), logits)
+
+        return integrated_gradients(scaled_score, start, end, self._rule) / scale

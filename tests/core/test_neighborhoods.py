@@ -1,0 +1,260 @@
+"""Neighborhoods: projection, steepest direction and samples of each ball, within the box."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import optimize
+
+from keras_rar.core import neighborhoods
+from keras_rar.core.neighborhoods import L2Ball, LinfBall
+
+EPSILON = 0.4
+BOUNDS = {"scalar": (0.0, 1.0), "per_feature": ([0.0, 0.1, 0.0], [1.0, 0.8, 0.6]), "none": None}
+every_ball = pytest.mark.parametrize("ball", [LinfBall, L2Ball])
+every_bounds = pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
+SEED = tf.constant([3, 0])
+
+
+def limits(bounds):
+    lower, upper = (-np.inf, np.inf) if bounds is None else bounds
+    return np.broadcast_to(lower, 3), np.broadcast_to(upper, 3)
+
+
+def norm(ball, values):
+    return np.linalg.norm(values, ord=np.inf if ball is LinfBall else 2, axis=-1)
+
+
+def centres(bounds, n=20):
+    rng = np.random.default_rng(0)
+    lower, upper = limits((0.0, 1.0) if bounds is None else bounds)
+    x = rng.uniform(lower, upper, (n, 3))
+    x[:4] = rng.choice([0, 1], (4, 3)) * (upper - lower) + lower  # corners of the box
+    return x
+
+
+def far(x, scale=2.0):
+    return x + np.random.default_rng(1).normal(0, scale * EPSILON, x.shape)
+
+
+def assert_inside(ball, bounds, x, x_prime, slack=1e-12):
+    lower, upper = limits(bounds)
+    assert np.all(norm(ball, x_prime - x) <= EPSILON + slack)
+    assert np.all((x_prime >= lower - slack) & (x_prime <= upper + slack))
+
+
+# Projection
+
+
+@every_bounds
+def test_linf_projection_in_closed_form(bounds):
+    x = centres(bounds)
+    lower, upper = limits(bounds)
+    expected = np.clip(far(x), np.maximum(x - EPSILON, lower), np.minimum(x + EPSILON, upper))
+    np.testing.assert_allclose(LinfBall(EPSILON, bounds).project(tf.constant(x), tf.constant(far(x))), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Values in x were outside bounds")  # a remark of SLSQP, older SciPy only
+@every_ball
+@every_bounds
+def test_projection_is_scipys_nearest_point(ball, bounds):
+    x = centres(bounds, n=12)
+    x_prime = far(x)
+    lower, upper = limits(bounds)
+    projected = ball(EPSILON, bounds).project(tf.constant(x), tf.constant(x_prime)).numpy()
+    for centre, point, actual in zip(x, x_prime, projected, strict=True):
+        box = optimize.Bounds(lower, upper)
+        constraints = []
+        if ball is LinfBall:
+            box = optimize.Bounds(np.maximum(lower, centre - EPSILON), np.minimum(upper, centre + EPSILON))
+        else:
+            constraints = [{"type": "ineq", "fun": lambda p, c=centre: EPSILON**2 - np.sum((p - c) ** 2)}]
+        found = optimize.minimize(
+            lambda p, point=point: np.sum((p - point) ** 2),
+            centre,
+            method="SLSQP",
+            bounds=box,
+            constraints=constraints,
+            options={"ftol": 1e-14, "maxiter": 500},
+        )
+        np.testing.assert_allclose(actual, found.x, atol=1e-6)  # SLSQP's own accuracy
+
+
+@every_ball
+@every_bounds
+def test_projection_is_inside_idempotent_and_nearest(ball, bounds):
+    neighborhood, x = ball(EPSILON, bounds), tf.constant(centres(bounds))
+    x_prime = tf.constant(far(x.numpy()))
+    projected = neighborhood.project(x, x_prime)
+    assert_inside(ball, bounds, x, projected)
+    assert np.any(projected != x_prime)
+    np.testing.assert_allclose(neighborhood.project(x, projected), projected, rtol=0, atol=1e-15)  # one rounding
+    # Nearest point of a convex set: ⟨x′ − p, q − p⟩ ≤ 0 for every q of it.
+    for seed in range(50):
+        inside = neighborhood.sample(x, tf.constant([seed, 1]))
+        products = tf.reduce_sum((x_prime - projected) * (inside - projected), axis=1)
+        assert np.all(products <= 1e-8)  # the bisection stops at 1e-9 of the step
+
+
+@every_ball
+@every_bounds
+def test_points_inside_are_left_alone(ball, bounds):
+    neighborhood, x = ball(EPSILON, bounds), tf.constant(centres(bounds))
+    inside = neighborhood.sample(x, SEED)
+    np.testing.assert_allclose(neighborhood.project(x, inside), inside, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(neighborhood.project(x, x), x)
+
+
+@every_ball
+def test_projection_of_images_in_float32_with_bounds_a_channel(ball):
+    rng = np.random.default_rng(0)
+    upper = np.array([0.5, 1.0], "float32")
+    x = (upper * rng.uniform(size=(4, 5, 5, 2))).astype("float32")
+    x_prime = ball(EPSILON, (0.0, upper)).project(tf.constant(x), tf.constant(x + rng.normal(size=x.shape), tf.float32))
+    assert np.all((x_prime.numpy() >= 0) & (x_prime.numpy() <= upper))
+    radii = norm(ball, (x_prime.numpy() - x).reshape(4, -1))
+    np.testing.assert_allclose(radii, EPSILON, rtol=1e-5)  # float32: the noise is far outside, so the radius is ε
+
+
+# Steepest direction
+
+
+@every_ball
+def test_steepest_has_unit_norm_and_maximises_the_inner_product(ball):
+    gradient = np.random.default_rng(0).normal(size=(6, 3))
+    direction = ball(EPSILON).steepest(tf.constant(gradient)).numpy()
+    np.testing.assert_allclose(norm(ball, direction), 1, rtol=1e-14)
+    best = np.sum(gradient * direction, axis=1)
+    dual = np.linalg.norm(gradient, ord=1 if ball is LinfBall else 2, axis=1)
+    np.testing.assert_allclose(best, dual, rtol=1e-14)
+    others = np.random.default_rng(1).normal(size=(200, 6, 3))
+    others /= norm(ball, others)[..., np.newaxis]
+    assert np.all(np.sum(gradient * others, axis=-1) <= best)
+
+
+@every_ball
+def test_steepest_of_a_zero_gradient_is_zero(ball):
+    gradient = tf.constant([[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    np.testing.assert_array_equal(ball(EPSILON).steepest(gradient), [[0, 0, 0], [0, 1, 0]])
+
+
+@every_ball
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_steepest_does_not_depend_on_the_scale(ball, scale):
+    """In float32 the square of 1e-30 is 0 and that of 1e30 infinite."""
+    gradient = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    steepest = ball(EPSILON).steepest
+    scaled = steepest(tf.constant(gradient * np.float32(scale)))
+    np.testing.assert_allclose(scaled, steepest(tf.constant(gradient)), rtol=1e-5)  # float32
+
+
+@every_ball
+def test_steepest_treats_examples_of_images_separately(ball):
+    gradient = np.random.default_rng(0).normal(size=(3, 4, 4, 2))
+    together = ball(EPSILON).steepest(tf.constant(gradient)).numpy()
+    alone = [ball(EPSILON).steepest(tf.constant(g[np.newaxis])).numpy()[0] for g in gradient]
+    np.testing.assert_allclose(together, alone, rtol=1e-14)
+
+
+# Samples
+
+
+@every_ball
+@every_bounds
+def test_samples_are_inside(ball, bounds):
+    x = tf.constant(centres(bounds, n=500))
+    assert_inside(ball, bounds, x, ball(EPSILON, bounds).sample(x, SEED))
+
+
+@every_ball
+def test_same_seed_same_sample_and_other_seed_other_sample(ball):
+    neighborhood, x = ball(EPSILON), tf.fill([2, 3], 0.5)
+    sample = neighborhood.sample(x, SEED).numpy()
+    np.testing.assert_array_equal(neighborhood.sample(x, SEED), sample)
+    assert np.all(neighborhood.sample(x, SEED + 1) != sample)
+    assert np.all(sample[0] != sample[1])  # examples are drawn independently
+
+
+@pytest.mark.parametrize("d", [1, 3, 10])
+def test_l2_samples_fill_the_ball_uniformly(d):
+    """(‖x′ − x‖ / ε)^d is uniform on [0, 1], and directions have mean zero."""
+    n = 10_000
+    offsets = L2Ball(EPSILON, None).sample(tf.zeros([n, d], tf.float64), SEED).numpy()
+    radii = np.linalg.norm(offsets, axis=1)
+    assert radii.mean() == pytest.approx(EPSILON * d / (d + 1), rel=0.03)  # four standard errors at d = 1
+    volumes = np.sort((radii / EPSILON) ** d)
+    assert np.max(np.abs(volumes - np.arange(n) / n)) < 2 / np.sqrt(n)  # Kolmogorov-Smirnov, p = 7e-4
+    assert np.all(np.abs(offsets.mean(axis=0)) < 5 * EPSILON / np.sqrt(n))
+
+
+@pytest.mark.parametrize(("ball", "d"), [(LinfBall, 2), (LinfBall, 1), (L2Ball, 1)])
+def test_samples_fill_the_cube_uniformly(ball, d):
+    """In one dimension both balls are the interval."""
+    n = 10_000
+    offsets = ball(EPSILON, None).sample(tf.zeros([n, d], tf.float64), SEED).numpy()
+    places = np.sort((offsets / EPSILON + 1) / 2, axis=0)
+    assert np.max(np.abs(places - np.arange(n)[:, np.newaxis] / n)) < 2 / np.sqrt(n)  # as above
+    assert d == 1 or abs(np.corrcoef(offsets.T)[0, 1]) < 5 / np.sqrt(n)
+
+
+# Arguments
+
+
+@every_ball
+@pytest.mark.parametrize(
+    ("epsilon", "error"),
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (np.nan, ValueError),
+        (np.inf, ValueError),
+        ("0.1", TypeError),
+        (True, TypeError),
+        (None, TypeError),
+        ([0.1], TypeError),
+    ],
+)
+def test_epsilon_is_validated(ball, epsilon, error):
+    with pytest.raises(error, match=r"`epsilon` must be a positive float. Received: epsilon="):
+        ball(epsilon)
+
+
+@every_ball
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        (1.0, 0.0),
+        (0.0, 0.0),
+        (0.0, np.nan),
+        (-np.inf, 1.0),
+        (0.0,),
+        (0.0, 0.5, 1.0),
+        ("low", "high"),
+        (None, 1.0),
+        1.0,
+        ([0.0, 2.0], [1.0, 1.0]),
+        ([0.0, 0.0], [1.0, 1.0, 1.0]),
+    ],
+    ids=str,
+)
+def test_bounds_are_validated(ball, bounds):
+    with pytest.raises((TypeError, ValueError), match=r"`bounds` must be .* Received: bounds="):
+        ball(EPSILON, bounds)
+
+
+def test_the_norm_is_looked_up_and_an_unknown_one_lists_the_known():
+    assert type(neighborhoods.get("linf", EPSILON)) is LinfBall
+    assert type(neighborhoods.get("l2", EPSILON)) is L2Ball
+    with pytest.raises(ValueError, match=r"`norm` must be one of \['linf', 'l2'\]. Received: norm='l1'"):
+        neighborhoods.get("l1", EPSILON)
+
+
+@every_ball
+@every_bounds
+def test_config_is_plain_and_gives_the_same_ball(ball, bounds):
+    bounds = None if bounds is None else tuple(np.asarray(bound, "float32") for bound in bounds)
+    neighborhood = ball(np.float32(EPSILON), bounds)
+    again = ball.from_config(json.loads(json.dumps(neighborhood.get_config())))
+    assert again.get_config() == neighborhood.get_config()
+    assert again.epsilon == pytest.approx(EPSILON)

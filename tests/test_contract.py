@@ -1,0 +1,91 @@
+"""What is public: exported, documented, importable, and shown by examples that run."""
+
+import ast
+import doctest
+import inspect
+import pkgutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_rar
+
+ROOT = Path(__file__).parents[1]
+MODULES = [module.name for module in pkgutil.walk_packages(keras_rar.__path__, "keras_rar.") if not module.ispkg]
+PUBLIC = {name: getattr(keras_rar, name) for name in keras_rar.__all__}
+CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
+# A new public name is a decision that is made here.
+CONTRACT = {
+    "METHODS", "AbstractAttributionRegularizer", "IGNormRegularizer", "IGSumNormRegularizer", "L2Ball", "LinfBall",
+    "MadryRegularizer", "NaturalRegularizer", "QuadratureRule", "RARModel", "Terms", "completeness_gap",
+    "export_saved_model", "input_gradient", "integrated_gradients", "quadrature", "unwrap", "wrap",
+}  # fmt: skip
+
+
+def imported(module):
+    return __import__(module, fromlist=["_"])
+
+
+def test_public_names_are_the_contract():
+    assert set(keras_rar.__all__) == CONTRACT
+    exported = {name for name, value in vars(keras_rar).items() if not name.startswith("_") and callable(value)}
+    assert exported <= CONTRACT
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES))
+def test_public_docstring_is_complete(name):
+    value = CALLABLES[name]
+    text = inspect.getdoc(value)
+    inherited = inspect.isclass(value) and "__init__" not in vars(value)
+    parameters = {} if inherited else inspect.signature(value).parameters
+    named = [p for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
+    assert "Args:" in text or not named
+    for parameter in named:
+        assert f"\n    {parameter.name}:" in text, f"{parameter.name} is not documented"
+    if inspect.isfunction(value):
+        assert "Returns:" in text or value.__annotations__.get("return") in (None, "None")
+    assert ">>>" in text or inspect.isabstract(value) or name == "Terms"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_docstring_examples_run(module, tmp_path):
+    module = imported(module)
+    names = {"keras": keras, "keras_rar": keras_rar, "np": np, "tf": tf, "tmp_path": tmp_path}
+    core = {**vars(imported("keras_rar.core.quadrature")), **vars(imported("keras_rar.core.neighborhoods"))}
+    keras.utils.set_random_seed(0)
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    runner = doctest.DocTestRunner(optionflags=options)
+    for test in doctest.DocTestFinder().find(module, extraglobs={**core, **vars(module), **names}):
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def test_docstring_examples_are_found():
+    tests = [test for name in MODULES for test in doctest.DocTestFinder().find(imported(name))]
+    assert sum(bool(test.examples) for test in tests) >= 20
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "keras_rar").rglob("*.py")), ids=lambda path: path.stem)
+def test_imports_point_down(path):
+    """The core imports neither Keras nor anything above it; attacks and training never import each other."""
+    tree = ast.parse(path.read_text("utf-8"))
+    imports = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imports |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    if "core" in path.parts:
+        assert not any(name.split(".")[0] == "keras" for name in imports)
+        assert all(name.startswith("keras_rar.core") for name in imports if name.startswith("keras_rar"))
+    assert not any(name.startswith(("keras.src", "tensorflow.python")) for name in imports)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "keras_rar").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_assert_in_the_package(path):
+    assert not [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Assert)]
+
+
+def test_every_method_is_in_the_table():
+    classes = [value for value in PUBLIC.values() if inspect.isclass(value)]
+    methods = {c for c in classes if issubclass(c, keras_rar.AbstractAttributionRegularizer)}
+    assert set(keras_rar.METHODS.values()) == methods - {keras_rar.AbstractAttributionRegularizer}

@@ -1,0 +1,196 @@
+"""Two replicas train as one does: `tf.distribute.MirroredStrategy` on two logical CPUs, in a process of its own.
+
+One script computes everything once; each test reads its part.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import batch
+
+import keras_rar
+
+METHODS = sorted(keras_rar.METHODS)
+X, Y = batch(8)
+
+SCRIPT = '''
+import json
+import sys
+import warnings
+
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+import numpy as np
+
+import keras_rar
+
+warnings.simplefilter("always")
+data = np.load(sys.argv[1])
+x, y = data["x"], data["y"]
+one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+results = {}
+
+
+def compiled(strategy, method="madry", normalized=False, **options):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Dense(8, "tanh", kernel_regularizer="l2")]
+        layers += [keras.layers.BatchNormalization()] * normalized
+        base_model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
+        options = {"steps": 2, "m": 3, "attack_m": 2, "random_start": method == "ig_norm", **options}
+        model = keras_rar.wrap(base_model, method, seed=0, **options)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.5), loss, metrics=["accuracy"])
+    return model
+
+
+def run(name, model, x=x, y=y, batch_size=8, epochs=1, **options):
+    """Fit, and note all that can be seen of it."""
+    before = [weights.tolist() for weights in model.get_weights()]
+    error, history = None, {}
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            fitted = model.fit(x, y, batch_size=batch_size, epochs=epochs, shuffle=False, verbose=0, **options)
+            history = fitted.history
+        except Exception as raised:
+            error = [type(raised).__name__, str(raised)]
+    after = [weights.tolist() for weights in model.get_weights()]
+    warned = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
+    skipped = model.skipped_updates
+    results[name] = dict(before=before, after=after, history=history, error=error, warned=warned, skipped=skipped)
+
+
+models = {}
+for method in ("natural", "madry", "ig_norm", "ig_sum_norm"):
+    for name, strategy in (("one", one), ("two", two)):
+        models[method, name] = model = compiled(strategy, method)
+        run(method + " " + name, model)
+        results[method + " " + name]["evaluation"] = model.evaluate(x, y, verbose=0, return_dict=True)
+        results[method + " " + name]["predictions"] = model.predict(x, verbose=0).tolist()
+
+initial = [np.array(weights) for weights in results["madry one"]["before"]]
+for name in ("one", "two"):
+    models["madry", name].set_weights(initial)
+    run("weighted " + name, models["madry", name], sample_weight=np.arange(8, dtype="float32"))
+outside = x.copy()
+outside[7, 0] = 3
+run("outside", models["madry", "two"], outside)
+run("tail", models["madry", "two"], x[:5], y[:5], batch_size=4)  # of the last batch a replica gets no example
+
+model = compiled(two, normalized=True)
+for case, bad in (("last", [7]), ("both", [0, 7])):
+    weights = np.ones(8, "float32")
+    weights[bad] = np.inf
+    run("nonfinite " + case, model, sample_weight=weights)
+run("normalized", model)
+
+model = models["ig_norm", "two"]
+x_star = model.perturb(x, y).numpy()
+results["perturb"] = [bool(np.all(np.abs(x_star - x) <= 0.1 + 1e-6)), bool(np.any(x_star != x))]
+starts = two.experimental_local_results(two.run(lambda: model.perturb(x[:4], y[:4])))
+results["starts"] = [start.numpy().tolist() for start in starts]
+with open(sys.argv[2], "w") as file:
+    json.dump(results, file, default=lambda value: np.asarray(value).tolist())
+'''
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distribution")
+    np.savez(folder / "data.npz", x=X, y=Y)
+    environment = {**os.environ, "PYTHONPATH": str(Path(keras_rar.__file__).parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", SCRIPT, str(folder / "data.npz"), str(folder / "results.json")]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads((folder / "results.json").read_text())
+
+
+def assert_near(actual, expected):
+    """Two sums over four examples for one over eight: float32 rounding of numbers of size 1."""
+    assert len(actual) == len(expected) > 0
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+def moved(result):
+    return [not np.array_equal(a, b) for a, b in zip(result["before"], result["after"], strict=True)]
+
+
+@pytest.mark.parametrize("method", ["natural", "madry", "ig_sum_norm"])
+def test_two_replicas_take_the_step_of_one(method, results):
+    one, two = results[f"{method} one"], results[f"{method} two"]
+    assert one["error"] is None
+    assert two["error"] is None
+    assert_near(two["before"], one["before"])
+    assert_near(two["after"], one["after"])
+    assert all(moved(two))
+
+
+@pytest.mark.parametrize("method", ["natural", "madry", "ig_sum_norm"])
+def test_two_replicas_have_the_history_of_one(method, results):
+    one, two = results[f"{method} one"]["history"], results[f"{method} two"]["history"]
+    assert one.keys() == two.keys() >= {"loss", "accuracy"}
+    assert_near(two.values(), one.values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_evaluates_and_predicts(method, results):
+    one, two = results[f"{method} one"], results[f"{method} two"]
+    assert two["error"] is None
+    assert all(moved(two))
+    assert all(np.all(np.isfinite(weights)) for weights in two["after"])
+    assert two["evaluation"].keys() == one["evaluation"].keys()
+    if method != "ig_norm":  # its random starts are other ones
+        assert_near(two["predictions"], one["predictions"])
+        assert_near(two["evaluation"].values(), one["evaluation"].values())
+
+
+def test_sample_weights_are_of_the_whole_batch(results):
+    """Each replica averages its half as Keras does, so the mean of the halves stands for that of the batch."""
+    assert_near(results["weighted two"]["after"], results["weighted one"]["after"])
+
+
+@pytest.mark.parametrize("case", ["last", "both"])
+def test_a_loss_that_is_not_finite_on_a_replica_skips_the_update_on_all(case, results):
+    """Weights and batch statistics stay, and it is one skipped step wherever it was seen."""
+    result = results[f"nonfinite {case}"]
+    assert result["error"] is None
+    assert not any(moved(result))
+    count = {"last": 1, "both": 2}[case]  # one after the other
+    assert result["skipped"] == count
+    assert result["warned"] == [f"The loss or its gradient was NaN or infinite: update skipped ({count} so far)."]
+    assert result["history"]["loss"] == [0.0]  # a skipped step counts for nothing
+
+
+def test_batch_normalisation_trains_also_after_a_skipped_step(results):
+    result = results["normalized"]
+    assert result["error"] is None
+    assert all(moved(result))
+    assert all(np.all(np.isfinite(weights)) for weights in result["after"])
+
+
+def test_a_batch_outside_the_bounds_on_a_replica_is_refused(results):
+    kind, message = results["outside"]["error"]
+    assert kind == "ValueError"
+    assert f"Received: values from {X.min():g} to 3" in message  # of the whole batch
+    assert not any(moved(results["outside"]))
+
+
+def test_a_replica_without_an_example_is_not_an_empty_batch(results):
+    assert results["tail"]["error"] is None
+    assert all(moved(results["tail"]))
+    assert all(np.all(np.isfinite(weights)) for weights in results["tail"]["after"])
+
+
+def test_replicas_start_at_different_points(results):
+    assert results["perturb"] == [True, True]
+    first, second = results["starts"]
+    assert not np.allclose(first, second, atol=1e-3)
