@@ -4,7 +4,6 @@ import sys
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_rar.core.terms import Network, Terms
@@ -71,26 +70,6 @@ def _origin(model: Any) -> str:
     return f"{model!r}"
 
 
-def check_features(regularizer: AbstractAttributionRegularizer, input_shape: tuple) -> None:
-    """Refuse per-feature bounds or a baseline that do not broadcast to an input.
-
-    Raises:
-        ValueError: If they do not.
-    """
-    lower, upper = regularizer.bounds or (0.0, 1.0)
-    shape = tuple(size or 1 for size in input_shape)
-    for name, value in (("bounds", lower), ("bounds", upper), ("baseline", regularizer.baseline)):
-        try:
-            fits = np.broadcast_shapes(np.shape(value), shape) == shape
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError(
-                f"`{name}` must be a float or an array that broadcasts to an input, of shape {input_shape}. "
-                f"Received: an array of shape {np.shape(value)}"
-            )
-
-
 def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int) -> Terms:
     """The terms that an objective reads and reports, found by evaluating it on a network of zeros.
 
@@ -113,4 +92,6 @@ def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, class
                 f"`{type(regularizer).__name__}.{method.__name__}` must return one value an example, of shape "
                 f"(batch,). Received, for a batch of 2: {type(value).__name__} of shape {shape}"
             )
+    if "loss" in terms.reported:
+        raise ValueError('A term must not be reported as "loss", the name of the whole objective.')
     return terms

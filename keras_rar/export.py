@@ -54,6 +54,8 @@ def export_saved_model(
     base_model = model.base_model if isinstance(model, RARModel) else model
     input_shape, _ = check_base_model(base_model)
     nodes, chunk = quadrature.get(rule, m), checks.positive_int("chunk", chunk)
+    baseline = checks.finite_array("baseline", baseline)
+    checks.broadcasts("baseline", baseline, input_shape)
     head = OutputHead(base_model)
 
     def serve(x):
@@ -63,7 +65,7 @@ def export_saved_model(
         predicted = tf.argmax(head.logits(x, False), axis=-1)
 
         def predicted_logit(z):
-            return label_logit(repeat_labels(predicted, tf.shape(z)[0]), head.logits(z, False))
+            return head.gradient_scale * label_logit(repeat_labels(predicted, tf.shape(z)[0]), head.logits(z, False))
 
         start = tf.broadcast_to(tf.cast(baseline, x.dtype), tf.shape(x))
         return normalize_map(integrated_gradients(predicted_logit, start, x, nodes, chunk=chunk))

@@ -20,21 +20,31 @@ class _Counts(keras.metrics.Metric):
 
     def __init__(self):
         super().__init__(name="step_guard")
+        self.strategy = tf.distribute.get_strategy()
         self.faults = self.add_weight(shape=(len(_FAULTS),), initializer="zeros", name="faults")
         self.range = self.add_weight(shape=(2,), initializer="zeros", name="range")
 
-    def record(self, found: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
-        """Count the faults found, and keep the range of the first bad batch; returns whether there was one before.
+    def record(self, found: tf.Tensor, seen: tf.Tensor, stopping: int) -> tf.Tensor:
+        """Count the faults found, and keep the range of the first bad batch; returns whether the step is bad.
 
-        Several steps may run before Python looks: after a bad batch none of them may change a weight.
+        Several steps may run before Python looks: after one of the first `stopping` faults none may change a weight.
         """
-        bad_before = tf.reduce_any(self.faults[:-1] > 0)
+        found = tf.cast(found, self.faults.dtype)
+        if self.strategy.num_replicas_in_sync > 1:  # what one replica finds, all act on
+            found = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, found)
+        bad_before = tf.reduce_any(self.faults[:stopping] > 0)
         self.range.assign(tf.where(bad_before, self.range, tf.cast(seen, self.range.dtype)))
-        self.faults.assign(self.faults + tf.cast(found, self.faults.dtype))
-        return bad_before
+        self.faults.assign(self.faults + tf.minimum(found, 1))
+        return bad_before | tf.reduce_any(found > 0)
+
+    def seen(self) -> list[float]:
+        """The least and the greatest input value, over all replicas."""
+        replicas = self.strategy.experimental_local_results(self.range.value)
+        low, high = zip(*(tf.convert_to_tensor(replica).numpy() for replica in replicas), strict=True)
+        return [float(min(low)), float(max(high))]
 
     def result(self):
-        return tf.convert_to_tensor(self.faults)
+        return tf.convert_to_tensor(self.faults) / self.strategy.num_replicas_in_sync
 
 
 class StepGuard:
@@ -58,20 +68,23 @@ class StepGuard:
             slack = 1e-5 * (upper - lower)  # rounding of an augmentation is not a wrong range
             outside = tf.reduce_any((x < lower - slack) | (x > upper + slack))
         return {
-            "empty": tf.equal(tf.shape(x)[0], 0),
+            # One of several replicas may get no example of a small batch.
+            "empty": tf.equal(tf.shape(x)[0], 0) & (tf.distribute.get_strategy().num_replicas_in_sync == 1),
             "nan": tf.logical_not(tf.reduce_all(tf.math.is_finite(x))),
             "outside": outside,
             "label": tf.logical_not(tf.reduce_all(labels.valid(y, classes))),
         }
 
     def record(self, x: tf.Tensor, faults: dict[str, tf.Tensor], finite: tf.Tensor) -> tf.Tensor:
-        """Count what is wrong with a step; returns whether nothing is. A bad batch explains a bad update."""
+        """Count what is wrong with a step; returns whether nothing is, here or on another replica."""
         good_batch = tf.logical_not(tf.reduce_any(tf.stack(list(faults.values()))))
         found = {**faults, "nonfinite": good_batch & tf.logical_not(finite)}
-        faulty_before = self._counts.record(
-            tf.stack([found[name] for name in _FAULTS]), tf.stack([tf.reduce_min(x), tf.reduce_max(x)])
+        bad_step = self._counts.record(
+            tf.stack([found[name] for name in _FAULTS]),
+            tf.stack([tf.reduce_min(x), tf.reduce_max(x)]),
+            stopping=len(_FAULTS) - (self.on_nonfinite == "skip"),
         )
-        return good_batch & finite & tf.logical_not(faulty_before)
+        return tf.logical_not(bad_step)
 
     def check(self, x: tf.Tensor, y: tf.Tensor, classes: int) -> None:
         """Raise for a bad batch, eagerly.
@@ -93,7 +106,7 @@ class StepGuard:
         counted = self._counts.result().numpy()
         if not counted.any():
             return
-        seen = [float(value) for value in self._counts.range.numpy()]
+        seen = self._counts.seen()
         self._counts.reset_state()
         faults = dict(zip(_FAULTS, (int(count) for count in counted), strict=True))
         nonfinite = faults.pop("nonfinite")

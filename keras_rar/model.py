@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_rar.base_model import check_base_model, check_features, probe
+from keras_rar.base_model import check_base_model, probe
 from keras_rar.core import checks, labels
 from keras_rar.core.ascent import projected_ascent
 from keras_rar.core.quadrature import QuadratureRule
@@ -71,11 +71,12 @@ class RARModel(keras.Model):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._head = OutputHead(base_model)
-        self._gradient_scale = 1024.0 if self.compute_dtype == "float16" else 1.0
         self._loss: ClassificationLoss | None = None
         self._functions: dict[str, Callable] = {}
         self._guard = StepGuard(regularizer.bounds, on_nonfinite)
-        check_features(regularizer, input_shape)
+        for option in regularizer.bounds or ():
+            checks.broadcasts("bounds", option, input_shape)
+        checks.broadcasts("baseline", regularizer.baseline, input_shape)
         terms = probe(regularizer, input_shape, self._classes)
         self._perturbs = terms.depends_on_x_prime
         self._term_means = {term: keras.metrics.Mean(name=term) for term in terms.reported}
@@ -206,7 +207,7 @@ class RARModel(keras.Model):
         if not self._perturbs:
             return x
         return projected_ascent(
-            lambda x_prime: self._gradient_scale * method.ascended(self._terms(x, x_prime, y, method.attack_rule)),
+            lambda x_prime: self._head.gradient_scale * method.ascended(self._terms(x, x_prime, y, method.attack_rule)),
             x,
             method.neighborhood.sample(x, seed) if method.random_start else x,
             method.neighborhood,
@@ -224,7 +225,7 @@ class RARModel(keras.Model):
         training: bool = False,
     ) -> Terms:
         logits = logits or self._head.logits
-        network = Network(logits, self._compiled_loss(), labels.label_logit, self._gradient_scale)
+        network = Network(logits, self._compiled_loss(), labels.label_logit, self._head.gradient_scale)
         baseline = self.regularizer.baseline
         return Terms(network, x, x_prime, y, rule=rule, baseline=baseline, training=training)
 
@@ -364,25 +365,23 @@ class RARModel(keras.Model):
         def apply(gradients):
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-        def undo():
+        def undo(before):
             for variable, value in zip(self.base_model.non_trainable_variables, before, strict=True):
                 variable.assign(value)
 
         if _replicas() == 1:
-            tf.cond(healthy, lambda: [apply(gradients), tf.constant(0)][1], lambda: [undo(), tf.constant(0)][1])
+            tf.cond(healthy, lambda: apply(gradients), lambda: undo(before))
             return
-        # Replicas agree, and branch outside of their threads: an optimizer cannot sum over replicas in a branch.
-        replica = tf.distribute.get_replica_context()
-        unhealthy = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(tf.logical_not(healthy), tf.float32))
 
-        def across_replicas(strategy, unhealthy, gradients):
+        # Replicas agree on `healthy`. They branch together: an optimizer cannot sum over replicas in a branch of one.
+        def across_replicas(strategy, healthy, gradients, before):
             tf.cond(
-                tf.equal(strategy.experimental_local_results(unhealthy)[0], 0),
+                strategy.experimental_local_results(healthy)[0],
                 lambda: strategy.extended.call_for_each_replica(apply, args=(gradients,)),
-                lambda: None,
+                lambda: strategy.extended.call_for_each_replica(undo, args=(before,)),
             )
 
-        replica.merge_call(across_replicas, args=(unhealthy, gradients))
+        tf.distribute.get_replica_context().merge_call(across_replicas, args=(healthy, gradients, before))
 
     def _track(self, name: str, value: tf.Tensor, x: tf.Tensor, healthy: tf.Tensor) -> None:
         """Update a mean of the history, by batch size, as Keras does; a skipped step counts for nothing."""

@@ -40,6 +40,7 @@ class OutputHead:
     def __init__(self, model: keras.Model):
         self.model = model
         self.layer = _last_layer(model)
+        self.gradient_scale = 1024.0 if _uses_float16(model) else 1.0  # keeps small gradients from underflowing
         if isinstance(self.layer, keras.layers.Softmax):
             self.activation: str | None = "softmax"
         else:
@@ -90,11 +91,19 @@ def _last_layer(model: keras.Model) -> Any:
     return _last_layer(last) if isinstance(last, keras.Model) else last
 
 
+def _uses_float16(layer: keras.layers.Layer) -> bool:
+    return layer.compute_dtype == "float16" or any(_uses_float16(inner) for inner in getattr(layer, "layers", []))
+
+
 def _is_called_twice(layer: keras.layers.Layer, model: keras.Model) -> bool:
     """Whether a layer stands at two places of a Functional model."""
     if not getattr(model, "output_names", None):
         return False
-    calls = {entry["name"]: len(entry["inbound_nodes"]) for entry in model.get_config()["layers"]}
+    try:
+        config = model.get_config()
+    except NotImplementedError:  # a layer without a config: a model that Keras cannot save either
+        return False
+    calls = {entry["name"]: len(entry["inbound_nodes"]) for entry in config["layers"]}
     return calls.get(layer.name, 1) > 1
 
 
@@ -145,6 +154,11 @@ def _crossentropy_for(y: tf.Tensor, logits: tf.Tensor) -> keras.losses.Loss:
 def _on_logits(loss: Any, head: OutputHead) -> tuple[PerExample, bool | None]:
     """The loss as a function `(y, logits) -> (n, ...)`, and whether it takes class indices."""
     loss = _CLASSES[loss]() if loss in _CLASSES else loss
+    if isinstance(loss, keras.losses.KLDivergence) or loss is keras.losses.kl_divergence:
+        raise ValueError(
+            "The loss of KLDivergence clips probabilities, which zeroes gradients: use CategoricalCrossentropy, "
+            f"which differs from it by a constant of the labels. Received: loss={loss!r}"
+        )
     expected = _EXPECTED.get(type(loss))
     if expected is None:  # a loss of the user's: it gets what the model outputs, as in Keras
         call = loss.call if isinstance(loss, keras.losses.Loss) else loss

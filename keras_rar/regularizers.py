@@ -5,7 +5,6 @@ import inspect
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks, neighborhoods, quadrature, sizes
@@ -77,7 +76,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         self.m, self.attack_m = checks.positive_int("m", m), checks.positive_int("attack_m", attack_m)
         self.training_rule = quadrature.get(rule, self.m)
         self.attack_rule = quadrature.get(rule, self.attack_m)
-        self.baseline = _plain_baseline(baseline)
+        self.baseline = checks.finite_array("baseline", baseline)
 
     @abc.abstractmethod
     def objective(self, terms: Terms) -> tf.Tensor:
@@ -109,17 +108,6 @@ class AbstractAttributionRegularizer(abc.ABC):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "AbstractAttributionRegularizer":
         return cls(**config)
-
-
-def _plain_baseline(baseline: Any) -> Any:
-    """`baseline` as a float or nested lists of floats, validated."""
-    try:
-        values = np.asarray(baseline, dtype="float64")
-    except (TypeError, ValueError):
-        checks.fail("baseline", "a float or an array of floats", baseline, TypeError)
-    if not np.all(np.isfinite(values)):
-        checks.fail("baseline", "a finite float or an array of them", baseline)
-    return values.tolist()
 
 
 @keras.saving.register_keras_serializable("keras_rar")

@@ -490,7 +490,7 @@ def test_bad_batch_after_a_good_one(value):
 
 @pytest.mark.parametrize("how", [{"steps_per_execution": 2}, {"jit_compile": True}, {"run_eagerly": True}], ids=str)
 def test_images_outside_bounds_however_a_step_runs(how):
-    """Under steps_per_execution a good batch follows, in the same call: nothing is trained on it either."""
+    """Under `steps_per_execution` a good batch follows in the same call: nothing is trained on it either."""
     model = wrapped("madry", optimizer="adam", compile=how)
     fit(model)
     refused(model, ValueError, OUTSIDE.format("[0-9.]+", r"1\.5"), spoilt(1.5))
@@ -594,8 +594,9 @@ def test_history_leaves_skipped_updates_out():
     assert both["clean_loss"] == pytest.approx(good["clean_loss"])
 
 
-def test_nonfinite_updates_can_stop_the_fit():
-    model = poisoned_model("nan", on_nonfinite="raise")
+@pytest.mark.parametrize("how", [{}, {"steps_per_execution": 2}], ids=str)
+def test_nonfinite_updates_can_stop_the_fit(how):
+    model = poisoned_model("nan", on_nonfinite="raise", compile=how)
     before = state(model)
     with pytest.raises(FloatingPointError, match="The loss or its gradient was NaN or infinite"):
         fit(model, X, np.concatenate([BAD_Y, GOOD_Y]))

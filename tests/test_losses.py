@@ -124,16 +124,13 @@ def test_every_ending_in_a_softmax_has_the_gradients_of_logits(network, ending):
         ("categorical_crossentropy", ONE_HOT),
         ("crossentropy", ONE_HOT),
     ],
-    ids=str,
 )
 def test_names_and_functions_are_resolved_as_objects_are(loss, y):
     logits_loss = (L.SparseCategoricalCrossentropy if y is Y else L.CategoricalCrossentropy)(from_logits=True)
     assert_same_gradients(*twins(sequential(softmax_layer), loss, logits_loss), y)
 
 
-@pytest.mark.parametrize(
-    "loss", ["crossentropy", "binary_crossentropy", "BinaryCrossentropy", L.binary_crossentropy], ids=str
-)
+@pytest.mark.parametrize("loss", ["crossentropy", "binary_crossentropy", "BinaryCrossentropy", L.binary_crossentropy])
 def test_names_of_binary_losses(loss):
     probabilities = sequential(activated("sigmoid"), 1)
     assert_same_gradients(*twins(probabilities, loss, L.BinaryCrossentropy(from_logits=True)), BINARY)
@@ -332,3 +329,11 @@ def test_moderate_losses_are_those_of_keras(case):
     expected = loss(**options).call(y, tf.identity(base_model(X)))
     model = wrapped("natural", base_model, loss(**options))
     np.testing.assert_allclose(model.objective(X, X, labels), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss", [L.KLDivergence(), L.kl_divergence, "kl_divergence"], ids=["object", "function", "name"]
+)
+def test_kl_divergence_is_refused_for_its_clipping(loss):
+    with pytest.raises(ValueError, match="use CategoricalCrossentropy"):
+        wrapped(base_model=dense_model(output="softmax"), loss=loss)

@@ -5,6 +5,8 @@ import numbers
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+import numpy as np
+
 
 def fail(name: str, must_be: str, value: Any, error: type[Exception] = ValueError) -> NoReturn:
     """Raise ``"`name` must be …. Received: name=value"``."""
@@ -49,3 +51,26 @@ def one_of(name: str, value: Any, known: Iterable[Any]) -> Any:
     """`value`, if it is among the known ones; the error lists them."""
     known = list(known)
     return value if value in known else fail(name, f"one of {known}", value)
+
+
+def finite_array(name: str, value: Any) -> Any:
+    """`value` as a float or nested lists of floats, if all are finite."""
+    try:
+        values = np.asarray(value, dtype="float64")
+    except (TypeError, ValueError):
+        fail(name, "a float or an array of floats", value, TypeError)
+    return values.tolist() if np.all(np.isfinite(values)) else fail(name, "finite", value)
+
+
+def broadcasts(name: str, value: Any, shape: tuple[int | None, ...]) -> None:
+    """Refuse a `value` that does not broadcast to an input of that shape, of which some sizes may be unknown."""
+    known = tuple(size or 1 for size in shape)
+    try:
+        fits = np.broadcast_shapes(np.shape(value), known) == known
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"`{name}` must be a float or an array that broadcasts to an input, of shape {shape}. "
+            f"Received: an array of shape {np.shape(value)}"
+        )
