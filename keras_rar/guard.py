@@ -60,6 +60,26 @@ class StepGuard:
         self.skipped = 0
         self._counts = _Counts()
 
+    def check_layout(self, x: Any, y: Any, classes: int, takes_indices: bool | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """The batch as tensors, or an error for what its dtypes and shapes tell.
+
+        Raises:
+            TypeError: If the inputs are not floating point.
+            ValueError: If the labels are missing, of a wrong shape, or not as many as the inputs.
+        """
+        if y is None:
+            raise ValueError("Labels are needed: pass `y`, or a data set of (x, y) pairs.")
+        x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+        if not x.dtype.is_floating:
+            raise TypeError(
+                "`x` must be floating point, since attributions are gradients in x: cast it, and scale it to "
+                f"`bounds`={self.bounds}. Received: dtype={x.dtype.name}"
+            )
+        labels.check_layout(y, classes, takes_indices)
+        if not x.shape[:1].is_compatible_with(y.shape[:1]):
+            raise ValueError(f"`y` must hold one label an example, {x.shape[0]}. Received: {y.shape[0]} labels")
+        return x, y
+
     def inspect(self, x: tf.Tensor, y: tf.Tensor, classes: int) -> dict[str, tf.Tensor]:
         """The faults of a batch, each a boolean scalar."""
         outside = tf.constant(False)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_rar import update
 from keras_rar.base_model import check_base_model, probe
 from keras_rar.core import checks, labels
 from keras_rar.core.ascent import projected_ascent
@@ -102,7 +103,7 @@ class RARModel(keras.Model):
             checks.fail("loss_weights", "None, since there is one output", loss_weights)
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         self._loss = ClassificationLoss(self.loss, self._head)
-        self._batch_mean = _BatchMean("objective", self._loss.reduction, dtype=self.variable_dtype)
+        self._batch_mean = update.BatchMean("objective", self._loss.reduction, dtype=self.variable_dtype)
         self._functions = {}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -267,17 +268,8 @@ class RARModel(keras.Model):
 
     def _check_batch(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """What dtypes and shapes tell, before anything is computed."""
-        if y is None:
-            raise ValueError("Labels are needed: pass `y`, or a data set of (x, y) pairs.")
-        x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
-        if not x.dtype.is_floating:
-            raise TypeError(
-                "`x` must be floating point, since attributions are gradients in x: cast it, and scale it to "
-                f"`bounds`={self.regularizer.bounds}. Received: dtype={x.dtype.name}"
-            )
-        labels.check_layout(y, self._classes, self._compiled_loss().takes_indices)
-        if not x.shape[:1].is_compatible_with(y.shape[:1]):
-            raise ValueError(f"`y` must hold one label an example, {x.shape[0]}. Received: {y.shape[0]} labels")
+        takes_indices = self._compiled_loss().takes_indices
+        x, y = self._guard.check_layout(x, y, self._classes, takes_indices)
         return tf.cast(x, self.variable_dtype), y
 
     # Training
@@ -314,7 +306,8 @@ class RARModel(keras.Model):
         x, y = self._check_batch(x, y)
         faults = self._guard.inspect(x, y, self._classes)
         y = labels.replace_invalid(y, self._classes)
-        before = [tf.convert_to_tensor(v) for v in self.base_model.non_trainable_variables]
+        state = self.base_model.non_trainable_variables
+        before = [tf.convert_to_tensor(variable) for variable in state]
         layer_losses: list[tf.Tensor] = []
 
         def logits(z, training):
@@ -332,13 +325,13 @@ class RARModel(keras.Model):
             terms.ensure_classified()
             loss = self._batch_mean(objective, objective, sample_weight)
             for layer_loss in layer_losses:
-                loss += tf.cast(tf.reduce_sum(layer_loss), loss.dtype) / _replicas()
+                loss += tf.cast(tf.reduce_sum(layer_loss), loss.dtype) / update.replicas()
             scaled_loss = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         gradients = tape.gradient(scaled_loss, variables)
 
-        healthy = self._guard.record(x, faults, self._is_finite(loss, gradients))
-        self._update(healthy, gradients, variables, before)
+        healthy = self._guard.record(x, faults, update.is_finite(loss, gradients, self.optimizer))
+        update.apply_or_undo(healthy, self.optimizer, gradients, variables, state, before)
         self._track("loss", loss, x, healthy)
         for name, value in terms.reported.items():
             self._track(name, self._batch_mean(value, value, sample_weight), x, healthy)
@@ -350,53 +343,9 @@ class RARModel(keras.Model):
         logs = super().test_step(data)
         return {name: value for name, value in logs.items() if name not in self._term_means}
 
-    def _is_finite(self, loss: tf.Tensor, gradients: list[tf.Tensor | None]) -> tf.Tensor:
-        """Whether the update may be applied; a loss-scaling optimizer judges the gradients itself."""
-        checked = [loss]
-        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            checked += [getattr(g, "values", g) for g in gradients if g is not None]
-        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in checked])
-
-    def _update(self, healthy: tf.Tensor, gradients: list, variables: list, before: list[tf.Tensor]) -> None:
-        """Apply the gradients if the step is healthy; otherwise undo what the forward pass changed."""
-        if not variables:
-            return
-
-        def apply(gradients):
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-        def undo(before):
-            for variable, value in zip(self.base_model.non_trainable_variables, before, strict=True):
-                variable.assign(value)
-
-        if _replicas() == 1:
-            tf.cond(healthy, lambda: apply(gradients), lambda: undo(before))
-            return
-
-        # Replicas agree on `healthy`. They branch together: an optimizer cannot sum over replicas in a branch of one.
-        def across_replicas(strategy, healthy, gradients, before):
-            tf.cond(
-                strategy.experimental_local_results(healthy)[0],
-                lambda: strategy.extended.call_for_each_replica(apply, args=(gradients,)),
-                lambda: strategy.extended.call_for_each_replica(undo, args=(before,)),
-            )
-
-        tf.distribute.get_replica_context().merge_call(across_replicas, args=(healthy, gradients, before))
-
     def _track(self, name: str, value: tf.Tensor, x: tf.Tensor, healthy: tf.Tensor) -> None:
         """Update a mean of the history, by batch size, as Keras does; a skipped step counts for nothing."""
         metric = self._term_means.get(name) or next(m for m in self.metrics if m.name == name)
         weight = tf.where(healthy, tf.cast(tf.shape(x)[0], "float32"), 0.0)
-        value = tf.cast(value, "float32") * _replicas()
+        value = tf.cast(value, "float32") * update.replicas()
         metric.update_state(tf.where(healthy, value, 0.0), sample_weight=weight)
-
-
-class _BatchMean(keras.losses.Loss):
-    """Keras's own weighted mean over the batch, and its scaling by replicas, of given values."""
-
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return y_pred
-
-
-def _replicas() -> int:
-    return tf.distribute.get_strategy().num_replicas_in_sync
