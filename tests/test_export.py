@@ -164,6 +164,19 @@ def test_chunk_does_not_change_the_map(chunk, images, tmp_path):
     np.testing.assert_allclose(other.attribute(IMAGES), served.attribute(IMAGES), **NEAR)
 
 
+def passes(served):
+    """Forward passes of the graph of `attribute`."""
+    definition = served.signatures["attribute"].graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    return sum(node.op == "Conv2D" for node in nodes)
+
+
+def test_a_smaller_chunk_takes_more_and_smaller_passes(tmp_path):
+    model = conv_model()
+    one, two = (exported(model, tmp_path / str(chunk), m=4, chunk=chunk) for chunk in (1, 2))
+    assert passes(one) > passes(two) > 0
+
+
 def test_map_of_the_baseline_itself_is_zero(images):
     _, served = images
     np.testing.assert_array_equal(served.attribute(np.zeros_like(IMAGES)), np.zeros((3, 6, 6)))
