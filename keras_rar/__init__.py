@@ -5,7 +5,7 @@ Train with Robust Attribution Regularization (Chen et al., NeurIPS 2019): `keras
 
 import keras as _keras
 
-if _keras.__version__ < "3" or _keras.backend.backend() != "tensorflow":
+if int(_keras.__version__.split(".")[0]) < 3 or _keras.backend.backend() != "tensorflow":
     raise ImportError(
         f"keras_rar needs Keras 3 with the TensorFlow backend, not Keras {_keras.__version__} with "
         f"{_keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow in the environment before keras is imported."

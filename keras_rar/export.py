@@ -1,5 +1,7 @@
 """Export to a SavedModel that predicts and explains, and needs neither Keras nor keras_rar to run."""
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -75,4 +77,5 @@ def export_saved_model(
     archive.track(base_model)
     archive.add_endpoint("serve", serve, input_signature=signature)
     archive.add_endpoint("attribute", attribute, input_signature=signature)
-    archive.write_out(str(path), verbose=verbose)
+    with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO()):  # Keras 3.6 always prints
+        archive.write_out(str(path), verbose=verbose)

@@ -52,15 +52,16 @@ class StepGuard:
 
     Args:
         bounds: Pair of floats or nested lists: the valid range of inputs; or `None`.
+        classes: Number of output units of the model.
         on_nonfinite: `"skip"` or `"raise"`.
     """
 
-    def __init__(self, bounds: Any, on_nonfinite: str):
-        self.bounds, self.on_nonfinite = bounds, on_nonfinite
+    def __init__(self, bounds: Any, classes: int, on_nonfinite: str):
+        self.bounds, self.classes, self.on_nonfinite = bounds, classes, on_nonfinite
         self.skipped = 0
         self._counts = _Counts()
 
-    def check_layout(self, x: Any, y: Any, classes: int, takes_indices: bool | None) -> tuple[tf.Tensor, tf.Tensor]:
+    def check_layout(self, x: Any, y: Any, takes_indices: bool | None) -> tuple[tf.Tensor, tf.Tensor]:
         """The batch as tensors, or an error for what its dtypes and shapes tell.
 
         Raises:
@@ -75,12 +76,12 @@ class StepGuard:
                 "`x` must be floating point, since attributions are gradients in x: cast it, and scale it to "
                 f"`bounds`={self.bounds}. Received: dtype={x.dtype.name}"
             )
-        labels.check_layout(y, classes, takes_indices)
+        labels.check_layout(y, self.classes, takes_indices)
         if not x.shape[:1].is_compatible_with(y.shape[:1]):
             raise ValueError(f"`y` must hold one label an example, {x.shape[0]}. Received: {y.shape[0]} labels")
         return x, y
 
-    def inspect(self, x: tf.Tensor, y: tf.Tensor, classes: int) -> dict[str, tf.Tensor]:
+    def inspect(self, x: tf.Tensor, y: tf.Tensor) -> dict[str, tf.Tensor]:
         """The faults of a batch, each a boolean scalar."""
         outside = tf.constant(False)
         if self.bounds is not None:
@@ -92,7 +93,7 @@ class StepGuard:
             "empty": tf.equal(tf.shape(x)[0], 0) & (tf.distribute.get_strategy().num_replicas_in_sync == 1),
             "nan": tf.logical_not(tf.reduce_all(tf.math.is_finite(x))),
             "outside": outside,
-            "label": tf.logical_not(tf.reduce_all(labels.valid(y, classes))),
+            "label": tf.logical_not(tf.reduce_all(labels.valid(y, self.classes))),
         }
 
     def record(self, x: tf.Tensor, faults: dict[str, tf.Tensor], finite: tf.Tensor) -> tf.Tensor:
@@ -106,13 +107,13 @@ class StepGuard:
         )
         return tf.logical_not(bad_step)
 
-    def check(self, x: tf.Tensor, y: tf.Tensor, classes: int) -> None:
+    def check(self, x: tf.Tensor, y: tf.Tensor) -> None:
         """Raise for a bad batch, eagerly.
 
         Raises:
             ValueError: If the batch is bad.
         """
-        faults = {name: bool(fault) for name, fault in self.inspect(x, y, classes).items()}
+        faults = {name: bool(fault) for name, fault in self.inspect(x, y).items()}
         if any(faults.values()):
             raise ValueError(self._explain(faults, [float(tf.reduce_min(x)), float(tf.reduce_max(x))]))
 
@@ -143,7 +144,7 @@ class StepGuard:
             "empty": "`x` must hold at least one example. Received: an empty batch",
             "nan": "`x` must be finite. Received: NaN or infinite values",
             "outside": f"`x` must lie within `bounds`={self.bounds}. Received: values from {seen[0]:g} to {seen[1]:g}",
-            "label": "`y` must hold class indices from 0 to classes - 1, or finite one-hot labels. "
+            "label": f"`y` must hold class indices from 0 to {max(self.classes - 1, 1)}, or finite one-hot labels. "
             "Received: other values",
         }
         return next(message for name, message in messages.items() if faults[name])

@@ -74,7 +74,7 @@ class RARModel(keras.Model):
         self._head = OutputHead(base_model)
         self._loss: ClassificationLoss | None = None
         self._functions: dict[str, Callable] = {}
-        self._guard = StepGuard(regularizer.bounds, on_nonfinite)
+        self._guard = StepGuard(regularizer.bounds, self._classes, on_nonfinite)
         for option in regularizer.bounds or ():
             checks.broadcasts("bounds", option, input_shape)
         checks.broadcasts("baseline", regularizer.baseline, input_shape)
@@ -97,10 +97,12 @@ class RARModel(keras.Model):
         """Configure the model for training, as `keras.Model.compile`, with one loss.
 
         Raises:
-            ValueError: If there is no loss, or it does not fit the output (logits or probabilities).
+            ValueError: If there is no loss, or it does not fit the output (logits or probabilities); or with
+                several replicas and a Keras older than 3.8, which does not train right on them.
         """
         if loss_weights is not None:
             checks.fail("loss_weights", "None, since there is one output", loss_weights)
+        update.check_replicas()
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         self._loss = ClassificationLoss(self.loss, self._head)
         self._batch_mean = update.BatchMean("objective", self._loss.reduction, dtype=self.variable_dtype)
@@ -254,7 +256,7 @@ class RARModel(keras.Model):
     def _check_arguments(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
         x, y = self._check_batch(x, y)
         if tf.executing_eagerly():
-            self._guard.check(x, y, self._classes)
+            self._guard.check(x, y)
         return x, y
 
     def _check_segment(self, x: Any, x_prime: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -269,7 +271,7 @@ class RARModel(keras.Model):
     def _check_batch(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """What dtypes and shapes tell, before anything is computed."""
         takes_indices = self._compiled_loss().takes_indices
-        x, y = self._guard.check_layout(x, y, self._classes, takes_indices)
+        x, y = self._guard.check_layout(x, y, takes_indices)
         return tf.cast(x, self.variable_dtype), y
 
     # Training
@@ -304,7 +306,7 @@ class RARModel(keras.Model):
         """One update: maximise in x′, then descend in θ."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         x, y = self._check_batch(x, y)
-        faults = self._guard.inspect(x, y, self._classes)
+        faults = self._guard.inspect(x, y)
         y = labels.replace_invalid(y, self._classes)
         state = self.base_model.non_trainable_variables
         before = [tf.convert_to_tensor(variable) for variable in state]

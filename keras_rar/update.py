@@ -19,6 +19,12 @@ def replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def check_replicas() -> None:
+    """Refuse several replicas on a Keras that leaves their weights different from those of one replica."""
+    if replicas() > 1 and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 8):
+        raise ValueError(f"Several replicas need Keras 3.8 or later. Received: Keras {keras.__version__}")
+
+
 def is_finite(loss: tf.Tensor, gradients: Sequence[Any], optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
     """Whether an update may be applied; a loss-scaling optimizer judges the gradients itself."""
     checked = [loss]
@@ -36,11 +42,10 @@ def apply_or_undo(
     before: list[tf.Tensor],
 ) -> None:
     """Apply the gradients if the step is healthy; otherwise put back the `state` as it was `before`."""
-    if not variables:
-        return
 
     def apply(gradients):
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if variables:  # a model may be frozen as a whole
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     def undo(before):
         for variable, value in zip(state, before, strict=True):
@@ -54,8 +59,8 @@ def apply_or_undo(
     def across_replicas(strategy, healthy, gradients, before):
         tf.cond(
             strategy.experimental_local_results(healthy)[0],
-            lambda: strategy.extended.call_for_each_replica(apply, args=(gradients,)),
-            lambda: strategy.extended.call_for_each_replica(undo, args=(before,)),
+            lambda: strategy.run(apply, args=(gradients,)),
+            lambda: strategy.run(undo, args=(before,)),
         )
 
     tf.distribute.get_replica_context().merge_call(across_replicas, args=(healthy, gradients, before))
