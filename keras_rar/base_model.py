@@ -1,5 +1,6 @@
 """What may be wrapped: a built Keras 3 classifier with one input and one output."""
 
+import inspect
 import sys
 from typing import Any
 
@@ -32,6 +33,9 @@ def check_base_model(model: Any) -> tuple[tuple[int | None, ...], int]:
     if not inputs:  # a subclassed model: its shapes are known from the first call
         shapes = model.get_build_config() or {}
         inputs = _specs(shapes.get("input_shape", shapes.get("shapes_dict")))
+        arguments = inspect.signature(model.call).parameters.values()
+        required = sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in arguments)
+        inputs *= max(required, 1)  # Keras records the shape of the first argument only
         outputs = keras.tree.flatten(model.compute_output_spec(inputs[0])) if len(inputs) == 1 else [None]
     for kind, tensors in (("input", inputs), ("output", outputs)):
         if len(tensors) != 1:

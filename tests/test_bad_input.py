@@ -666,3 +666,34 @@ def test_several_replicas_need_a_keras_that_adds_up_their_updates(monkeypatch):
     monkeypatch.setattr(keras, "__version__", "3.7.0")
     with pytest.raises(ValueError, match=r"Several replicas need Keras 3\.8 or later\. Received: Keras 3\.7\.0"):
         wrapped()
+
+
+def test_a_term_cannot_take_the_name_of_the_whole():
+    class Confusing(keras_rar.NaturalRegularizer):
+        def objective(self, terms):
+            return terms.report("loss", terms.clean_loss)
+
+    with pytest.raises(ValueError, match='must not be reported as "loss"'):
+        keras_rar.wrap(dense_model(), Confusing())
+
+
+class TwoArguments(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, first, second):
+        return self.dense(first + second)
+
+
+class OneList(TwoArguments):
+    def call(self, inputs):
+        return self.dense(inputs[0] + inputs[1])
+
+
+@pytest.mark.parametrize(("cls", "inputs"), [(TwoArguments, (X, X)), (OneList, ([X, X],))])
+def test_a_subclassed_model_of_two_inputs_is_refused(cls, inputs):
+    base_model = cls()
+    base_model(*inputs)
+    with pytest.raises(ValueError, match=r"`base_model` must have one input\. Received: .* with 2"):
+        keras_rar.wrap(base_model)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import keras
+import pytest
 from conftest import batch, conv_model
 
 from keras_rar.paper import datasets, networks
@@ -46,3 +47,14 @@ def test_committed_table_is_the_one_in_the_readme():
     for row in table.values():
         for mean, interval in row.values():
             assert f"{mean:.3f} ± {interval:.3f}" in readme
+
+
+@pytest.mark.slow
+def test_quickstart_shows_what_it_claims(tmp_path):
+    """Minutes long: the robust network wins on the last three columns, by far more than the intervals."""
+    out = tmp_path / "table.json"
+    subprocess.run([sys.executable, str(ROOT / "examples/quickstart.py"), "--out", str(out)], check=True, timeout=1500)
+    natural, robust = (list(row.values()) for row in json.loads(out.read_text())["table"].values())
+    assert robust[1][0] - robust[1][1] > 0.3 > natural[1][0] + natural[1][1]
+    for (of_natural, natural_interval), (of_robust, interval) in zip(natural[2:], robust[2:], strict=True):
+        assert of_natural - natural_interval > 3 * (of_robust + interval)
