@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_rar import update
 from keras_rar.core import labels
 
 _FAULTS = ("empty", "nan", "outside", "label", "nonfinite")  # all but the last: of the batch
@@ -90,7 +91,7 @@ class StepGuard:
             outside = tf.reduce_any((x < lower - slack) | (x > upper + slack))
         return {
             # One of several replicas may get no example of a small batch.
-            "empty": tf.equal(tf.shape(x)[0], 0) & (tf.distribute.get_strategy().num_replicas_in_sync == 1),
+            "empty": tf.equal(tf.shape(x)[0], 0) & (update.replicas() == 1),
             "nan": tf.logical_not(tf.reduce_all(tf.math.is_finite(x))),
             "outside": outside,
             "label": tf.logical_not(tf.reduce_all(labels.valid(y, self.classes))),

@@ -39,13 +39,14 @@ class OutputHead:
 
     def __init__(self, model: keras.Model):
         self.model = model
-        self.layer = _last_layer(model)
+        ending = list(_ending(model))
+        self.layer: Any = ending[-1][1]
         self.gradient_scale = 1024.0 if _uses_float16(model) else 1.0  # keeps small gradients from underflowing
         if isinstance(self.layer, keras.layers.Softmax):
             self.activation: str | None = "softmax"
         else:
             self.activation = _PROBABILITIES.get(getattr(self.layer, "activation", None))
-        if self.activation is not None and _is_called_twice(self.layer, model):
+        if self.activation is not None and any(_is_called_twice(last, outer) for outer, last in ending):
             raise ValueError(
                 f"The last layer, {self.layer.name!r}, must be called once in the model: its {self.activation} is "
                 "taken off to get the logits. Received: a layer that is called twice; use two layers."
@@ -80,15 +81,21 @@ class OutputHead:
                 self.layer.activation = activation
 
 
-def _last_layer(model: keras.Model) -> Any:
-    """The layer whose output is the model's; `None` if it ends in an operation, such as `keras.ops.add`."""
-    if isinstance(model, keras.Sequential):
-        last = model.layers[-1]
-    elif getattr(model, "output_names", None):
-        last = next((layer for layer in model.layers if layer.name == model.output_names[0]), None)
-    else:
-        return None
-    return _last_layer(last) if isinstance(last, keras.Model) else last
+def _ending(model: Any) -> Iterator[tuple[keras.Model, Any]]:
+    """A model and its last layer, then that layer and its own if it is a model, and so on inwards.
+
+    The layer is `None` where it cannot be known: of a subclassed model, or one that ends in an operation, such as
+    `keras.ops.add`.
+    """
+    while isinstance(model, keras.Model):
+        if isinstance(model, keras.Sequential):
+            last = model.layers[-1]
+        elif getattr(model, "output_names", None):
+            last = next((layer for layer in model.layers if layer.name == model.output_names[0]), None)
+        else:
+            last = None
+        yield model, last
+        model = last
 
 
 def _uses_float16(layer: keras.layers.Layer) -> bool:

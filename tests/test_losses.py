@@ -282,6 +282,22 @@ def test_a_last_layer_used_twice_is_refused():
         keras_rar.wrap(keras.Model(inputs, outputs))
 
 
+def test_a_last_model_used_twice_is_refused():
+    """As above, one level down: the nested model carries its softmax to both of its places."""
+    nested = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, "softmax")])
+    inputs = keras.Input((3,))
+    with pytest.raises(ValueError, match="last layer"):
+        keras_rar.wrap(keras.Model(inputs, nested(nested(inputs))))
+
+
+def test_a_layer_used_twice_in_the_last_model_is_refused():
+    softmax = keras.layers.Softmax()
+    inner = keras.Input((3,))
+    nested = keras.Model(inner, softmax(keras.layers.Dense(3)(softmax(inner))))
+    with pytest.raises(ValueError, match="last layer"):
+        keras_rar.wrap(keras.Sequential([keras.Input((3,)), nested]))
+
+
 # A loss of one's own
 
 
