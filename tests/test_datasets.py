@@ -2,10 +2,13 @@
 
 import gzip
 import runpy
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_rar.paper import datasets, networks
 
@@ -85,3 +88,92 @@ def test_the_script_makes_the_file_that_is_shipped():
             x, y = script["draw"](OFFICIAL, split, rng)
             np.testing.assert_array_equal(shipped[f"x_{split}"], x)
             np.testing.assert_array_equal(shipped[f"y_{split}"], y)
+
+
+# The IDX files of the whole sets
+
+
+def idx_files(folder, n=(5, 3), compress=False):
+    """The four official files, with random images; returns what they hold."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    held = {}
+    for prefix, count in zip(("train", "t10k"), n, strict=True):
+        images, labels = rng.integers(0, 256, [count, 28, 28], np.uint8), rng.integers(0, 10, count, np.uint8)
+        held[prefix] = images, labels
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+            content = header + values.tobytes()
+            path = folder / f"{prefix}-{kind}-ubyte{'.gz' if compress else ''}"
+            path.write_bytes(gzip.compress(content) if compress else content)
+    return held
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_idx_files_are_read(tmp_path, name, compress):
+    held = idx_files(tmp_path, compress=compress)
+    (x, y), (x_test, y_test) = datasets.load(name, data_dir=tmp_path)
+    assert (x.shape, x.dtype, y.dtype, x_test.shape) == ((5, 28, 28, 1), "float32", "int64", (3, 28, 28, 1))
+    np.testing.assert_array_equal(np.rint(x[..., 0] * 255), held["train"][0])
+    np.testing.assert_array_equal(y_test, held["t10k"][1])
+
+
+def test_a_folder_without_the_files_is_named_with_what_it_should_hold(tmp_path):
+    with pytest.raises(FileNotFoundError, match=rf"t10k-images-idx3-ubyte.*Received: {tmp_path}"):
+        datasets.load("mnist", data_dir=tmp_path)
+
+
+def test_without_files_or_connection_the_error_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.idx, "_SYSTEM", tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # as if it were not installed
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte.*data_dir.*install tensorflow-datasets"):
+        datasets.load("mnist", "train")
+
+
+def test_without_files_tensorflow_datasets_is_asked(tmp_path, monkeypatch):
+    def load(name, split, batch_size):
+        n = {"train": 4, "test": 2}[split]
+        return {"image": tf.fill([n, 28, 28, 1], tf.constant(51, tf.uint8)), "label": tf.range(n, dtype=tf.int64)}
+
+    monkeypatch.setattr(datasets.idx, "_SYSTEM", tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", types.SimpleNamespace(load=load))
+    x, y = datasets.load("mnist", "test")
+    np.testing.assert_allclose(x, np.full([2, 28, 28, 1], 0.2), rtol=1e-6)
+    np.testing.assert_array_equal(y, [0, 1])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1],
+        lambda content: content + b"0",
+        lambda content: b"\0\0\x0d\3" + content[4:],  # floats
+        lambda content: content[:3] + b"\1" + content[4:],
+        lambda content: b"",
+        lambda content: content[:4] + b"\xff" * 12 + content[16:],  # a size beyond any file
+    ],
+    ids=["short", "long", "floats", "rank", "empty", "huge"],
+)
+def test_a_damaged_file_is_refused(tmp_path, damage):
+    idx_files(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="must be an IDX file of 3 dimensions"):
+        datasets.load("mnist", data_dir=tmp_path)
+
+
+def test_labels_of_other_images_are_refused(tmp_path):
+    idx_files(tmp_path / "a", n=(5, 3))
+    idx_files(tmp_path / "b", n=(4, 3))
+    (tmp_path / "b/train-labels-idx1-ubyte").rename(tmp_path / "a/train-labels-idx1-ubyte")
+    with pytest.raises(ValueError, match=r"one label an image\. Received: 5 images, 4 labels"):
+        datasets.load("mnist", data_dir=tmp_path / "a")
+
+
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official files, as Debian's dataset-fashion-mnist installs them")
+def test_the_systems_files_are_found():
+    (x, y), (x_test, y_test) = datasets.load("fashion_mnist")
+    assert (x.shape, x_test.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
+    np.testing.assert_array_equal(np.bincount(y), [6000] * 10)
+    np.testing.assert_array_equal(np.bincount(y_test), [1000] * 10)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_rar.core import checks
+from keras_rar.paper import idx
 
 _MINI = Path(__file__).parent / "data" / "fashion_mnist_mini.npz"
 Split = tuple[np.ndarray, np.ndarray]
@@ -21,26 +22,56 @@ def _fashion_mnist_mini() -> dict[str, Split]:
         }
 
 
-DATASETS = {"fashion_mnist_mini": _fashion_mnist_mini}
+def _idx(name: str, data_dir: str | Path | None) -> dict[str, Split]:
+    """From the four official files where they are, otherwise by tensorflow-datasets."""
+    folder = idx.find(name, data_dir)
+    if folder is not None:
+        found = {split: idx.read(folder, split) for split in ("train", "test")}
+    elif data_dir is not None:
+        raise FileNotFoundError(f"`data_dir` must hold {', '.join(idx.FILES)}, gzipped or not. Received: {data_dir}")
+    else:
+        found = _downloaded(name)
+    return {split: (x[..., np.newaxis].astype("float32") / 255, y.astype("int64")) for split, (x, y) in found.items()}
 
 
-def load(name: str, split: str | None = None) -> Split | tuple[Split, Split]:
+def _downloaded(name: str) -> dict[str, Split]:
+    try:
+        import tensorflow_datasets as tfds
+
+        splits = {split: tfds.load(name, split=split, batch_size=-1) for split in ("train", "test")}
+    except Exception as error:  # no package, no connection, a host that refuses: the way out is the same
+        raise FileNotFoundError(
+            f"{name!r} is not on this machine and could not be downloaded ({type(error).__name__}: {error}). Put "
+            f"{', '.join(idx.FILES)} (gzipped or not) into a folder and pass it as data_dir, or install "
+            "tensorflow-datasets and connect to the internet."
+        ) from error
+    return {split: (np.asarray(data["image"])[..., 0], np.asarray(data["label"])) for split, data in splits.items()}
+
+
+DATASETS = ("fashion_mnist_mini", "fashion_mnist", "mnist")
+
+
+def load(name: str, split: str | None = None, *, data_dir: str | Path | None = None) -> Split | tuple[Split, Split]:
     """A data set, as NumPy arrays.
 
     `"fashion_mnist_mini"` is part of the package: 6,000 training and 1,000 test images of the real
     Fashion-MNIST (Xiao et al. 2017, MIT licence), 600 and 100 a class, drawn from the official training
-    and test files by `scripts/make_fashion_mnist_mini.py`.
+    and test files by `scripts/make_fashion_mnist_mini.py`. `"fashion_mnist"` and `"mnist"` are the whole sets,
+    60,000 and 10,000 images: read from the official files in `data_dir` or where the system has them (the Debian
+    package dataset-fashion-mnist), and otherwise downloaded by tensorflow-datasets.
 
     Args:
         name: A name in `DATASETS`.
         split: `"train"`, `"test"`, or `None` for both.
+        data_dir: Folder with the four official IDX files, gzipped or not.
 
     Returns:
         `(x, y)`, or `((x_train, y_train), (x_test, y_test))`. `x` is float32 in [0, 1], of shape
         `(n, 28, 28, 1)`; `y` holds class indices, int64, of shape `(n,)`.
 
     Raises:
-        ValueError: If the name or the split is unknown.
+        FileNotFoundError: If the files are neither here nor to be downloaded; it names them.
+        ValueError: If the name or the split is unknown, or a file is not what its name says.
 
     Example:
 
@@ -48,6 +79,7 @@ def load(name: str, split: str | None = None) -> Split | tuple[Split, Split]:
     >>> x.shape, y.shape
     ((1000, 28, 28, 1), (1000,))
     """
-    splits = DATASETS[checks.one_of("name", name, DATASETS)]()
+    checks.one_of("name", name, DATASETS)
     checks.one_of("split", split, ["train", "test", None])
+    splits = _fashion_mnist_mini() if name == "fashion_mnist_mini" else _idx(name, data_dir)
     return (splits["train"], splits["test"]) if split is None else splits[split]

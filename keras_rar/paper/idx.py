@@ -1,0 +1,46 @@
+"""The IDX files in which MNIST and Fashion-MNIST are distributed."""
+
+import gzip
+import math
+from pathlib import Path
+
+import numpy as np
+
+_NAMES = {"train": "train", "test": "t10k"}
+FILES = [f"{name}-{kind}-ubyte" for name in _NAMES.values() for kind in ("images-idx3", "labels-idx1")]
+_SYSTEM = Path("/usr/share/datasets")  # of the Debian packages dataset-…
+
+
+def find(name: str, data_dir: str | Path | None = None) -> Path | None:
+    """The folder that holds the files of a data set: `data_dir`, or by default the system's."""
+    folder = Path(data_dir) if data_dir is not None else _SYSTEM / name.replace("_", "-")
+    return folder if all(_path(folder, file) is not None for file in FILES) else None
+
+
+def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images `(n, height, width)` and labels `(n,)`, uint8.
+
+    Raises:
+        ValueError: If a file is damaged, or there are more images than labels, or fewer.
+    """
+    images = _array(_path(folder, f"{_NAMES[split]}-images-idx3-ubyte"), 3)
+    labels = _array(_path(folder, f"{_NAMES[split]}-labels-idx1-ubyte"), 1)
+    if len(images) != len(labels):
+        raise ValueError(f"{folder} must hold one label an image. Received: {len(images)} images, {len(labels)} labels")
+    return images, labels
+
+
+def _path(folder: Path, file: str) -> Path | None:
+    return next((path for path in (folder / file, folder / f"{file}.gz") if path.is_file()), None)
+
+
+def _array(path: Path | None, rank: int) -> np.ndarray:
+    """An array of bytes: 0, 0, 8 for unsigned bytes, the rank, each size in four bytes, then the data."""
+    content = path.read_bytes() if path is not None else b""
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    header = 4 + 4 * rank
+    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4")) if len(content) >= header else ()
+    if content[:4] != bytes([0, 0, 8, rank]) or len(content) != header + math.prod(shape):
+        raise ValueError(f"{path} must be an IDX file of {rank} dimensions of unsigned bytes. Received: something else")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
