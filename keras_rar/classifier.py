@@ -100,11 +100,11 @@ class Classifier:
             relu: What stands for the model's ReLUs, as for `surrogates.replaced_relus`; `None` for nothing.
         """
 
-        def f(z):
-            with contextlib.nullcontext() if relu is None else replaced_relus(self.model, relu):
-                return self.head.gradient_scale * target(repeat_labels(y, tf.shape(z)[0]), self.logits(z))
+        def scaled(logits):
+            return self.head.gradient_scale * target(repeat_labels(y, tf.shape(logits)[0]), logits)
 
-        return f
+        replaced = contextlib.nullcontext if relu is None else lambda: replaced_relus(self.model, relu)
+        return self.head.scored(scaled, replaced, staged=False)  # rounded as the published code, which attacks amplify
 
     def check_inputs(self, x: Any, bounds: Any = None) -> np.ndarray:
         """The inputs as an array of the model's dtype.

@@ -10,6 +10,7 @@ from keras_rar import update
 from keras_rar.base_model import check_base_model
 from keras_rar.core import checks, labels
 from keras_rar.core.ascent import projected_ascent
+from keras_rar.core.memory import chunk_size
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.terms import Network, Terms
 from keras_rar.guard import StepGuard
@@ -61,7 +62,7 @@ class RARModel(keras.Model):
         name: str | None = None,
         trainable: bool = True,
     ):
-        input_shape, self._classes = check_base_model(base_model)
+        self._input_shape, self._classes = check_base_model(base_model)
         if not isinstance(regularizer, AbstractAttributionRegularizer):
             checks.fail("regularizer", "an AbstractAttributionRegularizer", regularizer, TypeError)
         checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
@@ -73,17 +74,19 @@ class RARModel(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._head = OutputHead(base_model)
         self._loss: ClassificationLoss | None = None
-        self._functions: dict[str, Callable] = {}
+        self._functions: dict[tuple[str, int], Callable] = {}
+        self._bytes_a_point: float | None = None
+        self._batch_size = 32  # that a trace does not know
         self._guard = StepGuard(regularizer.bounds, self._classes, on_nonfinite)
         for option in regularizer.bounds or ():
-            checks.broadcasts("bounds", option, input_shape)
-        checks.broadcasts("baseline", regularizer.baseline, input_shape)
-        terms = probe(regularizer, input_shape, self._classes)
+            checks.broadcasts("bounds", option, self._input_shape)
+        checks.broadcasts("baseline", regularizer.baseline, self._input_shape)
+        terms = probe(regularizer, self._input_shape, self._classes)
         self._perturbs = terms.depends_on_x_prime
         self._term_means = {term: keras.metrics.Mean(name=term) for term in terms.reported}
         if not trainable:
             self.trainable = False
-        self.build((None, *input_shape))
+        self.build((None, *self._input_shape))
 
     # A Keras model: the base model, compiled for one loss
 
@@ -171,7 +174,7 @@ class RARModel(keras.Model):
         """
         x, y = self._check_arguments(x, y)
         state = self._next_seed() if seed is None else tf.constant([seed, 0], tf.int64)
-        return self._function(self._inner_maximum)(x, y, state)
+        return self._function(self._inner_maximum, x)(x, y, state)
 
     def attributions(self, x: Any, x_prime: Any, y: Any) -> tf.Tensor:
         """`IG(x, x′)` of the compiled loss, by the quadrature rule of the regularizer.
@@ -184,7 +187,8 @@ class RARModel(keras.Model):
         Returns:
             Tensor of the shape of `x`, in units of the loss.
         """
-        return self._function(self._attributions)(*self._check_segment(x, x_prime, y))
+        segment = self._check_segment(x, x_prime, y)
+        return self._function(self._attributions, segment[0])(*segment)
 
     def objective(self, x: Any, x_prime: Any, y: Any) -> tf.Tensor:
         """The objective of each example, every term in inference mode.
@@ -197,7 +201,8 @@ class RARModel(keras.Model):
         Returns:
             Tensor of shape `(batch,)`.
         """
-        return self._function(self._objective)(*self._check_segment(x, x_prime, y))
+        segment = self._check_segment(x, x_prime, y)
+        return self._function(self._objective, segment[0])(*segment)
 
     def _attributions(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return self._terms(x, x_prime, y, self.regularizer.training_rule).attributions
@@ -209,8 +214,13 @@ class RARModel(keras.Model):
         method = self.regularizer
         if not self._perturbs:
             return x
+
+        def ascended(x_prime):
+            terms = self._terms(x, x_prime, y, method.attack_rule, variables=False)
+            return self._head.gradient_scale * method.ascended(terms)
+
         return projected_ascent(
-            lambda x_prime: self._head.gradient_scale * method.ascended(self._terms(x, x_prime, y, method.attack_rule)),
+            ascended,
             x,
             method.neighborhood.sample(x, seed) if method.random_start else x,
             method.neighborhood,
@@ -226,21 +236,52 @@ class RARModel(keras.Model):
         rule: QuadratureRule,
         logits: Callable | None = None,
         training: bool = False,
+        variables: bool = True,
     ) -> Terms:
         logits = logits or self._head.logits
-        network = Network(logits, self._compiled_loss(), labels.label_logit, self._head.gradient_scale)
-        baseline = self.regularizer.baseline
-        return Terms(network, x, x_prime, y, rule=rule, baseline=baseline, training=training)
+        network = Network(
+            logits, self._compiled_loss(), labels.label_logit, self._head.gradient_scale, self._head.scored
+        )
+        return Terms(
+            network,
+            x,
+            x_prime,
+            y,
+            rule=rule,
+            baseline=self.regularizer.baseline,
+            training=training,
+            chunk=self._chunk_size(x, len(rule), variables),
+            variables=variables,
+        )
 
-    def _function(self, method: Callable) -> Callable:
-        """The method as a compiled function, made once for each `compile`."""
+    def _chunk_size(self, x: tf.Tensor, nodes: int, variables: bool) -> int | None:
+        """How many nodes of an IG to evaluate at once."""
+        method = self.regularizer
+        if not isinstance(method.chunk, str):
+            return method.chunk
+        if self._bytes_a_point is None:
+            self._bytes_a_point = self._head.bytes_a_point(self._input_shape)
+        batch = x.shape[0] or self._batch_size
+        return chunk_size(nodes, batch, self._bytes_a_point, method.memory_budget, variables=variables)
+
+    def _function(self, method: Callable, x: tf.Tensor) -> Callable:
+        """The method as a compiled function, made once for each `compile`; for larger batches another, of its chunk."""
         if self.run_eagerly:
             return method
-        name = method.__name__
-        if name not in self._functions:
+        largest = 1 << max(5, ((x.shape[0] or 1) - 1).bit_length()) if self.regularizer.chunk == "auto" else 0
+        key = method.__name__, largest
+
+        def traced(*arguments):
+            before, self._batch_size = self._batch_size, largest
+            try:
+                return method(*arguments)
+            finally:
+                self._batch_size = before
+
+        if key not in self._functions:
             options = {"reduce_retracing": True, "jit_compile": self.jit_compile, "autograph": False}
-            self._functions[name] = tf.function(method, **options)
-        return self._functions[name]
+            self._functions[key] = tf.function(traced, **options)
+        return self._functions[key]
 
     def _next_seed(self) -> tf.Tensor:
         """A new seed, another one on each replica."""
@@ -286,6 +327,10 @@ class RARModel(keras.Model):
         """
         if getattr(x, "shape", None) and x.shape[0] == 0:  # Keras would return without a word
             raise ValueError("`x` must hold at least one example. Received: an empty array")
+        batch_size = _batch_size(x, *args, **kwargs)
+        if batch_size > self._batch_size and self.regularizer.chunk == "auto":
+            self.train_function = None  # its chunks are those of smaller batches
+        self._batch_size = batch_size
         return super().fit(x, *args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> None:
@@ -351,3 +396,9 @@ class RARModel(keras.Model):
         weight = tf.where(healthy, tf.cast(tf.shape(x)[0], "float32"), 0.0)
         value = tf.cast(value, "float32") * update.replicas()
         metric.update_state(tf.where(healthy, value, 0.0), sample_weight=weight)
+
+
+def _batch_size(x: Any, y: Any = None, batch_size: int | None = None, *_: Any, **__: Any) -> int:
+    """The batch size of a fit, as far as its arguments tell."""
+    specs = keras.tree.flatten(getattr(x, "element_spec", None))
+    return batch_size or (specs[0].shape[0] if specs and specs[0] is not None and specs[0].shape.rank else None) or 32

@@ -13,7 +13,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_rar import stem
 from keras_rar.core import checks
+from keras_rar.core.gradients import ScalarFunction, Staged
+from keras_rar.core.memory import bytes_a_point
+from keras_rar.relus import swapped
 
 _PROBABILITIES = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
 _CLASSES = {  # a loss function of Keras -> the class that computes it
@@ -39,6 +43,7 @@ class OutputHead:
 
     def __init__(self, model: keras.Model):
         self.model = model
+        self.stem, self._pools = stem.find(model), stem.find_pools(model)
         ending = list(_ending(model))
         self.layer: Any = ending[-1][1]
         self.gradient_scale = 1024.0 if _uses_float16(model) else 1.0  # keeps small gradients from underflowing
@@ -57,6 +62,38 @@ class OutputHead:
         with self._linear():
             scores = self.model(x, training=training)
         return tf.cast(scores, "float64" if scores.dtype == tf.float64 else "float32")
+
+    def scored(
+        self,
+        score: Callable[[tf.Tensor], tf.Tensor],
+        replaced: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+        staged: bool = True,
+    ) -> ScalarFunction:
+        """`z -> score(logits(z))` in inference mode, in the form that is fastest to differentiate twice.
+
+        Args:
+            score: Function `(n, classes) -> (n,)` of logits.
+            replaced: Makes a context that the model is called in.
+            staged: Whether the first layers may be a stage of their own: faster, and rounded otherwise.
+        """
+
+        def of(x, *swaps):
+            with replaced(), swapped([*stem.pool_swaps(self._pools), *swaps]):
+                return score(self.logits(x, False))
+
+        first = self.stem if staged else None
+        if first is None:
+            return of
+        return Staged(first, lambda h: of(first.placeholder(h), *first.swaps(h)))
+
+    def bytes_a_point(self, input_shape: tuple[int | None, ...]) -> float:
+        """Memory of the second derivatives of `scored` at one input of a shape."""
+        f = self.scored(lambda logits: logits[:, 0])
+        z = tf.TensorSpec([1, *(size or 1 for size in input_shape)], self.model.variable_dtype)
+        if isinstance(f, Staged):
+            h = tf.function(f.stem, autograph=False).get_concrete_function(z).structured_outputs
+            return bytes_a_point(f.rest, h.shape[1:], h.dtype)
+        return bytes_a_point(f, z.shape[1:], z.dtype)
 
     def activate(self, logits: tf.Tensor) -> tf.Tensor:
         """What the model outputs for these logits."""

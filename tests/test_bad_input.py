@@ -95,6 +95,25 @@ def test_counts_of_another_type(name, value):
     assert_argument_refused(keras_rar.MadryRegularizer, name, value, TypeError, "a positive integer")
 
 
+@pytest.mark.parametrize("value", [0, -1, 2.5, "all"])
+def test_chunk_is_a_count_or_auto_or_none(value):
+    error = TypeError if isinstance(value, str) else ValueError
+    assert_argument_refused(keras_rar.MadryRegularizer, "chunk", value, error, "a positive integer")
+
+
+@pytest.mark.parametrize("value", [0, -1.0, NAN, INF])
+def test_memory_budget_is_positive(value):
+    assert_argument_refused(keras_rar.MadryRegularizer, "memory_budget", value, ValueError, "a positive float")
+
+
+@pytest.mark.parametrize("value", [(), 1.0, [0.5, 0.0], [-1.0], None])
+def test_powers_are_positive_and_at_least_one(value):
+    with pytest.raises(
+        ValueError, match=r"^`powers` must be (one or more positive floats|a positive float)\. Received"
+    ):
+        keras_rar.IGRRegularizer(powers=value)
+
+
 @pytest.mark.parametrize(("name", "cls"), WEIGHTS.items())
 @pytest.mark.parametrize("value", [-1, -1e-9, NAN, INF])
 def test_weights_of_terms_out_of_range(name, cls, value):

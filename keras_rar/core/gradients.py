@@ -1,5 +1,7 @@
 """Gradients with respect to the input, and integrated gradients."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +12,32 @@ from keras_rar.core import checks
 from keras_rar.core.quadrature import QuadratureRule
 
 ScalarFunction = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Staged:
+    """A function in two stages, `f = rest ∘ stem`, of which the first is affine, `stem(z) = A z + b`.
+
+    On a segment the stem is computed at its two ends only, and its transpose once: `stem(x + αd) =
+    stem(x) + α(stem(x′) − stem(x))`, and `Σₖ wₖ ∇f(zₖ) = Aᵀ Σₖ wₖ ∇rest(stem(zₖ))`. That is exact, for any
+    number of nodes. In a network of images it saves the convolution of the image, at each node four times.
+
+    Args:
+        stem: Function `(n, ...) -> (n, ...)`, affine in each row.
+        rest: Function `(n, ...) -> (n,)` of what the stem returns.
+
+    Example:
+
+    >>> f = Staged(lambda z: 2.0 * z, lambda h: tf.reduce_sum(h**2, axis=1))
+    >>> float(f(tf.constant([[1.0, 2.0]]))[0])
+    20.0
+    """
+
+    stem: Callable[[tf.Tensor], tf.Tensor]
+    rest: ScalarFunction
+
+    def __call__(self, z: tf.Tensor) -> tf.Tensor:
+        return self.rest(self.stem(z))
 
 
 def input_gradient(f: ScalarFunction, z: tf.Tensor) -> tf.Tensor:
@@ -40,6 +68,7 @@ def integrated_gradients(
     rule: QuadratureRule,
     *,
     chunk: int | None = None,
+    variables: bool = True,
 ) -> tf.Tensor:
     """Integrated gradients of `f` along the segment from `x` to `x_prime`.
 
@@ -49,16 +78,18 @@ def integrated_gradients(
     Completeness: `Σᵢ IGᵢ = f(x′) − f(x)`, up to the error of the rule (`completeness_gap`). IG is 0 at
     `x_prime = x`. It can be differentiated in θ, x and x′. Costs a forward and a backward pass for each
     node and example, and as much again, twice, where something differentiates through it. With `chunk` the
-    memory, of the derivative too, is that of `chunk` nodes; the derivative then costs half as much again,
-    and does not reach what `f` closes over, other than variables.
+    memory, of the derivative too, is that of `chunk` nodes; the derivative then costs a third as much again
+    (half as much, of the input alone), and does not reach what `f` closes over, other than variables.
 
     Args:
         f: Function `(n, ...) -> (n,)`. It receives `n = nodes · batch` points, nodes folded into the batch:
-            row `i` belongs to example `i % batch`.
+            row `i` belongs to example `i % batch`. Of a `Staged` function only `rest` is computed at each node.
         x: Tensor of shape `(batch, ...)`, the start of the segment.
         x_prime: Tensor of the shape of `x`, its end.
         rule: A `QuadratureRule`, such as `keras_rar.quadrature.right(50)`.
         chunk: Positive integer, number of nodes to evaluate at once. Defaults to all.
+        variables: Whether the chunked derivative reaches variables too: `False` spares an attack the cost of
+            gradients that it would throw away. Defaults to `True`.
 
     Returns:
         Tensor of the shape of `x`.
@@ -73,6 +104,38 @@ def integrated_gradients(
     >>> integrated_gradients(lambda z: tf.reduce_sum(z**2, axis=1), x, x_prime, midpoint(1)).numpy()
     array([[1., 4.]], dtype=float32)
     """
+    return attributions_and_values(f, x, x_prime, rule, chunk=chunk, variables=variables)[0]
+
+
+def attributions_and_values(
+    f: ScalarFunction,
+    x: tf.Tensor,
+    x_prime: tf.Tensor,
+    rule: QuadratureRule,
+    *,
+    chunk: int | None = None,
+    variables: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """`integrated_gradients`, and the values of `f` at the nodes, which come for nothing.
+
+    Args:
+        f: As for `integrated_gradients`.
+        x: As for `integrated_gradients`.
+        x_prime: As for `integrated_gradients`.
+        rule: As for `integrated_gradients`.
+        chunk: As for `integrated_gradients`.
+        variables: As for `integrated_gradients`.
+
+    Returns:
+        IG, in the shape of `x`, and the values, `(nodes, batch)`, or `None` where the nodes go in chunks.
+
+    Example:
+
+    >>> x, x_prime = tf.constant([[0.0]]), tf.constant([[2.0]])
+    >>> attributions_and_values(lambda z: z[:, 0] ** 2, x, x_prime, right(2))[1].numpy()
+    array([[1.],
+           [4.]], dtype=float32)
+    """
     x = tf.convert_to_tensor(x)
     x_prime = tf.cast(x_prime, x.dtype)
     if not x.dtype.is_floating:
@@ -82,12 +145,27 @@ def integrated_gradients(
             f"`x` and `x_prime` must have the same shape. Received: x.shape={x.shape}, x_prime.shape={x_prime.shape}"
         )
 
-    def points(ks, x, x_prime):
+    def points(ks, start, end):
         """`x + αₖ(x′ − x)`."""
-        alpha = tf.reshape(tf.gather(tf.constant(rule.nodes, x.dtype), ks), [-1] + [1] * x.shape.rank)
-        return x + alpha * (x_prime - x)
+        alpha = tf.reshape(tf.gather(tf.constant(rule.nodes, start.dtype), ks), [-1] + [1] * start.shape.rank)
+        return start + alpha * (end - start)
 
-    return (x_prime - x) * weighted_gradients(f, points, (x, x_prime), rule.weights, chunk=chunk)
+    def products(ks, start, end):
+        """The same as a product of matrices, which on a processor is twice as fast where they are large."""
+        alpha = tf.gather(tf.constant(rule.nodes, start.dtype), ks)
+        return tf.tensordot(tf.stack([tf.ones_like(alpha), alpha], axis=1), tf.stack([start, end - start]), 1)
+
+    summed = functools.partial(gradients_and_values, weights=rule.weights, chunk=chunk, variables=variables)
+    if not isinstance(f, Staged):
+        total, values = summed(f, points, (x, x_prime))
+        return (x_prime - x) * total, values
+    start = f.stem(x)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x_prime)
+        end = f.stem(x_prime)
+    # A GPU would round the factors of the products to 10 bits.
+    total, values = summed(f.rest, points if tf.config.list_physical_devices("GPU") else products, (start, end))
+    return (x_prime - x) * tape.gradient(end, x_prime, output_gradients=total), values
 
 
 def weighted_gradients(
@@ -97,6 +175,7 @@ def weighted_gradients(
     weights: Sequence[float],
     *,
     chunk: int | None = None,
+    variables: bool = True,
 ) -> tf.Tensor:
     """`Σₖ wₖ ∇f(zₖ)` over points made from the inputs: the sum behind integrated gradients and SmoothGrad.
 
@@ -106,6 +185,7 @@ def weighted_gradients(
         inputs: Tensors of shape `(batch, ...)`; the sum can be differentiated in them, and in variables.
         weights: The weights wₖ.
         chunk: Positive integer, number of points an example to evaluate at once. Defaults to all.
+        variables: Whether the chunked derivative reaches variables too. Defaults to `True`.
 
     Returns:
         Tensor of shape `(batch, ...)`.
@@ -117,19 +197,38 @@ def weighted_gradients(
     >>> weighted_gradients(f, noisy, (tf.zeros([1, 2]),), [0.5, 0.5]).numpy()
     array([[1., 1.]], dtype=float32)
     """
+    return gradients_and_values(f, points, inputs, weights, chunk=chunk, variables=variables)[0]
+
+
+def gradients_and_values(
+    f: ScalarFunction,
+    points: Callable[..., tf.Tensor],
+    inputs: tuple[tf.Tensor, ...],
+    weights: Sequence[float],
+    *,
+    chunk: int | None = None,
+    variables: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """`weighted_gradients`, and the values at the points, `(points, batch)`, or `None` where they go in chunks."""
     dtype = inputs[0].dtype
     rounds = -(-len(weights) // (len(weights) if chunk is None else checks.positive_int("chunk", chunk)))
     size = -(-len(weights) // rounds)  # the same number each round: the last points are repeated with weight 0
     indices = tf.constant(np.minimum(np.arange(rounds * size), len(weights) - 1).reshape(rounds, size), tf.int32)
     padded = np.pad(np.asarray(weights, "float64"), (0, rounds * size - len(weights)))
-    shares = tf.constant(padded.reshape(rounds, size), dtype)
+    scale = float(np.abs(padded).max())  # so that equal weights are 1 and exact, in bfloat16 too
+    shares = tf.constant(padded.reshape(rounds, size) / scale, dtype)
 
     def part(k, *inputs):
         if rounds > 1:
             inputs = tuple(_of_unknown_batch(value) for value in inputs)
         z = points(indices[k], *inputs)
-        gradients = input_gradient(f, tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0)))
-        return tf.tensordot(shares[k], tf.reshape(gradients, tf.shape(z)), 1)
+        folded = tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(folded)
+            values = f(folded)
+        gradients = tape.gradient(values, folded, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        total = tf.tensordot(shares[k], tf.reshape(gradients, tf.shape(z)), 1)
+        return scale * total, tf.reshape(values, tf.shape(z)[:2])
 
     if rounds == 1:
         return part(0, *inputs)
@@ -137,22 +236,26 @@ def weighted_gradients(
     @tf.custom_gradient
     def total(*inputs):
         def backward(upstream, variables=None):
-            sources = [*inputs, *(variables or [])]
+            watched = list(variables or []) if reach else []
+            sources = [*inputs, *watched]
 
             def derivatives(k):
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(sources)
-                    value = tf.reduce_sum(upstream * part(k, *inputs))
+                    value = tf.reduce_sum(upstream * part(k, *inputs)[0])
                 found = tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
                 return [tf.convert_to_tensor(gradient) for gradient in found]
 
             found = _sum_over(rounds, derivatives, sources)
             in_inputs, in_variables = found[: len(inputs)], found[len(inputs) :]
-            return in_inputs if variables is None else (in_inputs, in_variables)
+            if variables is None:
+                return in_inputs
+            return in_inputs, in_variables if reach else [None] * len(variables)
 
-        return _sum_over(rounds, lambda k: [part(k, *inputs)], inputs[:1])[0], backward
+        return _sum_over(rounds, lambda k: [part(k, *inputs)[0]], inputs[:1])[0], backward
 
-    return total(*inputs)
+    reach = variables
+    return total(*inputs), None
 
 
 def _of_unknown_batch(x: tf.Tensor) -> tf.Tensor:
@@ -161,17 +264,27 @@ def _of_unknown_batch(x: tf.Tensor) -> tf.Tensor:
     Of sums of known shapes TensorFlow's optimizer makes operations with a temporary variable, which fail in nested
     loops.
     """
+    return _known_as(x, [None, *x.shape[1:]])
+
+
+def _known_as(x: tf.Tensor, shape: Any) -> tf.Tensor:
+    """The tensor itself, of which the graph knows no more than `shape`."""
     if tf.executing_eagerly():
         return x
-    return tf.raw_ops.PlaceholderWithDefault(input=x, shape=[None, *x.shape[1:]])
+    return tf.raw_ops.PlaceholderWithDefault(input=x, shape=shape)
 
 
 def _sum_over(rounds: int, terms: Callable[[tf.Tensor], list[tf.Tensor]], like: Sequence[Any]) -> list[tf.Tensor]:
     """`Σₖ terms(k)`, one k at a time; the sums have the shapes of `like`."""
     sums = [tf.zeros_like(tf.convert_to_tensor(value)) for value in like]
+
+    def step(k, sums):
+        found = [_known_as(term, [None] * len(term.shape)) for term in terms(k)]
+        return k + 1, [total + term for total, term in zip(sums, found, strict=True)]
+
     _, sums = tf.while_loop(
         lambda k, sums: k < rounds,
-        lambda k, sums: (k + 1, [total + term for total, term in zip(sums, terms(k), strict=True)]),
+        step,
         (tf.constant(0), sums),
         shape_invariants=(tf.TensorShape([]), [tf.TensorShape([None] * len(value.shape)) for value in like]),
         maximum_iterations=rounds,

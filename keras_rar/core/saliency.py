@@ -62,7 +62,7 @@ class IntegratedGradients(Saliency):
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
         start = tf.broadcast_to(tf.constant(self.baseline, x.dtype), tf.shape(x))
-        return integrated_gradients(f, start, x, self.rule, chunk=_chunk_size(self.chunk, x))
+        return integrated_gradients(f, start, x, self.rule, chunk=_chunk_size(self.chunk, x), variables=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +129,9 @@ class SmoothGrad(Saliency):
         noise = self.noise * tf.random.stateless_normal(shape, [self.seed, 0], dtype=x.dtype, alg="philox")  # XLA's too
         weights = [1 / self.samples] * self.samples
         chunk = _chunk_size(self.chunk, x)
-        return weighted_gradients(f, lambda ks, x: x + tf.gather(noise, ks), (x,), weights, chunk=chunk)
+        return weighted_gradients(
+            f, lambda ks, x: x + tf.gather(noise, ks), (x,), weights, chunk=chunk, variables=False
+        )
 
 
 METHODS = {

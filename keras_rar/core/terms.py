@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-from keras_rar.core.gradients import integrated_gradients, repeat_labels
+from keras_rar.core.gradients import ScalarFunction, attributions_and_values, repeat_labels
 from keras_rar.core.quadrature import QuadratureRule
 
 
@@ -20,12 +21,15 @@ class Network:
         label_logit: Function `(y, logits) -> (n,)`, the logit of the label of each example.
         gradient_scale: Float that a score is multiplied by before its gradient is taken, and the gradient
             divided by: in float16 a small gradient would underflow to 0. Defaults to `1.`.
+        scored: Function `(score) -> f`, where `f(z)` is the score of the logits at z in inference mode, such as a
+            `Staged` one. Defaults to their composition.
     """
 
     logits: Callable[[tf.Tensor, bool], tf.Tensor]
     loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     label_logit: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     gradient_scale: float = 1.0
+    scored: Callable[[Callable[[tf.Tensor], tf.Tensor]], ScalarFunction] | None = None
 
 
 class Terms:
@@ -43,6 +47,8 @@ class Terms:
         rule: The `QuadratureRule` of every IG here.
         baseline: Float or array that broadcasts to `x`: where the segments of the maps begin.
         training: Whether the classification pass runs in training mode.
+        chunk: Number of nodes of an IG to evaluate at once. Defaults to all.
+        variables: Whether anything here is to be differentiated in variables. Defaults to `True`.
     """
 
     def __init__(
@@ -55,11 +61,15 @@ class Terms:
         rule: QuadratureRule,
         baseline: float = 0.0,
         training: bool = False,
+        chunk: int | None = None,
+        variables: bool = True,
     ):
         self.x, self.x_prime, self.y = x, x_prime, y
         self.reported: dict[str, tf.Tensor] = {}
         self._classified = False
         self._network, self._rule, self._baseline, self._training = network, rule, baseline, training
+        self._options: dict[str, Any] = {"chunk": chunk, "variables": variables}
+        self._loss_at_end: tf.Tensor | None = None
 
     @functools.cached_property
     def clean_logits(self) -> tf.Tensor:
@@ -78,13 +88,18 @@ class Terms:
 
     @functools.cached_property
     def perturbed_loss(self) -> tf.Tensor:
-        """`ℓ(x′)`, `(batch,)`."""
+        """`ℓ(x′)`, `(batch,)`; the last node of `attributions`, if those were asked for first and end there."""
+        if self._loss_at_end is not None and not (self._training and not self._classified):
+            return self.report("perturbed_loss", self._loss_at_end)
         return self.report("perturbed_loss", self._network.loss(self.y, self.perturbed_logits))
 
     @functools.cached_property
     def attributions(self) -> tf.Tensor:
         """`IG(x, x′)` of the loss along the segment from x to x′, in the shape of x."""
-        return self._integrate(self._network.loss, self.x, self.x_prime)
+        attributions, losses = self._integrate(self._network.loss, self.x, self.x_prime)
+        if losses is not None and self._rule.nodes[-1] == 1:
+            self._loss_at_end = losses[-1]
+        return attributions
 
     @functools.cached_property
     def clean_map(self) -> tf.Tensor:
@@ -117,15 +132,18 @@ class Terms:
 
     def _map(self, z: tf.Tensor) -> tf.Tensor:
         baseline = tf.broadcast_to(tf.cast(self._baseline, z.dtype), tf.shape(z))
-        return self._integrate(self._network.label_logit, baseline, z)
+        return self._integrate(self._network.label_logit, baseline, z)[0]
 
     def _integrate(
         self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], start: tf.Tensor, end: tf.Tensor
-    ) -> tf.Tensor:
-        scale = self._network.gradient_scale
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """IG of a score of the logits, and the scores at its nodes if they were computed at once."""
+        network = self._network
 
-        def scaled_score(z):
-            logits = self._network.logits(z, False)
-            return scale * score(repeat_labels(self.y, tf.shape(z)[0]), logits)
+        def scaled_score(logits):
+            return network.gradient_scale * score(repeat_labels(self.y, tf.shape(logits)[0]), logits)
 
-        return integrated_gradients(scaled_score, start, end, self._rule) / scale
+        scored = network.scored or (lambda score: lambda z: score(network.logits(z, False)))
+        total, values = attributions_and_values(scored(scaled_score), start, end, self._rule, **self._options)
+        scale = network.gradient_scale
+        return total / scale, None if values is None else values / scale

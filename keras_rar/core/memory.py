@@ -1,0 +1,51 @@
+"""How many points of a network fit in memory at once."""
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+_SECOND_DERIVATIVES = {True: 4.0, False: 2.2}
+"""What second derivatives, with those in variables or without, hold, in what the forward pass computes: measured on
+convolutional networks, the first in chunks."""
+
+
+def bytes_a_point(f: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int | None, ...], dtype: tf.DType) -> float:
+    """Memory of all that `f` computes at one point.
+
+    Args:
+        f: Function `(n, ...) -> (n,)`.
+        shape: Shape of a point; sizes that vary count as 1.
+        dtype: Its dtype.
+    """
+    with tf.init_scope():
+        point = tf.TensorSpec([1, *(size or 1 for size in shape)], dtype)
+        graph = tf.function(f, autograph=False).get_concrete_function(point).graph
+    outputs = [
+        value
+        for operation in graph.get_operations()
+        if operation.type not in ("Const", "Placeholder", "ReadVariableOp", "Identity", "Cast", "Reshape")
+        for value in operation.outputs
+        if value.shape.is_fully_defined() and value.dtype.is_floating
+    ]
+    return sum(math.prod(value.shape.as_list()) * value.dtype.size for value in outputs)
+
+
+def chunk_size(points: int, batch: int, bytes_each: float, budget: float, *, variables: bool = True) -> int | None:
+    """The number of points an example to evaluate at once, with second derivatives; `None` for all of them.
+
+    Args:
+        points: Number of points an example.
+        batch: Number of examples.
+        bytes_each: Memory of the forward pass of a point.
+        budget: Memory to fill, in gigabytes.
+        variables: Whether derivatives in variables are to be computed too.
+
+    Example:
+
+    >>> chunk_size(50, 100, bytes_each=1e6, budget=2.0), chunk_size(4, 100, bytes_each=1e6, budget=2.0)
+    (5, None)
+    """
+    each = _SECOND_DERIVATIVES[variables] * batch * bytes_each
+    fitting = max(1, int(budget * 1e9 / max(each, 1)))
+    return None if fitting >= points else fitting
