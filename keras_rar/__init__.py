@@ -26,6 +26,7 @@ from keras_rar.protocols import Protocol
 from keras_rar.regularizers import (
     AbstractAttributionRegularizer,
     IGNormRegularizer,
+    IGRRegularizer,
     IGSumNormRegularizer,
     MadryRegularizer,
     NaturalRegularizer,
@@ -42,6 +43,7 @@ __all__ = [
     "AbstractAttributionRegularizer",
     "AttributionRobustness",
     "IGNormRegularizer",
+    "IGRRegularizer",
     "IGSumNormRegularizer",
     "L2Ball",
     "LinfBall",

@@ -6,9 +6,11 @@ import keras
 
 from keras_rar.core import checks
 from keras_rar.model import RARModel
+from keras_rar.paper import recipes
 from keras_rar.regularizers import (
     AbstractAttributionRegularizer,
     IGNormRegularizer,
+    IGRRegularizer,
     IGSumNormRegularizer,
     MadryRegularizer,
     NaturalRegularizer,
@@ -19,6 +21,7 @@ METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
     "madry": MadryRegularizer,
     "ig_norm": IGNormRegularizer,
     "ig_sum_norm": IGSumNormRegularizer,
+    "igr": IGRRegularizer,
 }
 
 
@@ -26,6 +29,8 @@ def wrap(
     base_model: keras.Model,
     method: str | AbstractAttributionRegularizer = "ig_sum_norm",
     *,
+    recipe: str | None = None,
+    dataset: str | None = None,
     on_nonfinite: str = "skip",
     seed: int | None = None,
     name: str | None = None,
@@ -38,8 +43,12 @@ def wrap(
 
     Args:
         base_model: A built Keras 3 classifier with one input and one output, logits or probabilities.
-        method: A name in `keras_rar.METHODS` (`"natural"`, `"madry"`, `"ig_norm"`, `"ig_sum_norm"`) or
+        method: A name in `keras_rar.METHODS` (`"natural"`, `"madry"`, `"ig_norm"`, `"ig_sum_norm"`, `"igr"`) or
             a regularizer object. Defaults to `"ig_sum_norm"`.
+        recipe: Where the options come from that are not given: `"fast"`, what robustness was found to need, or
+            `"paper"`, the exact settings for a `dataset`. Defaults to those of the method's class.
+        dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"flower"`: whose ε and bounds, and with
+            `recipe="paper"` all settings, are taken.
         on_nonfinite: What to do with an update whose loss or gradient is NaN or infinite: `"skip"` it,
             counted in `skipped_updates`, or `"raise"`. Defaults to `"skip"`.
         seed: Integer seed of the random starts. Defaults to a random one.
@@ -61,12 +70,17 @@ def wrap(
     >>> model.regularizer.steps
     7
     """
+    if dataset is not None and recipe is None:
+        checks.fail("dataset", "None without a recipe", dataset)
     if isinstance(method, AbstractAttributionRegularizer):
-        if options:
-            raise TypeError(f"With a regularizer object there are no other options. Received: {sorted(options)}")
+        if options or recipe is not None:
+            given = sorted([*options, *(["recipe"] if recipe is not None else [])])
+            raise TypeError(f"With a regularizer object there are no other options. Received: {given}")
         regularizer = method
     else:
-        regularizer = METHODS[checks.one_of("method", method, METHODS)](**options)
+        checks.one_of("method", method, METHODS)
+        settings = {} if recipe is None else recipes.options(recipe, method, dataset)
+        regularizer = METHODS[method](**{**settings, **options})
     return RARModel(base_model, regularizer, on_nonfinite=on_nonfinite, seed=seed, name=name)
 
 

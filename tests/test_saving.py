@@ -105,7 +105,7 @@ def assert_same_run(actual, expected):
 # The wrapped model, whole
 
 SMALL = {"step_size": 0.01}  # too small to reach the end of the ball: x* depends on the random start
-OPTIONS = {"natural": {}, "madry": SMALL, "ig_norm": SMALL, "ig_sum_norm": {"random_start": False}}
+OPTIONS = {"natural": {}, "madry": SMALL, "ig_norm": SMALL, "ig_sum_norm": {"random_start": False}, "igr": SMALL}
 
 
 @pytest.fixture(scope="module", params=sorted(OPTIONS))
@@ -378,6 +378,8 @@ INNER = {
     "m": 5,
     "attack_m": 2,
     "baseline": np.arange(4) / 10,
+    "chunk": 2,
+    "memory_budget": 0.25,
 }
 BALL = {"epsilon": 0.25, "bounds": (np.zeros((2, 1)), np.ones((2, 3)))}
 CASES = {  # every public class with a config: arguments that all differ from the defaults
@@ -385,6 +387,7 @@ CASES = {  # every public class with a config: arguments that all differ from th
     "MadryRegularizer": {**INNER, "random_start": False},
     "IGNormRegularizer": {**INNER, "factor": 0.5},  # it has no other `random_start`
     "IGSumNormRegularizer": {**INNER, "random_start": False, "beta": 0.5},
+    "IGRRegularizer": {**INNER, "random_start": False, "factor": 0.5, "powers": (1.0, 0.5)},
     "LinfBall": BALL,
     "L2Ball": BALL,
     "QuadratureRule": {"nodes": np.array([0.0, 0.5, 1.0]), "weights": np.array([1, 4, 1]) / 6},

@@ -103,3 +103,51 @@ def power(attributions: tf.Tensor, q: float) -> tf.Tensor:
     if checks.positive_float("q", q) < 1:
         checks.fail("q", "a float >= 1", q)
     return tf.reduce_sum(tf.abs(_per_example(attributions)) ** q, axis=1)
+
+
+def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """`⟨a, b⟩ / (‖a‖₂ ‖b‖₂)` of two maps an example; 0, as is its gradient, where one of them is all zeros.
+
+    Args:
+        a: Tensor of shape `(batch, ...)`.
+        b: Tensor of the shape of `a`.
+
+    Returns:
+        Tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> cosine([[2.0, 0.0]], [[-1.0, 0.0]]).numpy()
+    array([-1.], dtype=float32)
+    """
+    return tf.reduce_sum(_unit(a) * _unit(b), axis=1)
+
+
+def _unit(values: tf.Tensor) -> tf.Tensor:
+    """`a / ‖a‖₂`, and 0 of zeros. Divided by the largest entry first, or squares of tiny ones would underflow."""
+    values = _per_example(values)
+    largest = tf.stop_gradient(tf.reduce_max(tf.abs(values), axis=1, keepdims=True))
+    values = tf.math.divide_no_nan(values, largest)
+    return values * tf.math.rsqrt(tf.maximum(tf.reduce_sum(values**2, axis=1, keepdims=True), 1))
+
+
+def tempered(attributions: tf.Tensor, power: float) -> tf.Tensor:
+    """`|a|` for p = 1, otherwise `(|a|/mean|a| + 10⁻³)ᵖ`: absolute values, the large ones less apart for p < 1.
+
+    Args:
+        attributions: Tensor of shape `(batch, ...)`.
+        power: Float > 0, p.
+
+    Returns:
+        Tensor of shape `(batch, entries)`, not negative.
+
+    Example:
+
+    >>> tempered([[0.0, 2.0, -4.0]], 1.0).numpy()
+    array([[0., 2., 4.]], dtype=float32)
+    """
+    size = tf.abs(_per_example(attributions))
+    if power == 1:
+        return size
+    mean = tf.reduce_mean(size, axis=1, keepdims=True)
+    return (tf.math.divide_no_nan(size, mean) + 1e-3) ** power

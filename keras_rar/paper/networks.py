@@ -3,7 +3,9 @@
 import keras
 
 
-def cnn(input_shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10) -> keras.Model:
+def cnn(
+    input_shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10, *, initializer: str | None = None
+) -> keras.Model:
     """The network of the MNIST and Fashion-MNIST experiments; logits out.
 
     `conv 5×5×32 → max-pool 2 → conv 5×5×64 → max-pool 2 → dense 1024 → dense classes`, ReLU between,
@@ -12,10 +14,11 @@ def cnn(input_shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10) -> k
     Args:
         input_shape: Height, width, channels. Defaults to `(28, 28, 1)`.
         classes: Number of classes. Defaults to `10`.
+        initializer: Name of a Keras initializer of the weights, with biases of 0: `"glorot_uniform"` learns far
+            faster. Defaults to the paper's, a truncated normal of standard deviation 0.1, and biases of 0.1.
 
     Returns:
-        A `keras.Sequential`, with the paper's initialisation: weights from a truncated normal of
-        standard deviation 0.1, biases 0.1.
+        A `keras.Sequential`.
 
     Example:
 
@@ -24,6 +27,8 @@ def cnn(input_shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10) -> k
     """
 
     def initial():
+        if initializer is not None:
+            return {"kernel_initializer": initializer}
         return {
             "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.1),
             "bias_initializer": keras.initializers.Constant(0.1),

@@ -1,0 +1,95 @@
+"""Training in phases: one learning rate, averaged weights, and going on where a run was stopped."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_rar.paper.training import Phase, train
+
+PHASES = [Phase("madry", 2), Phase("igr", 2, {"steps": 1})]
+RNG = np.random.default_rng(0)
+X, Y = RNG.uniform(size=(24, 4)).astype("float32"), np.arange(24) % 3
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
+
+
+def trained(monkeypatch, phases=PHASES, watch=None, **options):
+    """A network after training; `watch(model, logs)` is called after each epoch."""
+    fit = keras.Model.fit
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: watch(callback.model, epoch))
+
+    def watched_fit(self, *args, callbacks=(), **kwargs):
+        return fit(self, *args, callbacks=[*callbacks, *([callback] if watch else [])], **kwargs)
+
+    net = network()
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "fit", watched_fit)
+        seconds = train(net, X, Y, phases, batch_size=8, verbose=0, **options)
+    return net, seconds
+
+
+def weights(net):
+    return np.concatenate([value.ravel() for value in net.get_weights()])
+
+
+def test_the_rate_rises_and_falls_once_over_all_phases(monkeypatch):
+    rates = []
+    trained(monkeypatch, watch=lambda model, epoch: rates.append(float(model.optimizer.learning_rate)))
+    assert len(rates) == 4
+    assert np.argmax(rates) == 0  # the rise took the first of twelve updates
+    assert np.all(np.diff(rates) < 0)
+    assert rates[-1] == pytest.approx(2e-3 / 50, rel=1e-3)
+
+
+def test_the_weights_of_the_last_phase_are_averages(monkeypatch):
+    """Found again by hand from the weights after each update; they are not the last ones."""
+    steps, phases = [], [Phase("natural", 1), Phase("natural", 20)]
+    update = keras.optimizers.Adam.apply
+
+    def watched(self, gradients, variables=None):
+        update(self, gradients, variables)
+        tf.py_function(lambda *now: steps.append(np.concatenate([np.ravel(v) for v in now])), list(variables), [])
+
+    monkeypatch.setattr(keras.optimizers.Adam, "apply", watched)
+    net, _ = trained(monkeypatch, phases=phases)
+    averaged = 60 // 20
+    expected = steps[3]
+    for now in steps[3:]:
+        expected = (1 - 1 / averaged) * expected + now / averaged
+    np.testing.assert_allclose(weights(net), expected, rtol=1e-5, atol=1e-7)
+    assert np.abs(expected - steps[-1]).max() > 1e-6
+
+
+@pytest.mark.parametrize("stop", [("MadryRegularizer", 0), ("MadryRegularizer", 1), ("IGRRegularizer", 0)])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch, tmp_path, stop):
+    whole, _ = trained(monkeypatch, folder=tmp_path / "whole")
+
+    def interrupt(model, epoch):
+        if (type(model.regularizer).__name__, epoch) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(monkeypatch, folder=tmp_path / "parts", watch=interrupt)
+    epochs = []
+    resumed, _ = trained(monkeypatch, folder=tmp_path / "parts", watch=lambda model, epoch: epochs.append(epoch))
+    assert 0 < len(epochs) < 4  # not from the beginning
+    np.testing.assert_allclose(weights(resumed), weights(whole), rtol=1e-5, atol=1e-6)
+    assert np.abs(weights(whole) - weights(network())).max() > 1e-3  # it did train
+
+
+def test_a_finished_run_is_not_trained_again_and_keeps_its_seconds(monkeypatch, tmp_path):
+    net, seconds = trained(monkeypatch, folder=tmp_path)
+    epochs = []
+    again, same = trained(monkeypatch, folder=tmp_path, watch=lambda model, epoch: epochs.append(epoch))
+    assert epochs == []
+    assert seconds == same > 0
+    np.testing.assert_array_equal(weights(again), weights(net))
+
+
+def test_epochs_are_counted():
+    with pytest.raises(ValueError, match="`epochs` must be a positive integer"):
+        Phase("igr", 0)
