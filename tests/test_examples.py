@@ -69,3 +69,28 @@ def test_quickstart_shows_what_it_claims(tmp_path):
     assert natural["natural_accuracy"]["mean"] > robust["natural_accuracy"]["mean"]
     for measure in ("adversarial_accuracy", "topk_intersection", "kendall_tau"):
         assert robust[measure]["mean"] > natural[measure]["high"]
+
+
+@pytest.mark.slow
+def test_hour_smoke_trains_once_and_goes_on(tmp_path):
+    command = [sys.executable, str(ROOT / "examples/fashion_mnist_hour.py"), "--smoke", "--out", str(tmp_path)]
+    runs = [subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600) for _ in range(2)]
+    assert [run.returncode for run in runs] == [0, 0], runs[-1].stderr[-2000:]
+    assert "map_distance" in runs[0].stdout  # of the history of the second phase
+    assert "map_distance" not in runs[1].stdout
+    result = json.loads((tmp_path / "seed0/result.json").read_text())
+    assert result["summary"]["topk_intersection"]["n"] <= 4
+    assert keras.saving.load_model(tmp_path / "seed0/model.keras").dtype_policy.name == "float32"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("only", ["inner", "memory"])
+def test_the_benchmark_of_the_engine_runs(tmp_path, only):
+    command = [sys.executable, str(ROOT / "benchmarks/engine.py"), "--only", only, "--rounds", "1"]
+    subprocess.run([*command, "--out", str(tmp_path / "out.json")], check=True, cwd=ROOT, timeout=900)
+    results = json.loads((tmp_path / "out.json").read_text())
+    if only == "memory":
+        assert results["peak memory, m = 200"] < 1.1 * results["peak memory, m = 10"]
+        assert results["peak memory, m = 50"] < 1.2 < results["peak memory, nested tapes, m = 50"]
+    else:
+        assert results["inner gradient, float32"]["engine"][0] > 0
