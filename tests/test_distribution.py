@@ -75,7 +75,7 @@ def run(name, model, x=x, y=y, batch_size=8, epochs=1, **options):
 
 
 models = {}
-for method in ("natural", "madry", "ig_norm", "ig_sum_norm"):
+for method in ("natural", "madry", "ig_norm", "ig_sum_norm", "igr"):
     for name, strategy in (("one", one), ("two", two)):
         if method == "ig_norm" and name == "one":  # its random starts are other ones
             continue
@@ -136,7 +136,7 @@ def moved(result):
     return [not np.array_equal(a, b) for a, b in zip(result["before"], result["after"], strict=True)]
 
 
-@pytest.mark.parametrize("method", ["natural", "madry", "ig_sum_norm"])
+@pytest.mark.parametrize("method", ["natural", "madry", "ig_sum_norm", "igr"])
 def test_two_replicas_take_the_step_of_one(method, results):
     one, two = results[f"{method} one"], results[f"{method} two"]
     assert one["error"] is None
@@ -146,7 +146,7 @@ def test_two_replicas_take_the_step_of_one(method, results):
     assert all(moved(two))
 
 
-@pytest.mark.parametrize("method", ["natural", "madry", "ig_sum_norm"])
+@pytest.mark.parametrize("method", ["natural", "madry", "ig_sum_norm", "igr"])
 def test_two_replicas_have_the_history_of_one(method, results):
     one, two = results[f"{method} one"]["history"], results[f"{method} two"]["history"]
     assert one.keys() == two.keys() >= {"loss", "accuracy"}
