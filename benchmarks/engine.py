@@ -170,7 +170,7 @@ def cost(what, rounds):
     return turns(contestants, rounds)
 
 
-def memory(m, updates=3, **_):
+def memory(m, updates=3):
     """Peak resident memory of the whole process over a few updates, in GB; `m` of 0 is nested tapes with 50 nodes."""
     x, y = data()
     if m:

@@ -25,7 +25,7 @@ BATCH = 100  # points evaluated at once, by those that take such a number
 
 def ours(network):
     def explain(x, y, m):
-        return keras_rar.saliency_map(network, x, y, method="ig", rule="midpoint", m=m, **RAW)
+        return keras_rar.saliency_map(network, x, y, method="ig", rule="midpoint", m=m, normalize=False)
 
     return explain
 
@@ -89,7 +89,6 @@ def xplique(network):
 
 
 LIBRARIES = {"keras_rar": ours, "captum": captum, "alibi": alibi, "xplique": xplique}
-RAW = {"normalize": False}
 
 
 def version(name):

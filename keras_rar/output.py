@@ -43,7 +43,6 @@ class OutputHead:
 
     def __init__(self, model: keras.Model):
         self.model = model
-        self.stem, self._pools = stem.find(model), stem.find_pools(model)
         ending = list(_ending(model))
         self.layer: Any = ending[-1][1]
         self.gradient_scale = 1024.0 if _uses_float16(model) else 1.0  # keeps small gradients from underflowing
@@ -56,6 +55,14 @@ class OutputHead:
                 f"The last layer, {self.layer.name!r}, must be called once in the model: its {self.activation} is "
                 "taken off to get the logits. Received: a layer that is called twice; use two layers."
             )
+
+    @functools.cached_property
+    def _stem(self) -> stem.Stem | None:
+        return stem.find(self.model)
+
+    @functools.cached_property
+    def _pools(self) -> list[tuple[Any, Any]]:
+        return stem.find_pools(self.model)
 
     def logits(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         """The model's output before its softmax or sigmoid, at least in float32."""
@@ -77,17 +84,19 @@ class OutputHead:
             staged: Whether the first layers may be a stage of their own: faster, and rounded otherwise.
         """
 
+        pools = self._pools  # found before anything is replaced
+
         def of(x, *swaps):
-            with replaced(), swapped([*stem.pool_swaps(self._pools), *swaps]):
+            with replaced(), swapped([*stem.pool_swaps(pools), *swaps]):
                 return score(self.logits(x, False))
 
-        first = self.stem if staged else None
+        first = self._stem if staged else None
         if first is None:
             return of
-        return Staged(first, lambda h: of(first.placeholder(h), *first.swaps(h)))
+        return Staged(first, lambda h: of(first.placeholder(h), first.swap(h)))
 
     def bytes_a_point(self, input_shape: tuple[int | None, ...]) -> float:
-        """Memory of the second derivatives of `scored` at one input of a shape."""
+        """Memory of all that `scored` computes at one input of a shape, without the stem."""
         f = self.scored(lambda logits: logits[:, 0])
         z = tf.TensorSpec([1, *(size or 1 for size in input_shape)], self.model.variable_dtype)
         if isinstance(f, Staged):

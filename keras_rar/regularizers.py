@@ -84,7 +84,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         self.training_rule = quadrature.get(rule, self.m)
         self.attack_rule = quadrature.get(rule, self.attack_m)
         self.baseline = checks.finite_array("baseline", baseline)
-        self.chunk = chunk if chunk is None or chunk == "auto" else checks.positive_int("chunk", chunk)
+        self.chunk = checks.chunk(chunk)
         self.memory_budget = checks.positive_float("memory_budget", memory_budget)
 
     @abc.abstractmethod

@@ -46,8 +46,8 @@ class Stem:
                 z = layer(z)
         return z
 
-    def swaps(self, h: tf.Tensor) -> Iterator[Swap]:
-        """With these the model is the rest of it: the last of the layers returns `h`, activated, whatever it gets."""
+    def swap(self, h: tf.Tensor) -> Swap:
+        """With this the model is the rest of it: the last of the layers returns `h`, activated, whatever it gets."""
         layer = self.layers[-1]
         calls = itertools.count()
 
@@ -55,7 +55,7 @@ class Stem:
             first = next(calls) == 0  # a layer may be called again, further on
             return layer.activation(h) if first else type(layer).call(layer, inputs, **options)
 
-        yield layer, "call", call
+        return layer, "call", call
 
     def placeholder(self, h: tf.Tensor) -> tf.Tensor:
         """An input for the rest of the model, of the right shape, that nothing is computed from."""
@@ -90,7 +90,7 @@ def _leading(model: Any) -> Iterator[Any]:
         yield from _unnested(layers)
         return
     entries = _calls(model)
-    name = next((name for entry in entries for name in [entry["name"]] if not entry["inbound_nodes"]), None)
+    name = next((entry["name"] for entry in entries if not entry["inbound_nodes"]), None)
     while True:
         consumers = [entry for entry in entries if name in _sources(entry["inbound_nodes"])]
         if len(consumers) != 1 or len(consumers[0]["inbound_nodes"]) != 1:
@@ -140,8 +140,10 @@ def find_pools(model: keras.Model) -> list[tuple[Any, Any]]:
     if not pools:
         return []
     models = list({id(inner): inner for inner in _models(model)}.values())
-    times = _times_called(models)
-    before = {b: a for inner in models for a, b in _pairs(inner) if times[id(a)] == times[id(b)] == 1}
+    calls = {id(inner): [] if isinstance(inner, keras.Sequential) else _calls(inner) for inner in models}
+    times = _times_called(models, calls)
+    pairs = (pair for inner in models for pair in _pairs(inner, calls[id(inner)]))
+    before = {b: a for a, b in pairs if times[id(a)] == times[id(b)] == 1}
     return [(pool, before.get(pool)) for pool in pools]
 
 
@@ -182,13 +184,12 @@ def _pooling(layer: Any, activation: Any = keras.activations.linear) -> Callable
     return call
 
 
-def _pairs(model: Any) -> Iterator[tuple[Any, Any]]:
+def _pairs(model: Any, entries: list[Any]) -> Iterator[tuple[Any, Any]]:
     """Two layers of a model where the second alone takes the result of the first."""
     if isinstance(model, keras.Sequential):
         yield from itertools.pairwise(model.layers)
         return
     by_name = {layer.name: layer for layer in model.layers}
-    entries = _calls(model)
     for name, layer in by_name.items():
         following = [entry["name"] for entry in entries if name in _sources(entry["inbound_nodes"])]
         if len(following) == 1 and following[0] in by_name and name not in model.output_names:
@@ -203,14 +204,14 @@ def _models(model: Any) -> Iterator[Any]:
             yield from _models(layer)
 
 
-def _times_called(models: list[Any]) -> collections.Counter:
+def _times_called(models: list[Any], calls: dict[int, list[Any]]) -> collections.Counter:
     """How often each layer, by its id, is called in these models; what another layer holds counts as called by it."""
     times: collections.Counter = collections.Counter()
     for model in models:
         by_name = {layer.name: layer for layer in model.layers}
-        entries = [] if isinstance(model, keras.Sequential) else _calls(model)
-        times.update(id(layer) for layer in (model.layers if isinstance(model, keras.Sequential) else []))
-        for entry in entries:
+        if isinstance(model, keras.Sequential):
+            times.update(map(id, model.layers))
+        for entry in calls[id(model)]:
             times[id(by_name.get(entry["name"]))] += len(entry["inbound_nodes"])
         for layer in model.layers:
             times.update({id(held) for held in ([] if layer in models else operations(vars(layer)))})

@@ -42,6 +42,11 @@ def positive_int(name: str, value: Any) -> int:
     return int(value)
 
 
+def chunk(value: Any) -> int | str | None:
+    """How many points to evaluate at once: a positive int, `None` for all of them, or `"auto"`."""
+    return value if value is None or value == "auto" else positive_int("chunk", value)
+
+
 def nonnegative_int(name: str, value: Any) -> int:
     """`value` as an int, if it is a whole number >= 0."""
     number = integer(name, value, "an integer >= 0")

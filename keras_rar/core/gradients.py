@@ -55,10 +55,14 @@ def input_gradient(f: ScalarFunction, z: tf.Tensor) -> tf.Tensor:
     >>> input_gradient(lambda z: tf.reduce_sum(z**2, axis=1), tf.constant([[1.0, 3.0]])).numpy()
     array([[2., 6.]], dtype=float32)
     """
+    return _value_and_gradient(f, z)[1]
+
+
+def _value_and_gradient(f: ScalarFunction, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(z)
         value = f(z)
-    return tape.gradient(value, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return value, tape.gradient(value, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
 def integrated_gradients(
@@ -222,22 +226,19 @@ def gradients_and_values(
         if rounds > 1:
             inputs = tuple(_of_unknown_batch(value) for value in inputs)
         z = points(indices[k], *inputs)
-        folded = tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0))
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(folded)
-            values = f(folded)
-        gradients = tape.gradient(values, folded, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        values, gradients = _value_and_gradient(f, tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0)))
         total = tf.tensordot(shares[k], tf.reshape(gradients, tf.shape(z)), 1)
         return scale * total, tf.reshape(values, tf.shape(z)[:2])
 
     if rounds == 1:
         return part(0, *inputs)
 
+    reaches_variables = variables  # the name that `tf.custom_gradient` hands them over by is the same
+
     @tf.custom_gradient
     def total(*inputs):
         def backward(upstream, variables=None):
-            watched = list(variables or []) if reach else []
-            sources = [*inputs, *watched]
+            sources = [*inputs, *((variables or []) if reaches_variables else [])]
 
             def derivatives(k):
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -250,11 +251,10 @@ def gradients_and_values(
             in_inputs, in_variables = found[: len(inputs)], found[len(inputs) :]
             if variables is None:
                 return in_inputs
-            return in_inputs, in_variables if reach else [None] * len(variables)
+            return in_inputs, in_variables if reaches_variables else [None] * len(variables)
 
         return _sum_over(rounds, lambda k: [part(k, *inputs)[0]], inputs[:1])[0], backward
 
-    reach = variables
     return total(*inputs), None
 
 

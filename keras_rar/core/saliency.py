@@ -57,7 +57,7 @@ class IntegratedGradients(Saliency):
         if not isinstance(self.rule, QuadratureRule):
             checks.fail("rule", "a QuadratureRule", self.rule, TypeError)
         checks.finite_array("baseline", self.baseline)
-        _check_chunk(self.chunk)
+        checks.chunk(self.chunk)
         object.__setattr__(self, "points", len(self.rule))
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
@@ -121,7 +121,7 @@ class SmoothGrad(Saliency):
         checks.positive_int("samples", self.samples)
         checks.positive_float("noise", self.noise)
         checks.integer("seed", self.seed)
-        _check_chunk(self.chunk)
+        checks.chunk(self.chunk)
         object.__setattr__(self, "points", self.samples)
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
@@ -169,11 +169,6 @@ def normalize_map(attributions: tf.Tensor) -> tf.Tensor:
 
 
 AT_ONCE = 400_000  # entries of the points evaluated at once, 500 images of 28 × 28: enough to fill two cores
-
-
-def _check_chunk(chunk: Any) -> None:
-    if chunk is not None and chunk != "auto":
-        checks.positive_int("chunk", chunk)
 
 
 def _chunk_size(chunk: int | str | None, x: tf.Tensor) -> int | None:

@@ -11,41 +11,31 @@ _MINI = Path(__file__).parent / "data" / "fashion_mnist_mini.npz"
 Split = tuple[np.ndarray, np.ndarray]
 
 
-def _fashion_mnist_mini() -> dict[str, Split]:
-    with np.load(_MINI, allow_pickle=False) as arrays:
-        return {
-            split: (
-                arrays[f"x_{split}"][..., np.newaxis].astype("float32") / 255,
-                arrays[f"y_{split}"].astype("int64"),
-            )
-            for split in ("train", "test")
-        }
-
-
-def _idx(name: str, data_dir: str | Path | None) -> dict[str, Split]:
-    """From the four official files where they are, otherwise by tensorflow-datasets."""
+def _raw(name: str, split: str, data_dir: str | Path | None) -> Split:
+    """Images `(n, 28, 28)` and labels, as bytes."""
+    if name == "fashion_mnist_mini":
+        with np.load(_MINI, allow_pickle=False) as arrays:
+            return arrays[f"x_{split}"], arrays[f"y_{split}"]
     folder = idx.find(name, data_dir)
     if folder is not None:
-        found = {split: idx.read(folder, split) for split in ("train", "test")}
-    elif data_dir is not None:
+        return idx.read(folder, split)
+    if data_dir is not None:
         raise FileNotFoundError(f"`data_dir` must hold {', '.join(idx.FILES)}, gzipped or not. Received: {data_dir}")
-    else:
-        found = _downloaded(name)
-    return {split: (x[..., np.newaxis].astype("float32") / 255, y.astype("int64")) for split, (x, y) in found.items()}
+    return _downloaded(name, split)
 
 
-def _downloaded(name: str) -> dict[str, Split]:
+def _downloaded(name: str, split: str) -> Split:
     try:
         import tensorflow_datasets as tfds
 
-        splits = {split: tfds.load(name, split=split, batch_size=-1) for split in ("train", "test")}
+        data = tfds.load(name, split=split, batch_size=-1)
     except Exception as error:  # no package, no connection, a host that refuses: the way out is the same
         raise FileNotFoundError(
             f"{name!r} is not on this machine and could not be downloaded ({type(error).__name__}: {error}). Put "
             f"{', '.join(idx.FILES)} (gzipped or not) into a folder and pass it as data_dir, or install "
             "tensorflow-datasets and connect to the internet."
         ) from error
-    return {split: (np.asarray(data["image"])[..., 0], np.asarray(data["label"])) for split, data in splits.items()}
+    return np.asarray(data["image"])[..., 0], np.asarray(data["label"])
 
 
 DATASETS = ("fashion_mnist_mini", "fashion_mnist", "mnist")
@@ -81,5 +71,6 @@ def load(name: str, split: str | None = None, *, data_dir: str | Path | None = N
     """
     checks.one_of("name", name, DATASETS)
     checks.one_of("split", split, ["train", "test", None])
-    splits = _fashion_mnist_mini() if name == "fashion_mnist_mini" else _idx(name, data_dir)
-    return (splits["train"], splits["test"]) if split is None else splits[split]
+    raw = [_raw(name, part, data_dir) for part in ([split] if split else ["train", "test"])]
+    loaded = [(x[..., np.newaxis].astype("float32") / 255, y.astype("int64")) for x, y in raw]
+    return loaded[0] if split else (loaded[0], loaded[1])

@@ -96,7 +96,7 @@ def train(
         if finished is not None and finished.exists():
             model.load_weights(finished)  # the optimizer's too
             continue
-        optimizer.use_ema = phase is phases[-1]  # or an earlier phase would end in averages with its beginning
+        optimizer.use_ema = number == len(phases) - 1  # or an earlier phase would end in averages with its beginning
         callbacks: list[Any] = [clock]
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
