@@ -19,13 +19,13 @@ from keras_rar.paper.training import Phase, train
 
 RESULTS = Path(__file__).parent / "results" / "study.jsonl"
 VALIDATION = keras_rar.Protocol(
-    "validation", epsilon=0.1, pgd_steps=20, pgd_restarts=0, steps=40, m=20, k=100, k_report=100, attacked=64
+    "validation", epsilon=0.1, pgd_steps=20, pgd_restarts=0, steps=100, m=20, k=100, k_report=100, attacked=64
 )
 
 
-def network(policy, initializer):
+def network(policy, initializer, dead_zone=None):
     keras.config.set_dtype_policy(policy)
-    return networks.cnn(initializer=None if initializer == "paper" else initializer)
+    return networks.cnn(initializer=None if initializer == "paper" else initializer, dead_zone=dead_zone)
 
 
 def main():
@@ -35,6 +35,7 @@ def main():
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--initializer", default="glorot_uniform", help="or: paper")
+    parser.add_argument("--dead-zone", type=float, help="width; default: none")
     parser.add_argument("--dtype", default="mixed_bfloat16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--attacked", type=int, default=64)
@@ -46,7 +47,7 @@ def main():
     order = np.random.default_rng(123).permutation(len(x))
     kept, held_out = order[:55000], order[55000:]
     keras.utils.set_random_seed(arguments.seed)
-    trained = network(arguments.dtype, arguments.initializer)
+    trained = network(arguments.dtype, arguments.initializer, arguments.dead_zone)
     phases = [Phase(*phase) for phase in arguments.phases]
     processor = time.process_time()
     seconds = train(

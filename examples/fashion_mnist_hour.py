@@ -15,12 +15,13 @@ from keras_rar.paper import datasets, networks
 from keras_rar.paper.training import Phase, train
 
 PAPER = {"natural_accuracy": 85.44, "adversarial_accuracy": 70.26, "topk_intersection": 72.08, "kendall_tau": 0.6747}
+DEAD_ZONE = 0.12  # somewhat more than ε
 PHASES = [Phase("madry", 2, {"step_size": 0.05}), Phase("igr", 8, {"step_size": 0.05})]
 
 
-def network(policy):
+def network(policy, dead_zone=None):
     keras.config.set_dtype_policy(policy)
-    return networks.cnn(initializer="glorot_uniform")
+    return networks.cnn(initializer="glorot_uniform", dead_zone=dead_zone)
 
 
 def main():
@@ -40,7 +41,7 @@ def main():
     if arguments.smoke:
         x, y, x_test, y_test = x[:200], y[:200], x_test[:20], y_test[:20]
     folder = arguments.out / f"seed{arguments.seed}"
-    trained = network(arguments.dtype)
+    trained = network(arguments.dtype, DEAD_ZONE)
     seconds = train(trained, x, y, phases, dataset="fashion_mnist", seed=arguments.seed, folder=folder)
     print(f"Training took {seconds / 60:.1f} minutes.")
     model = network("float32")

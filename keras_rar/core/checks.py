@@ -27,6 +27,11 @@ def positive_float(name: str, value: Any) -> float:
     return number if number > 0 else fail(name, "a positive float", value)
 
 
+def real(name: str, value: Any) -> float:
+    """`value` as a float, if it is finite."""
+    return _real(name, "a finite float", value)
+
+
 def nonnegative_float(name: str, value: Any) -> float:
     """`value` as a float, if it is finite and >= 0."""
     number = _real(name, "a float >= 0", value)

@@ -2,9 +2,15 @@
 
 import keras
 
+from keras_rar import constraints
+
 
 def cnn(
-    input_shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10, *, initializer: str | None = None
+    input_shape: tuple[int, int, int] = (28, 28, 1),
+    classes: int = 10,
+    *,
+    initializer: str | None = None,
+    dead_zone: float | None = None,
 ) -> keras.Model:
     """The network of the MNIST and Fashion-MNIST experiments; logits out.
 
@@ -16,6 +22,7 @@ def cnn(
         classes: Number of classes. Defaults to `10`.
         initializer: Name of a Keras initializer of the weights, with biases of 0: `"glorot_uniform"` learns far
             faster. Defaults to the paper's, a truncated normal of standard deviation 0.1, and biases of 0.1.
+        dead_zone: `width` of the first layer's `keras_rar.constraints.dead_zone`. Defaults to none, as in the paper.
 
     Returns:
         A `keras.Sequential`.
@@ -34,7 +41,7 @@ def cnn(
             "bias_initializer": keras.initializers.Constant(0.1),
         }
 
-    return keras.Sequential(
+    network = keras.Sequential(
         [
             keras.Input(input_shape),
             keras.layers.Conv2D(32, 5, padding="same", activation="relu", **initial()),
@@ -47,3 +54,6 @@ def cnn(
         ],
         name="cnn",
     )
+    if dead_zone is not None:
+        constraints.dead_zone(network.layers[0], dead_zone)
+    return network
