@@ -1,26 +1,140 @@
-"""One trial of a training recipe: full Fashion-MNIST, trained on 55,000 images, measured on the other 5,000.
+"""What robustness needs: trials of one change each, on full Fashion-MNIST without its test images.
 
-    python benchmarks/study.py --phases '[["madry", 2], ["igr", 8, {"factor": 10.0}]]' --name longer
+    python benchmarks/study.py                      # every trial that the results file does not have yet
+    python benchmarks/study.py --only base epsilon_warm_up
+    python benchmarks/study.py --table              # the results as Markdown
 
-Appends a line to the results file. The test images are not touched: settings are chosen here.
+Trained on 55,000 images, measured on the other 5,000 of the training set: settings are chosen here. Each trial is the
+base with what its name says changed, in a process of its own.
 """
 
 import argparse
+import contextlib
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_rar
+from keras_rar.core.ascent import projected_ascent
 from keras_rar.paper import datasets, networks
 from keras_rar.paper.training import Phase, train
 
 RESULTS = Path(__file__).parent / "results" / "study.jsonl"
 VALIDATION = keras_rar.Protocol(
-    "validation", epsilon=0.1, pgd_steps=20, pgd_restarts=0, steps=100, m=20, k=100, k_report=100, attacked=64
+    "validation", epsilon=0.1, pgd_steps=20, pgd_restarts=0, steps=100, m=20, k=100, k_report=100, attacked=48
 )
+BASE = {
+    "learning_rate": 2e-3,
+    "batch_size": 100,
+    "seed": 0,
+    "schedule": "one_cycle",
+    "average": True,
+    "initializer": "glorot_uniform",
+    "dead_zone": 0.12,
+}
+INNER = {"step_size": 0.05}
+
+
+def igr(epochs=1, before="madry", **options):
+    """An epoch of adversarial training, then IGR."""
+    first = [[before, 1, INNER if before != "natural" else {}]] if before else []
+    return {"phases": [*first, ["igr", epochs, {**INNER, **options}]]}
+
+
+def other(method, epochs=1, inner=INNER, **options):
+    return {"phases": [["madry", 1, inner], [method, epochs, {**inner, **options}]]}
+
+
+TRIALS = {
+    "base": igr(),
+    "base_again": {**igr(), "seed": 1},
+    "base_third": {**igr(), "seed": 2},
+    # nodes of the maps
+    "midpoint_1": igr(m=1),
+    "midpoint_3": igr(m=3),
+    "midpoint_5": igr(m=5),
+    "right_5": igr(m=5, rule="right"),
+    # the inner maximum
+    "pgd_1": igr(steps=1, step_size=0.1),
+    "pgd_2": igr(steps=2, step_size=0.07),
+    "pgd_5": igr(steps=5, step_size=0.03),
+    "pgd_10": igr(steps=10, step_size=0.02),
+    "no_random_start": igr(random_start=False),
+    "reuse": {**igr(steps=1), "reuse": True},
+    # the schedule
+    "constant_rate": {**igr(), "schedule": "constant"},
+    "rate_half": {**igr(), "learning_rate": 1e-3},
+    "rate_double": {**igr(), "learning_rate": 4e-3},
+    "batch_50": {**igr(), "batch_size": 50},
+    "batch_200": {**igr(), "batch_size": 200},
+    "no_average": {**igr(), "average": False},
+    "natural_start": igr(before="natural"),
+    "no_start": igr(epochs=2, before=None),
+    "epsilon_warm_up": {"phases": [["madry", 1, {**INNER, "epsilon": 0.05, "step_size": 0.025}], ["igr", 1, INNER]]},
+    "paper_initializer": {**igr(), "initializer": "paper"},
+    # the objective
+    "no_dead_zone": {**igr(), "dead_zone": None},
+    "dead_zone_10": {**igr(), "dead_zone": 0.1},
+    "dead_zone_15": {**igr(), "dead_zone": 0.15},
+    "factor_3": igr(factor=3.0),
+    "factor_30": igr(factor=30.0),
+    "powers": igr(powers=[1.0, 0.5]),
+    "powers_no_dead_zone": {**igr(powers=[1.0, 0.5]), "dead_zone": None},
+    "three_to_one": igr(powers=[1.0, 1.0, 1.0, 0.5]),
+    # the paper's methods
+    "madry": {"phases": [["madry", 2, INNER]]},
+    "madry_no_dead_zone": {"phases": [["madry", 2, INNER]], "dead_zone": None},
+    "ig_sum_norm": {**other("ig_sum_norm"), "dead_zone": None},
+    "ig_sum_norm_beta_1": {**other("ig_sum_norm", beta=1.0), "dead_zone": None},
+    "ig_sum_norm_inner_5": {**other("ig_sum_norm", attack_m=5), "dead_zone": None},
+    "ig_norm": {**other("ig_norm"), "dead_zone": None},
+    "ig_norm_inner_5": {**other("ig_norm", attack_m=5, steps=7, step_size=0.03), "dead_zone": None},
+}
+
+
+class Reusing(keras_rar.RARModel):
+    """Starts an inner maximum where that of the same example ended last; fitted with row numbers for labels."""
+
+    labels: tf.Tensor
+    moved: tf.Variable  # x* − x of every row
+
+    def train_step(self, data):
+        x, self.rows = data
+        return super().train_step((x, tf.gather(self.labels, self.rows)))
+
+    def _inner_maximum(self, x, y, seed):
+        method = self.regularizer
+        last = tf.cast(tf.gather(self.moved, self.rows), x.dtype)
+        is_new = tf.reduce_all(last == 0, axis=[1, 2, 3], keepdims=True)
+        start = tf.where(is_new, method.neighborhood.sample(x, seed), method.neighborhood.project(x, x + last))
+        x_star = projected_ascent(
+            lambda z: method.ascended(self._terms(x, z, y, method.attack_rule, variables=False)),
+            x,
+            start,
+            method.neighborhood,
+            steps=method.steps,
+            step_size=method.step_size,
+        )
+        self.moved.scatter_nd_update(self.rows[:, None], tf.cast(x_star - x, tf.float16))
+        return x_star
+
+
+def reusing(y):
+    """`keras_rar.wrap`, but for `Reusing`."""
+    Reusing.labels = tf.constant(y)
+    Reusing.moved = tf.Variable(tf.zeros([len(y), 28, 28, 1], tf.float16), trainable=False)
+
+    def wrap(network, *arguments, seed, **options):
+        return Reusing(network, keras_rar.wrap(network, *arguments, seed=seed, **options).regularizer, seed=seed)
+
+    return mock.patch("keras_rar.paper.training.wrap", wrap)
 
 
 def network(policy, initializer, dead_zone=None):
@@ -28,60 +142,90 @@ def network(policy, initializer, dead_zone=None):
     return networks.cnn(initializer=None if initializer == "paper" else initializer, dead_zone=dead_zone)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--phases", type=json.loads, required=True, help="[[method, epochs, options], ...]")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--initializer", default="glorot_uniform", help="or: paper")
-    parser.add_argument("--dead-zone", type=float, help="width; default: none")
-    parser.add_argument("--dtype", default="mixed_bfloat16")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--attacked", type=int, default=64)
-    parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--save", type=Path, help="folder to keep the trained network in")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    x, y = datasets.load("fashion_mnist", "train", data_dir=arguments.data_dir)
+def trial(name, dtype, data_dir, save):
+    """Train, measure on validation images, and return the line of the results file."""
+    settings = {**BASE, **TRIALS[name]}
+    x, y = datasets.load("fashion_mnist", "train", data_dir=data_dir)
     order = np.random.default_rng(123).permutation(len(x))
     kept, held_out = order[:55000], order[55000:]
-    keras.utils.set_random_seed(arguments.seed)
-    trained = network(arguments.dtype, arguments.initializer, arguments.dead_zone)
-    phases = [Phase(*phase) for phase in arguments.phases]
+    keras.utils.set_random_seed(settings["seed"])
+    trained = network(dtype, settings["initializer"], settings["dead_zone"])
+    reuse = settings.get("reuse", False)
     processor = time.process_time()
-    seconds = train(
-        trained,
-        x[kept],
-        y[kept],
-        phases,
-        dataset="fashion_mnist",
-        learning_rate=arguments.learning_rate,
-        batch_size=arguments.batch_size,
-        seed=arguments.seed,
-    )
+    with reusing(y[kept].astype("int32")) if reuse else contextlib.nullcontext():
+        seconds = train(
+            trained,
+            x[kept],
+            np.arange(len(kept)) if reuse else y[kept],
+            [Phase(*phase) for phase in settings["phases"]],
+            dataset="fashion_mnist",
+            verbose=0,
+            **{key: settings[key] for key in ("learning_rate", "batch_size", "seed", "schedule", "average")},
+        )
     processor = time.process_time() - processor
-    model = network("float32", arguments.initializer)
+    model = network("float32", settings["initializer"])
     model.set_weights(trained.get_weights())
-    if arguments.save:
-        arguments.save.mkdir(parents=True, exist_ok=True)
-        model.save(arguments.save / f"{arguments.name}.keras")
+    if save:
+        save.mkdir(parents=True, exist_ok=True)
+        model.save(save / f"{name}.keras")
     x, y = x[held_out], y[held_out]
     natural = float(np.mean(model.predict(x, verbose=0, batch_size=500).argmax(axis=1) == y))
-    report = keras_rar.evaluate_robustness(
-        model, x[:1000], y[:1000], protocol=VALIDATION, attacked=arguments.attacked, progress=False
-    )
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("save", "out", "data_dir")}
-    result = {
-        **settings,
+    report = keras_rar.evaluate_robustness(model, x[:1000], y[:1000], protocol=VALIDATION, progress=False)
+    return {
+        "name": name,
+        "settings": settings,
+        "dtype": dtype,
         "seconds": round(seconds, 1),
         "processor_seconds": round(processor, 1),
         "natural_accuracy_5000": natural,
         "summary": report.summary(),
     }
-    with arguments.out.open("a") as file:
-        file.write(json.dumps(result) + "\n")
-    print(json.dumps(result))
+
+
+def table(results):
+    """The trials as a Markdown table; top-k and Kendall with 95 % intervals."""
+    rows = ["| trial | seconds | natural | adversarial | top-k | Kendall |", "|---|---|---|---|---|---|"]
+    for name, result in results.items():
+        found = result["summary"]
+
+        def interval(measure, scale, digits, found=found):
+            mean, low, high = (f"{scale * found[measure][key]:.{digits}f}" for key in ("mean", "low", "high"))
+            return f"{mean} [{low}, {high}]"
+
+        rows.append(
+            f"| `{name}` | {result['seconds']:.0f} | {100 * result['natural_accuracy_5000']:.1f} | "
+            f"{100 * found['adversarial_accuracy']['mean']:.1f} | {interval('topk_intersection', 100, 1)} | "
+            f"{interval('kendall_tau', 1, 3)} |"
+        )
+    return "\n".join(rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=TRIALS, metavar="TRIAL", help="these trials")
+    parser.add_argument("--table", action="store_true", help="print the results, run nothing")
+    parser.add_argument("--dtype", default="mixed_bfloat16", help="policy of the training")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--save", type=Path, help="folder to keep the trained networks in")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--trial", choices=TRIALS, help=argparse.SUPPRESS)  # in this process
+    arguments = parser.parse_args()
+    if arguments.trial:
+        result = trial(arguments.trial, arguments.dtype, arguments.data_dir, arguments.save)
+        with arguments.out.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        return
+    for name in () if arguments.table else arguments.only or TRIALS:
+        if name not in done(arguments.out):
+            print(name, flush=True)
+            subprocess.run([sys.executable, __file__, "--trial", name, *sys.argv[1:]], check=True)  # noqa: S603
+    print(table(done(arguments.out)))
+
+
+def done(path):
+    """The results so far, by name."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {result["name"]: result for result in map(json.loads, lines)}
 
 
 if __name__ == "__main__":

@@ -64,6 +64,34 @@ def test_the_weights_of_the_last_phase_are_averages(monkeypatch):
     assert np.abs(expected - steps[-1]).max() > 1e-6
 
 
+def test_the_rate_may_be_constant(monkeypatch):
+    rates = []
+    watch = lambda model, epoch: rates.append(float(model.optimizer.learning_rate))  # noqa: E731
+    trained(monkeypatch, watch=watch, schedule="constant", learning_rate=0.01)
+    np.testing.assert_allclose(rates, 0.01, rtol=1e-6)
+
+
+def test_without_averages_the_weights_are_those_of_the_last_update(monkeypatch):
+    last = {}
+    update = keras.optimizers.Adam.apply
+
+    def watched(self, gradients, variables=None):
+        update(self, gradients, variables)
+        tf.py_function(lambda *now: last.update(weights=np.concatenate([np.ravel(v) for v in now])), variables, [])
+
+    monkeypatch.setattr(keras.optimizers.Adam, "apply", watched)
+    net, _ = trained(monkeypatch, phases=[Phase("natural", 20)], average=False)
+    np.testing.assert_array_equal(weights(net), last["weights"])
+    net, _ = trained(monkeypatch, phases=[Phase("natural", 20)])
+    assert np.abs(weights(net) - last["weights"]).max() > 1e-6
+
+
+@pytest.mark.parametrize("option", [{"schedule": "linear"}, {"average": 1}, {"batch_size": 0}])
+def test_options_are_validated(option):
+    with pytest.raises((TypeError, ValueError), match=f"`{next(iter(option))}` must be"):
+        train(network(), X, Y, PHASES, **option)
+
+
 @pytest.mark.parametrize("stop", [("MadryRegularizer", 0), ("MadryRegularizer", 1), ("IGRRegularizer", 0)])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch, tmp_path, stop):
     whole, _ = trained(monkeypatch, folder=tmp_path / "whole")

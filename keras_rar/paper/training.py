@@ -47,13 +47,15 @@ def train(
     learning_rate: float = 2e-3,
     batch_size: int = 100,
     seed: int = 0,
+    schedule: str = "one_cycle",
+    average: bool = True,
     folder: str | Path | None = None,
     verbose: int = 2,
 ) -> float:
     """Train a classifier of logits, one phase after the other; returns the seconds that took, over all runs.
 
-    Adam; the learning rate rises for a seventh of all updates, and falls as a cosine to a fiftieth. The weights
-    that the last phase ends with are exponential averages, over 500 updates or a twentieth of its own.
+    Adam. In one cycle the learning rate rises for a seventh of all updates, and falls as a cosine to a fiftieth. The
+    weights that the last phase ends with are exponential averages, over 500 updates or a twentieth of its own.
 
     Args:
         network: A built Keras classifier that returns logits; its weights are trained.
@@ -64,6 +66,8 @@ def train(
         learning_rate: Float > 0, the highest. Defaults to `2e-3`.
         batch_size: Positive integer. Defaults to `100`.
         seed: Integer seed of the order of batches and of random starts.
+        schedule: `"one_cycle"` or `"constant"`.
+        average: Whether the weights are averaged in the end. Defaults to `True`.
         folder: Where a run is kept, so that another one goes on where it was stopped. Defaults to nowhere.
         verbose: As for `keras.Model.fit`.
 
@@ -75,13 +79,17 @@ def train(
     True
     """
     checks.positive_int("batch_size", batch_size)
+    checks.one_of("schedule", schedule, ["one_cycle", "constant"])
+    checks.boolean("average", average)
     folder = None if folder is None else Path(folder)
     an_epoch = -(-len(x) // batch_size)
     updates = an_epoch * sum(phase.epochs for phase in phases)
     rising = max(1, updates // 7)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, updates - rising), alpha=0.02, warmup_target=learning_rate, warmup_steps=rising
-    )
+    rate: Any = learning_rate
+    if schedule == "one_cycle":
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, updates - rising), alpha=0.02, warmup_target=learning_rate, warmup_steps=rising
+        )
     averaged = min(500, max(1, an_epoch * phases[-1].epochs // 20))
     optimizer = keras.optimizers.Adam(
         rate, beta_2=0.99, use_ema=True, ema_momentum=1 - 1 / averaged, global_clipnorm=10.0
@@ -96,7 +104,8 @@ def train(
         if finished is not None and finished.exists():
             model.load_weights(finished)  # the optimizer's too
             continue
-        optimizer.use_ema = number == len(phases) - 1  # or an earlier phase would end in averages with its beginning
+        is_last = number == len(phases) - 1  # an earlier phase would end in averages with its beginning
+        optimizer.use_ema = average and is_last
         callbacks: list[Any] = [clock]
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
