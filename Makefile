@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow coverage lint clean
+.PHONY: demo test test-slow coverage lint bench study clean
 
 demo: .venv/installed
 	$(BIN)/python examples/quickstart.py
@@ -17,6 +17,18 @@ test-slow: .venv/installed
 
 coverage: .venv/installed
 	$(BIN)/pytest -m "not slow" -n auto --cov --cov-report=term-missing
+
+# Half an hour on a quiet machine of two cores. Libraries that do not install are left out of the comparison.
+bench: .venv/installed
+	-$(BIN)/pip install --quiet captum alibi xplique
+	for name in engine libraries attack kendall; do \
+		$(BIN)/python benchmarks/$$name.py --out benchmarks/results/$$name.json || exit 1; \
+	done
+	$(BIN)/python benchmarks/table.py
+
+# Hours: trials of training settings on validation images; goes on where it was stopped.
+study: .venv/installed
+	$(BIN)/python benchmarks/study.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -5,13 +5,13 @@ Each row runs in a process of its own, after a warm-up of one step, so that its 
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from machine import describe
 
 VARIANTS = {  # name -> (batch size, nodes evaluated at once)
     "one image at a time, all nodes": (1, None),
@@ -69,12 +69,8 @@ def main():
         speed = first / row["seconds_an_image"]
         print(f"{name:32} {row['seconds_an_image']:8.2f} s an image {speed:6.2f} x {row['peak_gb']:6.2f} GB")
     if arguments.out:
-        machine = {
-            "machine": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-        }
-        content = {**machine, "images": settings[0], "steps": settings[1], "m": settings[2], "rows": rows}
-        arguments.out.write_text(json.dumps(content, indent=2))
+        content = {"machine": describe(), "images": settings[0], "steps": settings[1], "m": settings[2], "rows": rows}
+        arguments.out.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

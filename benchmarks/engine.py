@@ -5,8 +5,6 @@ Each measurement runs in a process of its own, after warm-up calls, and the cont
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -14,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from machine import describe
 
 PAPER = {"rule": "right", "m": 50, "attack_m": 10, "steps": 20, "step_size": 0.01, "beta": 0.1}
 SIZES = {  # what is varied, the rest staying small
@@ -218,7 +217,7 @@ def main():
         job, options = json.loads(arguments.job)
         print(json.dumps(JOBS[job](**options)))
         return
-    results = {"machine": {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()}}
+    results = {"machine": describe()}
     rounds, tapes = arguments.rounds, "nested tapes, float32"
     if arguments.only in (None, "inner"):
         for dtype in DTYPES:
@@ -257,11 +256,6 @@ def main():
             )
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n")
-
-
-def _processor():
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -10,15 +10,15 @@ bounds any count by sorting in a graph.
 import argparse
 import json
 import os
-import platform
 import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-import scipy
+import scipy.stats
 import tensorflow as tf
+from machine import describe
 
 from keras_rar.core.ranking import kendall_tau_b
 
@@ -94,10 +94,8 @@ def main() -> None:
             cells += [f"{ms['two_sorts']:.2f}", f"{row['largest_difference']:.0e}"]
             print("|", " | ".join(map(str, cells)), "|", flush=True)
     if out is not None:
-        versions = {"tensorflow": tf.__version__, "numpy": np.__version__, "scipy": scipy.__version__}
-        machine = {"processors": os.cpu_count(), "machine": platform.machine(), **versions}
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({"machine": machine, "batch": BATCH, "rows": rows}, indent=2) + "\n")
+        out.write_text(json.dumps({"machine": describe(), "batch": BATCH, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

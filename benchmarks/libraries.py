@@ -13,7 +13,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
+from machine import describe
 
 import keras_rar
 from keras_rar.paper import datasets, networks
@@ -142,7 +142,7 @@ def main():
             f"{np.median(result['seconds']):7.3f} s, {median:.2f} [{low:.2f}, {high:.2f}] times ours"
         )
     if arguments.out:
-        setting = {"tensorflow": tf.__version__, "images": len(x), "rounds": arguments.rounds}
+        setting = {"machine": describe(), "images": len(x), "rounds": arguments.rounds}
         arguments.out.write_text(json.dumps({**setting, "libraries": results}, indent=2) + "\n")
 
 

@@ -71,6 +71,13 @@ def test_quickstart_shows_what_it_claims(tmp_path):
         assert robust[measure]["mean"] > natural[measure]["high"]
 
 
+def test_the_results_of_the_benchmarks_make_a_table():
+    command = [sys.executable, str(ROOT / "benchmarks/table.py")]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    assert len(lines) > 20
+    assert all(line.startswith("|") and line.count("|") == 3 for line in lines)
+
+
 @pytest.mark.slow
 def test_hour_smoke_trains_once_and_goes_on(tmp_path):
     command = [sys.executable, str(ROOT / "examples/fashion_mnist_hour.py"), "--smoke", "--out", str(tmp_path)]

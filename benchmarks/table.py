@@ -1,0 +1,67 @@
+"""The committed results as one Markdown table: medians, with minimum and maximum where there were rounds.
+
+python benchmarks/table.py [folder of results]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def spread(values, digits=2):
+    median, low, high = (f"{value:.{digits}f}" for value in values)
+    return f"{median} [{low}, {high}]"
+
+
+def engine(results):
+    for name, found in results.items():
+        if name.startswith(("inner gradient", "update")):
+            yield f"{name}: nested tapes in float32, s", spread(found["nested tapes, float32"])
+            yield f"{name}: keras_rar, s", spread(found["engine"])
+            yield f"{name}: times faster", spread(found["times faster"])
+            if "of the bound" in found:
+                yield f"{name}: in units of its convolutions and products", spread(found["of the bound"])
+        elif name.startswith("peak memory"):
+            yield f"{name}, GB", f"{found:.2f}"
+        elif name.startswith("cost against"):
+            seconds = ", ".join(f"{value}: {times[0]:.3f}" for value, times in found["seconds"].items())
+            yield f"{name}: exponent (seconds)", f"{found['exponent']:.2f} ({seconds})"
+
+
+def libraries(results):
+    for name, found in results["libraries"].items():
+        label = f"IG with a completeness gap below 1 %: {name} {found['version']}, {found['nodes']} nodes, times ours"
+        yield label, spread(found["times ours"])
+
+
+def attack(results):
+    for name, row in results["rows"].items():
+        label = f"top-k attack, {results['m']} nodes, {name}: s an image ({results['steps']} iterations), GB"
+        yield label, f"{row['seconds_an_image']:.2f}, {row['peak_gb']:.2f}"
+
+
+def kendall(results):
+    for row in results["rows"]:
+        ties = "four fifths zeros" if row["tied"] else "no ties"
+        label = f"Kendall's tau of 64 maps of {row['entries']}, {ties}: times faster than SciPy, eager, graph, XLA"
+        yield label, ", ".join(f"{row['speed_up'][name]:.1f}" for name in ("eager", "graph", "xla"))
+
+
+def main():
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
+    print("| | |\n|---|---|")
+    for part in (engine, libraries, attack, kendall):
+        path = folder / f"{part.__name__}.json"
+        if not path.exists():
+            continue
+        results = json.loads(path.read_text())
+        machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+        print(f"| **{path.name}** | {machine} |")
+        for label, value in part(results):
+            print(f"| {label} | {value} |")
+
+
+if __name__ == "__main__":
+    main()
