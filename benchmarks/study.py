@@ -66,6 +66,7 @@ TRIALS = {
     "pgd_2": igr(steps=2, step_size=0.07),
     "pgd_5": igr(steps=5, step_size=0.03),
     "pgd_10": igr(steps=10, step_size=0.02),
+    "default_step_size": {"phases": [["madry", 1, {}], ["igr", 1, {}]]},
     "no_random_start": igr(random_start=False),
     "reuse": {**igr(steps=1), "reuse": True},
     # the schedule
@@ -142,21 +143,26 @@ def network(policy, initializer, dead_zone=None):
     return networks.cnn(initializer=None if initializer == "paper" else initializer, dead_zone=dead_zone)
 
 
+def split(data_dir=None):
+    """55,000 of the training images, in any order, and the other 5,000, with their labels."""
+    x, y = datasets.load("fashion_mnist", "train", data_dir=data_dir)
+    order = np.random.default_rng(123).permutation(len(x))
+    return [(x[rows], y[rows]) for rows in (order[:55000], order[55000:])]
+
+
 def trial(name, dtype, data_dir, save):
     """Train, measure on validation images, and return the line of the results file."""
     settings = {**BASE, **TRIALS[name]}
-    x, y = datasets.load("fashion_mnist", "train", data_dir=data_dir)
-    order = np.random.default_rng(123).permutation(len(x))
-    kept, held_out = order[:55000], order[55000:]
+    (x, y), validation = split(data_dir)
     keras.utils.set_random_seed(settings["seed"])
     trained = network(dtype, settings["initializer"], settings["dead_zone"])
     reuse = settings.get("reuse", False)
     processor = time.process_time()
-    with reusing(y[kept].astype("int32")) if reuse else contextlib.nullcontext():
+    with reusing(y.astype("int32")) if reuse else contextlib.nullcontext():
         seconds = train(
             trained,
-            x[kept],
-            np.arange(len(kept)) if reuse else y[kept],
+            x,
+            np.arange(len(x)) if reuse else y,
             [Phase(*phase) for phase in settings["phases"]],
             dataset="fashion_mnist",
             verbose=0,
@@ -168,7 +174,7 @@ def trial(name, dtype, data_dir, save):
     if save:
         save.mkdir(parents=True, exist_ok=True)
         model.save(save / f"{name}.keras")
-    x, y = x[held_out], y[held_out]
+    x, y = validation
     natural = float(np.mean(model.predict(x, verbose=0, batch_size=500).argmax(axis=1) == y))
     report = keras_rar.evaluate_robustness(model, x[:1000], y[:1000], protocol=VALIDATION, progress=False)
     return {
