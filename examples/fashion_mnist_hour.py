@@ -16,7 +16,7 @@ from keras_rar.paper.training import Phase, train
 
 PAPER = {"natural_accuracy": 85.44, "adversarial_accuracy": 70.26, "topk_intersection": 72.08, "kendall_tau": 0.6747}
 DEAD_ZONE = 0.12  # somewhat more than ε
-PHASES = [Phase("madry", 2, {"step_size": 0.05}), Phase("igr", 18, {"step_size": 0.05, "factor": 16.0})]
+PHASES = [Phase("madry", 2, {"step_size": 0.05}), Phase("igr", 8, {"step_size": 0.05})]
 
 
 def network(policy, dead_zone=None):
