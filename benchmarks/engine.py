@@ -1,6 +1,6 @@
 """What an update costs: the engine against a straightforward nested-tape graph, its memory, its exponents.
 
-Each measurement runs in a process of its own, after warm-up calls, and the contestants of a ratio take turns in it.
+Measurements run in processes of their own, after warm-up calls, and the contestants of a ratio take turns.
 """
 
 import argparse
@@ -146,7 +146,7 @@ def inner(dtype, rounds):
 
 
 def update(contestant, dtype, chunk="auto"):
-    """One whole update at the paper's setting; alone in its process, whose buffers would slow down the next one."""
+    """One whole update at the paper's setting; alone in its process, as in a training."""
     x, y = data()
     network, model = build(dtype, chunk=chunk)
     step = model.train_on_batch if contestant == "engine" else straightforward(network, PAPER)[1]

@@ -22,9 +22,9 @@ import numpy as np
 import tensorflow as tf
 
 import keras_rar
-from keras_rar.core.ascent import projected_ascent
 from keras_rar.paper import datasets, networks
 from keras_rar.paper.training import Phase, train
+from keras_rar.report import _cell
 
 RESULTS = Path(__file__).parent / "results" / "study.jsonl"
 VALIDATION = keras_rar.Protocol(
@@ -110,19 +110,13 @@ class Reusing(keras_rar.RARModel):
         x, self.rows = data
         return super().train_step((x, tf.gather(self.labels, self.rows)))
 
-    def _inner_maximum(self, x, y, seed):
-        method = self.regularizer
+    def _start(self, x, seed):
         last = tf.cast(tf.gather(self.moved, self.rows), x.dtype)
         is_new = tf.reduce_all(last == 0, axis=[1, 2, 3], keepdims=True)
-        start = tf.where(is_new, method.neighborhood.sample(x, seed), method.neighborhood.project(x, x + last))
-        x_star = projected_ascent(
-            lambda z: method.ascended(self._terms(x, z, y, method.attack_rule, variables=False)),
-            x,
-            start,
-            method.neighborhood,
-            steps=method.steps,
-            step_size=method.step_size,
-        )
+        return tf.where(is_new, super()._start(x, seed), self.regularizer.neighborhood.project(x, x + last))
+
+    def _inner_maximum(self, x, y, seed):
+        x_star = super()._inner_maximum(x, y, seed)
         self.moved.scatter_nd_update(self.rows[:, None], tf.cast(x_star - x, tf.float16))
         return x_star
 
@@ -189,20 +183,13 @@ def trial(name, dtype, data_dir, save):
 
 
 def table(results):
-    """The trials as a Markdown table; top-k and Kendall with 95 % intervals."""
+    """The trials as a Markdown table, with 95 % intervals; natural accuracy of 5,000 images."""
+    measures = ("adversarial_accuracy", "topk_intersection", "kendall_tau")
     rows = ["| trial | seconds | natural | adversarial | top-k | Kendall |", "|---|---|---|---|---|---|"]
     for name, result in results.items():
-        found = result["summary"]
-
-        def interval(measure, scale, digits, found=found):
-            mean, low, high = (f"{scale * found[measure][key]:.{digits}f}" for key in ("mean", "low", "high"))
-            return f"{mean} [{low}, {high}]"
-
-        rows.append(
-            f"| `{name}` | {result['seconds']:.0f} | {100 * result['natural_accuracy_5000']:.1f} | "
-            f"{100 * found['adversarial_accuracy']['mean']:.1f} | {interval('topk_intersection', 100, 1)} | "
-            f"{interval('kendall_tau', 1, 3)} |"
-        )
+        cells = [_cell(measure, result["summary"][measure]) for measure in measures]
+        cells = [f"`{name}`", f"{result['seconds']:.0f}", f"{100 * result['natural_accuracy_5000']:.1f} %", *cells]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -221,8 +208,9 @@ def main():
         with arguments.out.open("a") as file:
             file.write(json.dumps(result) + "\n")
         return
+    finished = done(arguments.out)
     for name in () if arguments.table else arguments.only or TRIALS:
-        if name not in done(arguments.out):
+        if name not in finished:
             print(name, flush=True)
             subprocess.run([sys.executable, __file__, "--trial", name, *sys.argv[1:]], check=True)  # noqa: S603
     print(table(done(arguments.out)))

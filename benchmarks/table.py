@@ -1,6 +1,6 @@
 """The committed results as one Markdown table: medians, with minimum and maximum where there were rounds.
 
-python benchmarks/table.py [folder of results]
+Of the folder `benchmarks/results`, or of another one that is named.
 """
 
 import json

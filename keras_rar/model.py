@@ -222,11 +222,16 @@ class RARModel(keras.Model):
         return projected_ascent(
             ascended,
             x,
-            method.neighborhood.sample(x, seed) if method.random_start else x,
+            self._start(x, seed),
             method.neighborhood,
             steps=method.steps,
             step_size=method.step_size,
         )
+
+    def _start(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Where the inner maximum is looked for first."""
+        method = self.regularizer
+        return method.neighborhood.sample(x, seed) if method.random_start else x
 
     def _terms(
         self,

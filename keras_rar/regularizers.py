@@ -228,7 +228,7 @@ class IGRRegularizer(AbstractAttributionRegularizer):
 
     Args:
         factor: Float >= 0, λ; 0 is adversarial training. Defaults to `3.0`.
-        powers: Floats > 0, the powers p. Defaults to `(1.0,)`.
+        powers: Floats > 0, the powers p; one named twice weighs twice. Defaults to `(1.0,)`.
         **kwargs: As `AbstractAttributionRegularizer`; `attack_m` changes nothing here.
 
     Raises:
