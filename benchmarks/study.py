@@ -88,6 +88,7 @@ TRIALS = {
     "factor_30": igr(factor=30.0),
     "powers": igr(powers=[1.0, 0.5]),
     "powers_no_dead_zone": {**igr(powers=[1.0, 0.5]), "dead_zone": None},
+    "ascend_objective": igr(ascend="objective", attack_m=1),
     "three_to_one": igr(powers=[1.0, 1.0, 1.0, 0.5]),
     # the paper's methods
     "madry": {"phases": [["madry", 2, INNER]]},

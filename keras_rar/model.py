@@ -81,7 +81,7 @@ class RARModel(keras.Model):
         for option in regularizer.bounds or ():
             checks.broadcasts("bounds", option, self._input_shape)
         checks.broadcasts("baseline", regularizer.baseline, self._input_shape)
-        terms = probe(regularizer, self._input_shape, self._classes)
+        terms, self._ascent_reads_of_x = probe(regularizer, self._input_shape, self._classes)
         self._perturbs = terms.depends_on_x_prime
         self._term_means = {term: keras.metrics.Mean(name=term) for term in terms.reported}
         if not trainable:
@@ -215,9 +215,12 @@ class RARModel(keras.Model):
         if not self._perturbs:
             return x
 
+        terms = self._terms(x, x, y, method.attack_rule, variables=False)
+        for name in self._ascent_reads_of_x:  # computed here, they are not computed at every step
+            getattr(terms, name)
+
         def ascended(x_prime):
-            terms = self._terms(x, x_prime, y, method.attack_rule, variables=False)
-            return self._head.gradient_scale * method.ascended(terms)
+            return self._head.gradient_scale * method.ascended(terms.at(x_prime))
 
         return projected_ascent(
             ascended,

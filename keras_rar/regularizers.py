@@ -219,7 +219,7 @@ class IGSumNormRegularizer(AbstractAttributionRegularizer):
 
 @keras.saving.register_keras_serializable("keras_rar")
 class IGRRegularizer(AbstractAttributionRegularizer):
-    """IGR: `ℓ(x*) + λ (1 − cos(|IG₀(x)|, |IG₀(x*)|))`, x* ascending `ℓ(x′)` (Wang & Kong, NeurIPS 2022).
+    """IGR: `ℓ(x*) + λ (1 − cos(|IG₀(x)|, |IG₀(x*)|))` (Wang & Kong, NeurIPS 2022).
 
     IG₀ is the map of the label's logit from the baseline: what an attack on attributions moves. Its direction is
     regularised, so that its size costs nothing. With several `powers` the cosine is the mean over p of that of
@@ -229,10 +229,12 @@ class IGRRegularizer(AbstractAttributionRegularizer):
     Args:
         factor: Float >= 0, λ; 0 is adversarial training. Defaults to `3.0`.
         powers: Floats > 0, the powers p; one named twice weighs twice. Defaults to `(1.0,)`.
-        **kwargs: As `AbstractAttributionRegularizer`; `attack_m` changes nothing here.
+        ascend: What x* ascends: `"loss"`, `ℓ(x′)`, as published; or `"objective"`, the whole objective with maps of
+            `attack_m` nodes, which costs more and finds the inputs whose maps change. Defaults to `"loss"`.
+        **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
-        ValueError: If `factor` is negative, or a power not positive.
+        ValueError: If `factor` is negative, a power not positive, or `ascend` unknown.
 
     Example:
 
@@ -240,26 +242,32 @@ class IGRRegularizer(AbstractAttributionRegularizer):
     (1.0, 0.5)
     """
 
-    def __init__(self, factor: float = 3.0, powers: Sequence[float] = (1.0,), **kwargs: Any):
+    def __init__(self, factor: float = 3.0, powers: Sequence[float] = (1.0,), ascend: str = "loss", **kwargs: Any):
         super().__init__(**kwargs)
         self.factor = checks.nonnegative_float("factor", factor)
         if not isinstance(powers, (tuple, list)) or not powers:
             checks.fail("powers", "one or more positive floats", powers)
         self.powers = tuple(checks.positive_float("powers", power) for power in powers)
+        self.ascend = checks.one_of("ascend", ascend, ["loss", "objective"])
 
     def objective(self, terms: Terms) -> tf.Tensor:
         maps = terms.clean_map, terms.perturbed_map
         similarities = [sizes.cosine(*(sizes.tempered(a, power) for a in maps)) for power in self.powers]
         similarity = tf.add_n(similarities) / len(self.powers)
-        return self.ascended(terms) + self.factor * terms.report("map_distance", 1 - similarity)
+        return terms.perturbed_loss + self.factor * terms.report("map_distance", 1 - similarity)
 
     def ascended(self, terms: Terms) -> tf.Tensor:
-        """`ℓ(x′)`."""
-        return terms.perturbed_loss
+        """`ℓ(x′)`, or the objective."""
+        return terms.perturbed_loss if self.ascend == "loss" else self.objective(terms)
 
 
-def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int) -> Terms:
-    """The terms that an objective reads and reports, found by evaluating it on a network of zeros.
+def probe(
+    regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int
+) -> tuple[Terms, frozenset[str]]:
+    """What a method reads and reports, found by evaluating it on a network of zeros.
+
+    Returns:
+        The terms of the objective and of what is ascended, and the names of those of x alone that the ascent reads.
 
     Raises:
         ValueError: If the objective does not return one value an example.
@@ -272,8 +280,10 @@ def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, class
     x = tf.zeros([2, *(size or 1 for size in input_shape)])
     y = tf.zeros([2], tf.int32)
     terms = Terms(network, x, x, y, rule=regularizer.attack_rule, baseline=0.0)
+    read = []
     for method in (regularizer.ascended, regularizer.objective):
         value = method(terms)
+        read.append(terms.read_of_x)
         if not tf.is_tensor(value) or value.shape != (2,):
             shape = getattr(value, "shape", None)
             raise ValueError(
@@ -282,4 +292,4 @@ def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, class
             )
     if "loss" in terms.reported:
         raise ValueError('A term must not be reported as "loss", the name of the whole objective.')
-    return terms
+    return terms, read[0]

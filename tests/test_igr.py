@@ -166,6 +166,62 @@ def test_x_star_is_that_of_adversarial_training():
     np.testing.assert_array_equal(igr, madry)
 
 
+def written_out(base_model, x_prime, m, factor):
+    """The objective at (X, x′), by tapes of its own and the midpoint rule."""
+
+    def label_map(x):
+        nodes = [(k + 0.5) / m * x for k in range(m)]
+        with tf.GradientTape() as tape:
+            tape.watch(nodes)
+            logits = tf.add_n([tf.gather(base_model(node), Y, batch_dims=1) for node in nodes])
+        return x * tf.add_n(tape.gradient(logits, nodes)) / m
+
+    a, b = tf.abs(label_map(tf.constant(X))), tf.abs(label_map(x_prime))
+    cosine = tf.reduce_sum(a * b, axis=1) / (tf.norm(a, axis=1) * tf.norm(b, axis=1))
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(Y, base_model(x_prime)) + factor * (1 - cosine)
+
+
+def test_x_star_ascends_the_objective_when_asked_to():
+    """Step by step as written out; and not where that of the loss goes."""
+    base_model = dense_model()
+    options = {"steps": 3, "step_size": 0.03, "random_start": False, "factor": 30.0}
+    x_prime = tf.constant(X)
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            tape.watch(x_prime)
+            value = written_out(base_model, x_prime, 2, 30.0)
+        moved = x_prime + 0.03 * tf.sign(tape.gradient(value, x_prime))
+        x_prime = tf.clip_by_value(tf.clip_by_value(moved, X - 0.1, X + 0.1), 0, 1)
+    for compile in ({}, {"run_eagerly": True}):
+        model = wrapped("igr", base_model, ascend="objective", attack_m=2, compile=compile, **options)
+        x_star = model.perturb(X, Y)
+        np.testing.assert_allclose(x_star, x_prime, atol=1e-6)
+    loss_model = wrapped("igr", base_model, **options)
+    of_loss = loss_model.perturb(X, Y)
+    assert np.abs(x_star - of_loss).max() > 0.05
+    assert np.mean(model.objective(X, x_star, Y)) > 1.01 * np.mean(model.objective(X, of_loss, Y))
+
+
+def test_what_depends_on_x_alone_is_computed_once_for_all_steps():
+    """The clean map is none of what a step computes."""
+    computed = []
+
+    @keras.saving.register_keras_serializable("test")
+    class Counting(keras_rar.IGRRegularizer):
+        def ascended(self, terms):
+            computed.append("clean_map" in vars(terms))
+            return super().ascended(terms)
+
+    model = wrapped(Counting(ascend="objective", steps=4), compile={"run_eagerly": True})
+    computed.clear()
+    model.perturb(X, Y)
+    assert computed == [True] * 4
+    model = wrapped(Counting(steps=4), compile={"run_eagerly": True})
+    computed.clear()
+    model.perturb(X, Y)
+    assert computed == [False] * 4
+
+
 def test_an_image_of_zeros_is_trained_on():
     """Its map from the baseline 0 is zero, and so is its gradient."""
     model = wrapped("igr", conv_model(), optimizer="sgd", random_start=False)
@@ -210,6 +266,12 @@ def test_the_factor_is_validated(factor):
 def test_the_powers_are_validated(powers):
     with pytest.raises((TypeError, ValueError), match="`powers` must be"):
         keras_rar.IGRRegularizer(powers=powers)
+
+
+def test_what_is_ascended_is_validated_and_saved():
+    with pytest.raises(ValueError, match="`ascend` must be"):
+        keras_rar.IGRRegularizer(ascend="map")
+    assert keras_rar.IGRRegularizer(ascend="objective").get_config()["ascend"] == "objective"
 
 
 # What it is for

@@ -1,5 +1,6 @@
 """What an objective is made of, computed once and only when asked for."""
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -9,6 +10,9 @@ import tensorflow as tf
 
 from keras_rar.core.gradients import ScalarFunction, attributions_and_values, repeat_labels
 from keras_rar.core.quadrature import QuadratureRule
+
+_OF_X = frozenset({"clean_logits", "clean_loss", "clean_map"})
+_OF_X_PRIME = frozenset({"attributions", "perturbed_logits", "perturbed_loss", "perturbed_map"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +123,20 @@ class Terms:
     @property
     def depends_on_x_prime(self) -> bool:
         """Whether anything computed so far is a function of x′."""
-        return not {"attributions", "perturbed_logits", "perturbed_map"}.isdisjoint(vars(self))
+        return not _OF_X_PRIME.isdisjoint(vars(self))
+
+    @property
+    def read_of_x(self) -> frozenset[str]:
+        """Names of the terms computed so far that are functions of x alone."""
+        return _OF_X.intersection(vars(self))
+
+    def at(self, x_prime: tf.Tensor) -> "Terms":
+        """The terms at another x′, with what has been computed of x alone."""
+        terms = copy.copy(self)
+        for name in _OF_X_PRIME.intersection(vars(self)):
+            delattr(terms, name)
+        terms.x_prime, terms.reported, terms._loss_at_end = x_prime, {}, None
+        return terms
 
     def ensure_classified(self) -> None:
         """Run the classification pass, at x, if no term has."""
