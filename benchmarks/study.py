@@ -39,17 +39,18 @@ BASE = {
     "initializer": "glorot_uniform",
     "dead_zone": 0.12,
 }
-INNER = {"step_size": 0.05}
+INNER = {"steps": 3, "step_size": 0.05}
 
 
 def igr(epochs=1, before="madry", **options):
     """An epoch of adversarial training, then IGR."""
     first = [[before, 1, INNER if before != "natural" else {}]] if before else []
-    return {"phases": [*first, ["igr", epochs, {**INNER, **options}]]}
+    return {"phases": [*first, ["igr", epochs, {**INNER, "rule": "midpoint", "m": 2, "factor": 12.0, **options}]]}
 
 
-def other(method, epochs=1, inner=INNER, **options):
-    return {"phases": [["madry", 1, inner], [method, epochs, {**inner, **options}]]}
+def other(method, epochs=1, **options):
+    settings = {**INNER, "rule": "midpoint", "m": 3, "attack_m": 1}
+    return {"phases": [["madry", 1, INNER], [method, epochs, {**settings, **options}]]}
 
 
 TRIALS = {
@@ -66,7 +67,7 @@ TRIALS = {
     "pgd_2": igr(steps=2, step_size=0.07),
     "pgd_5": igr(steps=5, step_size=0.03),
     "pgd_10": igr(steps=10, step_size=0.02),
-    "default_step_size": {"phases": [["madry", 1, {}], ["igr", 1, {}]]},
+    "longer_steps": igr(step_size=0.083),
     "no_random_start": igr(random_start=False),
     "reuse": {**igr(steps=1), "reuse": True},
     # the schedule

@@ -5,6 +5,7 @@ it was stopped.
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from keras_rar.paper.training import Phase, train
 
 PAPER = {"natural_accuracy": 85.44, "adversarial_accuracy": 70.26, "topk_intersection": 72.08, "kendall_tau": 0.6747}
 DEAD_ZONE = 0.12  # somewhat more than ε
-PHASES = [Phase("madry", 2, {"step_size": 0.05}), Phase("igr", 8, {"step_size": 0.05})]
+INNER = {"steps": 5, "step_size": 0.03}
+PHASES = [Phase("madry", 2, INNER), Phase("igr", 9, {**INNER, "ascend": "objective", "factor": 8.0})]
+QUICK = [Phase("madry", 2, INNER), Phase("igr", 7, INNER)]
 
 
 def network(policy, dead_zone=None):
@@ -31,16 +34,18 @@ def main():
     parser.add_argument("--dtype", default="mixed_bfloat16", help="policy of the training; the result is in float32")
     parser.add_argument("--data-dir", type=Path, help="folder of the official files; found or downloaded by default")
     parser.add_argument("--out", type=Path, default=Path("fashion_mnist_hour"))
+    parser.add_argument("--quick", action="store_true", help="train for 20 minutes only")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it works")
     arguments = parser.parse_args()
-    name, phases, changes = "fashion_mnist", PHASES, {"attacked": arguments.attacked}
+    phases = QUICK if arguments.quick else PHASES
+    name, changes = "fashion_mnist", {"attacked": arguments.attacked}
     if arguments.smoke:
-        name, phases = "fashion_mnist_mini", [Phase("madry", 1), Phase("igr", 1)]
+        name, phases = "fashion_mnist_mini", [dataclasses.replace(phase, epochs=1) for phase in phases]
         changes = {"attacked": 4, "steps": 2, "m": 4, "pgd_steps": 2}
     (x, y), (x_test, y_test) = datasets.load(name, data_dir=arguments.data_dir)
     if arguments.smoke:
         x, y, x_test, y_test = x[:200], y[:200], x_test[:20], y_test[:20]
-    folder = arguments.out / f"seed{arguments.seed}"
+    folder = arguments.out / f"{'quick' if arguments.quick else 'seed'}{arguments.seed}"
     trained = network(arguments.dtype, DEAD_ZONE)
     seconds = train(trained, x, y, phases, dataset="fashion_mnist", seed=arguments.seed, folder=folder)
     print(f"Training took {seconds / 60:.1f} minutes.")

@@ -26,14 +26,14 @@ class AbstractAttributionRegularizer(abc.ABC):
         norm: `"linf"` or `"l2"`, the norm of the neighborhood and of a step. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or of per-feature arrays: the range of valid inputs; or
             `None`. Defaults to `(0., 1.)`.
-        steps: Integer > 0, iterations of the inner maximum. Defaults to `7`.
+        steps: Integer > 0, iterations of the inner maximum. Defaults to `5`.
         step_size: Float > 0, their size, in the units of `bounds`. Defaults to `2.5 * epsilon / steps`.
         random_start: Whether the inner maximum starts at a random point of the neighborhood instead of
             x. Defaults to `True`.
         rule: Name of the quadrature rule: `"left"`, `"right"` (the paper's), `"midpoint"`, `"trapezoid"`
             or `"gauss_legendre"`. Defaults to `"midpoint"`.
-        m: Integer > 0, nodes of IG in the objective. Defaults to `10`.
-        attack_m: Integer > 0, nodes of IG in the inner maximum. Defaults to `3`.
+        m: Integer > 0, nodes of IG in the objective. Defaults to `3`.
+        attack_m: Integer > 0, nodes of IG in the inner maximum. Defaults to `1`.
         baseline: Float, or array that broadcasts to an input: where the segments of `clean_map` and
             `perturbed_map` begin. Defaults to `0.`.
         chunk: Number of nodes of an IG evaluated at once: a positive integer, `None` for all, or `"auto"` for as
@@ -62,12 +62,12 @@ class AbstractAttributionRegularizer(abc.ABC):
         epsilon: float = 0.1,
         norm: str = "linf",
         bounds: Any = (0.0, 1.0),
-        steps: int = 7,
+        steps: int = 5,
         step_size: float | None = None,
         random_start: bool = True,
         rule: str = "midpoint",
-        m: int = 10,
-        attack_m: int = 3,
+        m: int = 3,
+        attack_m: int = 1,
         baseline: Any = 0.0,
         chunk: int | str | None = "auto",
         memory_budget: float = 0.45,
@@ -227,10 +227,11 @@ class IGRRegularizer(AbstractAttributionRegularizer):
     small ones too, which decide Kendall's tau.
 
     Args:
-        factor: Float >= 0, λ; 0 is adversarial training. Defaults to `3.0`.
+        factor: Float >= 0, λ; 0 is adversarial training. Defaults to `12.0`.
         powers: Floats > 0, the powers p; one named twice weighs twice. Defaults to `(1.0,)`.
         ascend: What x* ascends: `"loss"`, `ℓ(x′)`, as published; or `"objective"`, the whole objective with maps of
             `attack_m` nodes, which costs more and finds the inputs whose maps change. Defaults to `"loss"`.
+        m: Integer > 0, nodes of the maps. Defaults to `2`.
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
@@ -242,8 +243,10 @@ class IGRRegularizer(AbstractAttributionRegularizer):
     (1.0, 0.5)
     """
 
-    def __init__(self, factor: float = 3.0, powers: Sequence[float] = (1.0,), ascend: str = "loss", **kwargs: Any):
-        super().__init__(**kwargs)
+    def __init__(
+        self, factor: float = 12.0, powers: Sequence[float] = (1.0,), ascend: str = "loss", m: int = 2, **kwargs: Any
+    ):
+        super().__init__(m=m, **kwargs)
         self.factor = checks.nonnegative_float("factor", factor)
         if not isinstance(powers, (tuple, list)) or not powers:
             checks.fail("powers", "one or more positive floats", powers)

@@ -45,8 +45,8 @@ def wrap(
         base_model: A built Keras 3 classifier with one input and one output, logits or probabilities.
         method: A name in `keras_rar.METHODS` (`"natural"`, `"madry"`, `"ig_norm"`, `"ig_sum_norm"`, `"igr"`) or
             a regularizer object. Defaults to `"ig_sum_norm"`.
-        recipe: Where the options come from that are not given: `"fast"`, what robustness was found to need, or
-            `"paper"`, the exact settings for a `dataset`. Defaults to those of the method's class.
+        recipe: Where the options come from that are not given: `"paper"`, the exact settings for a `dataset`, or
+            `"fast"`, the defaults of the method's class, which are what robustness was found to need.
         dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"flower"`: whose ε and bounds, and with
             `recipe="paper"` all settings, are taken.
         on_nonfinite: What to do with an update whose loss or gradient is NaN or infinite: `"skip"` it,
@@ -68,7 +68,7 @@ def wrap(
     >>> base_model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     >>> model = keras_rar.wrap(base_model, "ig_sum_norm", epsilon=0.1, beta=0.1)
     >>> model.regularizer.steps
-    7
+    5
     """
     if dataset is not None and recipe is None:
         checks.fail("dataset", "None without a recipe", dataset)

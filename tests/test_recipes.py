@@ -51,6 +51,13 @@ def test_every_method_has_a_fast_recipe_that_costs_less(method):
     assert passes(fast) < passes(paper) / 3
 
 
+@pytest.mark.parametrize("method", keras_rar.METHODS)
+def test_the_fast_recipe_is_the_default(method):
+    fast, default = (keras_rar.wrap(network(), method, **options) for options in ({"recipe": "fast"}, {}))
+    assert fast.regularizer.get_config() == default.regularizer.get_config()
+    assert default.regularizer.steps * default.regularizer.step_size == pytest.approx(2.5 * default.regularizer.epsilon)
+
+
 def test_the_fast_recipe_takes_the_ball_of_the_data_set_and_steps_across_it():
     regularizer = keras_rar.wrap(network(), "igr", recipe="fast", dataset="gtsrb").regularizer
     assert (regularizer.epsilon, *regularizer.bounds) == (8.0, 0.0, 255.0)

@@ -1,4 +1,4 @@
-"""The settings that methods are trained with: the paper's, and fast ones."""
+"""The settings that methods are trained with: the paper's, and fast ones, which are the defaults."""
 
 from typing import Any
 
@@ -26,15 +26,6 @@ PAPER: dict[str, dict[str, Options]] = {
 }
 """Chen et al. 2019, sec. 5 and supplement: data set, method, arguments of its regularizer."""
 
-FAST: dict[str, Options] = {
-    "natural": {},
-    "madry": {"steps": 3},
-    "ig_norm": {"steps": 3, "rule": "midpoint", "m": 3, "attack_m": 1},
-    "ig_sum_norm": {"steps": 3, "rule": "midpoint", "m": 3, "attack_m": 1},
-    "igr": {"steps": 3, "rule": "midpoint", "m": 2, "factor": 12.0},
-}
-"""What a study on validation images of Fashion-MNIST found to be enough, for any ε: `benchmarks/study.py`."""
-
 RECIPES = ("fast", "paper")
 
 
@@ -42,8 +33,8 @@ def options(recipe: str, method: str, dataset: str | None = None) -> Options:
     """The arguments of a method's regularizer in a recipe.
 
     Args:
-        recipe: `"paper"`, the exact settings for a `dataset`; or `"fast"`, what robustness was found to need, whose ε
-            and bounds are those of a `dataset` if one is named.
+        recipe: `"paper"`, the exact settings for a `dataset`; or `"fast"`, the defaults of the method, which are what a
+            study on validation images found to be enough, with the ε and bounds of a `dataset` if one is named.
         method: A name in `keras_rar.METHODS`.
         dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"flower"`. Defaults to none, for `"fast"`.
 
@@ -58,8 +49,7 @@ def options(recipe: str, method: str, dataset: str | None = None) -> Options:
     checks.one_of("recipe", recipe, RECIPES)
     if recipe == "paper":
         return dict(PAPER[checks.one_of("dataset", dataset, PAPER)][checks.one_of("method", method, PAPER["mnist"])])
-    chosen = dict(FAST[checks.one_of("method", method, FAST)])
-    if dataset is not None:
-        of_data = PAPER[checks.one_of("dataset", dataset, PAPER)]["natural"]
-        chosen |= {name: of_data[name] for name in ("epsilon", "bounds")}
-    return chosen
+    if dataset is None:
+        return {}
+    of_data = PAPER[checks.one_of("dataset", dataset, PAPER)]["natural"]
+    return {name: of_data[name] for name in ("epsilon", "bounds")}
