@@ -387,7 +387,7 @@ CASES = {  # every public class with a config: arguments that all differ from th
     "MadryRegularizer": {**INNER, "random_start": False},
     "IGNormRegularizer": {**INNER, "factor": 0.5},  # it has no other `random_start`
     "IGSumNormRegularizer": {**INNER, "random_start": False, "beta": 0.5},
-    "IGRRegularizer": {**INNER, "random_start": False, "factor": 0.5, "powers": (1.0, 0.5)},
+    "IGRRegularizer": {**INNER, "random_start": False, "factor": 0.5, "powers": (1.0, 0.5), "ascend": "objective"},
     "LinfBall": BALL,
     "L2Ball": BALL,
     "QuadratureRule": {"nodes": np.array([0.0, 0.5, 1.0]), "weights": np.array([1, 4, 1]) / 6},

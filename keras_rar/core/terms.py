@@ -135,7 +135,7 @@ class Terms:
         terms = copy.copy(self)
         for name in _OF_X_PRIME.intersection(vars(self)):
             delattr(terms, name)
-        terms.x_prime, terms.reported, terms._loss_at_end = x_prime, {}, None
+        vars(terms).update(x_prime=x_prime, reported={}, _loss_at_end=None)
         return terms
 
     def ensure_classified(self) -> None:
