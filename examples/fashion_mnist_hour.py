@@ -19,7 +19,7 @@ PAPER = {"natural_accuracy": 85.44, "adversarial_accuracy": 70.26, "topk_interse
 DEAD_ZONE = 0.12  # somewhat more than ε
 INNER = {"steps": 5, "step_size": 0.03}
 PHASES = [Phase("madry", 2, INNER), Phase("igr", 9, {**INNER, "ascend": "objective", "factor": 8.0})]
-QUICK = [Phase("madry", 2, INNER), Phase("igr", 7, INNER)]
+QUICK = [Phase("madry", 4, {"step_size": 0.04}), Phase("igr", 2, {"step_size": 0.04})]
 
 
 def network(policy, dead_zone=None):
@@ -34,7 +34,7 @@ def main():
     parser.add_argument("--dtype", default="mixed_bfloat16", help="policy of the training; the result is in float32")
     parser.add_argument("--data-dir", type=Path, help="folder of the official files; found or downloaded by default")
     parser.add_argument("--out", type=Path, default=Path("fashion_mnist_hour"))
-    parser.add_argument("--quick", action="store_true", help="train for 20 minutes only")
+    parser.add_argument("--quick", action="store_true", help="train for 10 minutes only")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it works")
     arguments = parser.parse_args()
     phases = QUICK if arguments.quick else PHASES
