@@ -19,8 +19,9 @@ from study import split
 import keras_rar
 from keras_rar import quadrature
 from keras_rar.attacks import PGDAttack
+from keras_rar.core.gradients import repeat_labels
+from keras_rar.core.labels import label_logit
 
-RULES = ("left", "right", "midpoint", "trapezoid", "gauss_legendre")
 NODES = (1, 2, 3, 5, 10, 20, 50)
 
 
@@ -28,29 +29,31 @@ def integrals(model, x, y):
     """Of each integral: the function, start and end."""
     labels = tf.constant(y, tf.int32)
 
-    def repeated(logits):
-        return tf.tile(labels, [tf.shape(logits)[0] // len(y)])
+    def scored(score):
+        def f(z):
+            logits = model(z)
+            return score(repeat_labels(labels, tf.shape(logits)[0]), logits)
 
-    def logit(z):
-        logits = model(z)
-        return tf.gather(logits, repeated(logits), batch_dims=1)
-
-    def loss(z):
-        logits = model(z)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(repeated(logits), logits)
+        return f
 
     x_star = PGDAttack(0.1, steps=10, step_size=0.025, restarts=0)(model, x, y).x_adv
     return {
-        "loss, x to x*": (loss, x, tf.constant(x_star)),
-        "logit of the label, 0 to x": (logit, tf.zeros_like(x), x),
+        "loss, x to x*": (scored(tf.nn.sparse_softmax_cross_entropy_with_logits), x, tf.constant(x_star)),
+        "logit of the label, 0 to x": (scored(label_logit), tf.zeros_like(x), x),
     }
 
 
 def errors(f, start, end, rule, exact):
-    """Completeness gap in units of `f(end) − f(start)`, and distance of the maps in units of their L1 norm."""
-    maps = keras_rar.integrated_gradients(f, start, end, rule, chunk=5).numpy()
-    gap = np.abs((maps - exact).sum(axis=(1, 2, 3))).sum() / np.abs(exact.sum(axis=(1, 2, 3))).sum()
+    """Completeness gap in units of the total of the exact map, and distance of the maps in units of its L1 norm."""
+    maps = keras_rar.integrated_gradients(f, start, end, rule, chunk=5)
+    gap = np.abs(keras_rar.completeness_gap(f, start, end, maps)).sum() / np.abs(exact.sum(axis=(1, 2, 3))).sum()
     return {"completeness gap": float(gap), "map": float(np.abs(maps - exact).sum() / np.abs(exact).sum())}
+
+
+def rules(name):
+    """A rule by its numbers of nodes."""
+    panels = {m: m - 1 if name == "trapezoid" else m for m in NODES}
+    return {m: quadrature.get(name, number) for m, number in panels.items() if number > 0}
 
 
 def main():
@@ -66,9 +69,9 @@ def main():
     print("| integral | rule | nodes | completeness gap | error of the map |\n|---|---|---|---|---|")
     for integral, (f, start, end) in integrals(model, tf.constant(x), y).items():
         exact = keras_rar.integrated_gradients(f, start, end, quadrature.gauss_legendre(500), chunk=5).numpy()
-        for name in RULES:
-            for m in NODES if name != "trapezoid" else NODES[1:]:
-                found = errors(f, start, end, quadrature.get(name, m - 1 if name == "trapezoid" else m), exact)
+        for name in quadrature.RULES:
+            for m, rule in rules(name).items():
+                found = errors(f, start, end, rule, exact)
                 results["errors"].setdefault(integral, {}).setdefault(name, {})[m] = found
                 shown = " | ".join(f"{100 * value:.1f} %" for value in found.values())
                 print(f"| {integral} | {name} | {m} | {shown} |", flush=True)

@@ -17,8 +17,10 @@ from keras_rar.paper.training import Phase, train
 
 PAPER = {"natural_accuracy": 85.44, "adversarial_accuracy": 70.26, "topk_intersection": 72.08, "kendall_tau": 0.6747}
 DEAD_ZONE = 0.12  # somewhat more than ε
-INNER = {"steps": 5, "step_size": 0.03}
-PHASES = [Phase("madry", 2, INNER), Phase("igr", 9, {**INNER, "ascend": "objective", "factor": 8.0})]
+PHASES = [
+    Phase("madry", 2, {"step_size": 0.03}),
+    Phase("igr", 9, {"step_size": 0.03, "ascend": "objective", "factor": 8.0}),
+]
 QUICK = [Phase("madry", 4, {"step_size": 0.04}), Phase("igr", 2, {"step_size": 0.04})]
 
 

@@ -216,7 +216,7 @@ class RARModel(keras.Model):
             return x
 
         terms = self._terms(x, x, y, method.attack_rule, variables=False)
-        for name in self._ascent_reads_of_x:  # computed here, they are not computed at every step
+        for name in sorted(self._ascent_reads_of_x):  # computed here, they are not computed at every step
             getattr(terms, name)
 
         def ascended(x_prime):

@@ -46,7 +46,7 @@ def wrap(
         method: A name in `keras_rar.METHODS` (`"natural"`, `"madry"`, `"ig_norm"`, `"ig_sum_norm"`, `"igr"`) or
             a regularizer object. Defaults to `"ig_sum_norm"`.
         recipe: Where the options come from that are not given: `"paper"`, the exact settings for a `dataset`, or
-            `"fast"`, the defaults of the method's class, which are what robustness was found to need.
+            `"fast"`, the defaults of the method's class.
         dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"flower"`: whose ε and bounds, and with
             `recipe="paper"` all settings, are taken.
         on_nonfinite: What to do with an update whose loss or gradient is NaN or infinite: `"skip"` it,

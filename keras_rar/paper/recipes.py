@@ -33,8 +33,8 @@ def options(recipe: str, method: str, dataset: str | None = None) -> Options:
     """The arguments of a method's regularizer in a recipe.
 
     Args:
-        recipe: `"paper"`, the exact settings for a `dataset`; or `"fast"`, the defaults of the method, which are what a
-            study on validation images found to be enough, with the ε and bounds of a `dataset` if one is named.
+        recipe: `"paper"`, the exact settings for a `dataset`; or `"fast"`, the defaults of the method, with the ε and
+            bounds of a `dataset` if one is named.
         method: A name in `keras_rar.METHODS`.
         dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"flower"`. Defaults to none, for `"fast"`.
 
