@@ -40,6 +40,7 @@ BASE = {
     "dead_zone": 0.12,
 }
 INNER = {"steps": 3, "step_size": 0.05}
+WHOLE = {"steps": 5, "step_size": 0.04}  # twice ε in all: across the ball from anywhere in it
 
 
 def igr(epochs=1, before="madry", **options):
@@ -68,6 +69,7 @@ TRIALS = {
     "pgd_5": igr(steps=5, step_size=0.03),
     "pgd_10": igr(steps=10, step_size=0.02),
     "longer_steps": igr(step_size=0.083),
+    "pgd_5_whole": igr(**WHOLE),
     "no_random_start": igr(random_start=False),
     "reuse": {**igr(steps=1), "reuse": True},
     # the schedule
@@ -79,7 +81,11 @@ TRIALS = {
     "no_average": {**igr(), "average": False},
     "natural_start": igr(before="natural"),
     "no_start": igr(epochs=2, before=None),
-    "epsilon_warm_up": {"phases": [["madry", 1, {**INNER, "epsilon": 0.05, "step_size": 0.025}], ["igr", 1, INNER]]},
+    "epsilon_warm_up": {
+        "phases": [["madry", 1, {**INNER, "epsilon": 0.05, "step_size": 0.025}], *igr(before=None)["phases"]]
+    },
+    "factor_warm_up": {"phases": [*igr(factor=3.0, before=None)["phases"], *igr(before=None)["phases"]]},
+    "longer_start": {"phases": [["madry", 4, WHOLE], *igr(before=None, **WHOLE)["phases"]]},
     "paper_initializer": {**igr(), "initializer": "paper"},
     # the objective
     "no_dead_zone": {**igr(), "dead_zone": None},

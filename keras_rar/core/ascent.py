@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from keras_rar.core import graphs
 from keras_rar.core.gradients import ScalarFunction, input_gradient
 from keras_rar.core.neighborhoods import Neighborhood
 
@@ -40,6 +41,7 @@ def projected_ascent(
     array([[0.75, 0.25]], dtype=float32)
     """
 
+    @graphs.body
     def step(k, x_prime):
         direction = neighborhood.steepest(input_gradient(objective, x_prime))
         return k + 1, neighborhood.project(x, x_prime + step_size * direction)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import ranking
+from keras_rar.core import graphs, ranking
 from keras_rar.core.gradients import input_gradient
 from keras_rar.core.neighborhoods import Neighborhood
 
@@ -108,6 +108,7 @@ def attack(
         `Kept`, at least as dissimilar as the one given.
     """
 
+    @graphs.body
     def step(k, x_prime, kept):
         x_prime = neighborhood.project(x, x_prime + step_size * neighborhood.steepest(direction(k, x_prime)))
         found = similarity(x_prime)

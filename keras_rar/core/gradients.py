@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import checks
+from keras_rar.core import checks, graphs
 from keras_rar.core.quadrature import QuadratureRule
 
 ScalarFunction = Callable[[tf.Tensor], tf.Tensor]
@@ -224,7 +224,7 @@ def gradients_and_values(
 
     def part(k, *inputs):
         if rounds > 1:
-            inputs = tuple(_of_unknown_batch(value) for value in inputs)
+            inputs = tuple(graphs.of_unknown_batch(value) for value in inputs)
         z = points(indices[k], *inputs)
         values, gradients = _value_and_gradient(f, tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0)))
         total = tf.tensordot(shares[k], tf.reshape(gradients, tf.shape(z)), 1)
@@ -258,28 +258,13 @@ def gradients_and_values(
     return total(*inputs), None
 
 
-def _of_unknown_batch(x: tf.Tensor) -> tf.Tensor:
-    """The tensor itself, with a batch that the graph does not know.
-
-    Of sums of known shapes TensorFlow's optimizer makes operations with a temporary variable, which fail in nested
-    loops.
-    """
-    return _known_as(x, [None, *x.shape[1:]])
-
-
-def _known_as(x: tf.Tensor, shape: Any) -> tf.Tensor:
-    """The tensor itself, of which the graph knows no more than `shape`."""
-    if tf.executing_eagerly():
-        return x
-    return tf.raw_ops.PlaceholderWithDefault(input=x, shape=shape)
-
-
 def _sum_over(rounds: int, terms: Callable[[tf.Tensor], list[tf.Tensor]], like: Sequence[Any]) -> list[tf.Tensor]:
     """`Σₖ terms(k)`, one k at a time; the sums have the shapes of `like`."""
     sums = [tf.zeros_like(tf.convert_to_tensor(value)) for value in like]
 
+    @graphs.body
     def step(k, sums):
-        found = [_known_as(term, [None] * len(term.shape)) for term in terms(k)]
+        found = [graphs.known_as(term, [None] * len(term.shape)) for term in terms(k)]
         return k + 1, [total + term for total, term in zip(sums, found, strict=True)]
 
     _, sums = tf.while_loop(
