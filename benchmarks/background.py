@@ -1,6 +1,6 @@
 """Where Kendall's tau is lost under attack: on the background of exact zeros, or among the pixels of the object.
 
-    python benchmarks/background.py plain.keras dead_zone.keras --out benchmarks/results/background.json
+    python benchmarks/background.py plain.keras threshold.keras --out benchmarks/results/background.json
 
 The top-k attack on the first correct images of the 5,000 that trials hold out. Then tau is taken again with the
 background of the perturbed map at 0, as it is in the clean one, and with the object's pixels in their clean order.

@@ -37,7 +37,7 @@ BASE = {
     "schedule": "one_cycle",
     "average": True,
     "initializer": "glorot_uniform",
-    "dead_zone": 0.12,
+    "threshold": 0.102,
 }
 INNER = {"steps": 3, "step_size": 0.05}
 WHOLE = {"steps": 5, "step_size": 0.04}  # twice ε in all: across the ball from anywhere in it
@@ -88,23 +88,23 @@ TRIALS = {
     "longer_start": {"phases": [["madry", 4, WHOLE], *igr(before=None, **WHOLE)["phases"]]},
     "paper_initializer": {**igr(), "initializer": "paper"},
     # the objective
-    "no_dead_zone": {**igr(), "dead_zone": None},
-    "dead_zone_10": {**igr(), "dead_zone": 0.1},
-    "dead_zone_15": {**igr(), "dead_zone": 0.15},
+    "no_threshold": {**igr(), "threshold": None},
+    "threshold_5": {**igr(), "threshold": 0.05},
+    "threshold_15": {**igr(), "threshold": 0.15},
     "factor_3": igr(factor=3.0),
     "factor_30": igr(factor=30.0),
     "powers": igr(powers=[1.0, 0.5]),
-    "powers_no_dead_zone": {**igr(powers=[1.0, 0.5]), "dead_zone": None},
+    "powers_no_threshold": {**igr(powers=[1.0, 0.5]), "threshold": None},
     "ascend_objective": igr(ascend="objective", attack_m=1),
     "three_to_one": igr(powers=[1.0, 1.0, 1.0, 0.5]),
     # the paper's methods
     "madry": {"phases": [["madry", 2, INNER]]},
-    "madry_no_dead_zone": {"phases": [["madry", 2, INNER]], "dead_zone": None},
-    "ig_sum_norm": {**other("ig_sum_norm"), "dead_zone": None},
-    "ig_sum_norm_beta_1": {**other("ig_sum_norm", beta=1.0), "dead_zone": None},
-    "ig_sum_norm_inner_5": {**other("ig_sum_norm", attack_m=5), "dead_zone": None},
-    "ig_norm": {**other("ig_norm"), "dead_zone": None},
-    "ig_norm_inner_5": {**other("ig_norm", attack_m=5, steps=7, step_size=0.03), "dead_zone": None},
+    "madry_no_threshold": {"phases": [["madry", 2, INNER]], "threshold": None},
+    "ig_sum_norm": {**other("ig_sum_norm"), "threshold": None},
+    "ig_sum_norm_beta_1": {**other("ig_sum_norm", beta=1.0), "threshold": None},
+    "ig_sum_norm_inner_5": {**other("ig_sum_norm", attack_m=5), "threshold": None},
+    "ig_norm": {**other("ig_norm"), "threshold": None},
+    "ig_norm_inner_5": {**other("ig_norm", attack_m=5, steps=7, step_size=0.03), "threshold": None},
 }
 
 
@@ -140,9 +140,9 @@ def reusing(y):
     return mock.patch("keras_rar.paper.training.wrap", wrap)
 
 
-def network(policy, initializer, dead_zone=None):
+def network(policy, initializer, threshold):
     keras.config.set_dtype_policy(policy)
-    return networks.cnn(initializer=None if initializer == "paper" else initializer, dead_zone=dead_zone)
+    return networks.cnn(initializer=None if initializer == "paper" else initializer, threshold=threshold)
 
 
 def split(data_dir=None):
@@ -157,7 +157,7 @@ def trial(name, dtype, data_dir, save):
     settings = {**BASE, **TRIALS[name]}
     (x, y), validation = split(data_dir)
     keras.utils.set_random_seed(settings["seed"])
-    trained = network(dtype, settings["initializer"], settings["dead_zone"])
+    trained = network(dtype, settings["initializer"], settings["threshold"])
     reuse = settings.get("reuse", False)
     processor = time.process_time()
     with reusing(y.astype("int32")) if reuse else contextlib.nullcontext():
@@ -171,7 +171,7 @@ def trial(name, dtype, data_dir, save):
             **{key: settings[key] for key in ("learning_rate", "batch_size", "seed", "schedule", "average")},
         )
     processor = time.process_time() - processor
-    model = network("float32", settings["initializer"])
+    model = network("float32", settings["initializer"], settings["threshold"])
     model.set_weights(trained.get_weights())
     if save:
         save.mkdir(parents=True, exist_ok=True)

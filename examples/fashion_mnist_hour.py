@@ -16,7 +16,7 @@ from keras_rar.paper import datasets, networks
 from keras_rar.paper.training import Phase, train
 
 PAPER = {"natural_accuracy": 85.44, "adversarial_accuracy": 70.26, "topk_intersection": 72.08, "kendall_tau": 0.6747}
-DEAD_ZONE = 0.12  # somewhat more than ε
+THRESHOLD = 0.102  # somewhat more than ε
 PHASES = [
     Phase("madry", 2, {"step_size": 0.03}),
     Phase("igr", 9, {"step_size": 0.03, "ascend": "objective", "factor": 8.0}),
@@ -24,9 +24,9 @@ PHASES = [
 QUICK = [Phase("madry", 4, {"step_size": 0.04}), Phase("igr", 2, {"step_size": 0.04})]
 
 
-def network(policy, dead_zone=None):
+def network(policy, threshold):
     keras.config.set_dtype_policy(policy)
-    return networks.cnn(initializer="glorot_uniform", dead_zone=dead_zone)
+    return networks.cnn(initializer="glorot_uniform", threshold=threshold)
 
 
 def main():
@@ -37,6 +37,7 @@ def main():
     parser.add_argument("--data-dir", type=Path, help="folder of the official files; found or downloaded by default")
     parser.add_argument("--out", type=Path, default=Path("fashion_mnist_hour"))
     parser.add_argument("--quick", action="store_true", help="train for 10 minutes only")
+    parser.add_argument("--plain", action="store_true", help="without the soft threshold, as in the paper")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it works")
     arguments = parser.parse_args()
     phases = QUICK if arguments.quick else PHASES
@@ -47,11 +48,13 @@ def main():
     (x, y), (x_test, y_test) = datasets.load(name, data_dir=arguments.data_dir)
     if arguments.smoke:
         x, y, x_test, y_test = x[:200], y[:200], x_test[:20], y_test[:20]
-    folder = arguments.out / f"{'quick' if arguments.quick else 'seed'}{arguments.seed}"
-    trained = network(arguments.dtype, DEAD_ZONE)
+    kind = ("plain_" if arguments.plain else "") + ("quick" if arguments.quick else "seed")
+    folder = arguments.out / f"{kind}{arguments.seed}"
+    threshold = None if arguments.plain else THRESHOLD
+    trained = network(arguments.dtype, threshold)
     seconds = train(trained, x, y, phases, dataset="fashion_mnist", seed=arguments.seed, folder=folder)
     print(f"Training took {seconds / 60:.1f} minutes.")
-    model = network("float32")
+    model = network("float32", threshold)
     model.set_weights(trained.get_weights())
     model.save(folder / "model.keras")
     report = keras_rar.evaluate_robustness(

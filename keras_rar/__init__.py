@@ -11,7 +11,7 @@ if int(_keras.__version__.split(".")[0]) < 3 or _keras.backend.backend() != "ten
         f"{_keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow in the environment before keras is imported."
     )
 
-from keras_rar import attacks, constraints, metrics
+from keras_rar import attacks, metrics
 from keras_rar.callbacks import AttributionRobustness
 from keras_rar.core import quadrature
 from keras_rar.core.gradients import completeness_gap, input_gradient, integrated_gradients
@@ -58,7 +58,6 @@ __all__ = [
     "attacks",
     "baseline_report",
     "completeness_gap",
-    "constraints",
     "evaluate_robustness",
     "export_saved_model",
     "input_gradient",

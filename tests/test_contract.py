@@ -12,7 +12,7 @@ import tensorflow as tf
 import keras_rar
 
 MODULES = [module.name for module in pkgutil.walk_packages(keras_rar.__path__, "keras_rar.") if not module.ispkg]
-SUBMODULES = {name: getattr(keras_rar, name) for name in ("attacks", "constraints", "metrics")}
+SUBMODULES = {name: getattr(keras_rar, name) for name in ("attacks", "metrics")}
 PUBLIC = {name: getattr(keras_rar, name) for name in keras_rar.__all__}
 PUBLIC |= {f"{top}.{name}": getattr(module, name) for top, module in SUBMODULES.items() for name in module.__all__}
 CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
@@ -21,7 +21,7 @@ CONTRACT = {
     "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "IGNormRegularizer", "IGRRegularizer",
     "IGSumNormRegularizer", "L2Ball", "LinfBall", "MadryRegularizer", "NaturalRegularizer", "Protocol",
     "QuadratureRule", "RARModel", "RobustnessReport", "Saliency", "Terms", "attacks", "baseline_report",
-    "completeness_gap", "constraints", "evaluate_robustness", "export_saved_model", "input_gradient",
+    "completeness_gap", "evaluate_robustness", "export_saved_model", "input_gradient",
     "integrated_gradients", "metrics", "quadrature", "saliency_map", "softplus_twin", "unwrap", "wrap",
 }  # fmt: skip
 CONTRACT_OF = {
@@ -29,7 +29,6 @@ CONTRACT_OF = {
         "AttackResult", "AttributionAttack", "MassCenterAttack", "PGDAttack", "PGDResult", "RandomAttack",
         "TargetAttack", "TopKAttack",
     },
-    "constraints": {"AtMost", "UnitPositiveSum", "dead_zone"},
     "metrics": {
         "CosineSimilarity", "KendallTauB", "LocalTopKIntersection", "MassCenterDistance", "PearsonCorrelation",
         "SpearmanRho", "TopKIntersection", "cosine_similarity", "kendall_tau_b", "local_topk_intersection",

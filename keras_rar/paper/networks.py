@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_rar import constraints
+from keras_rar.core import checks
 
 
 def cnn(
@@ -10,7 +10,7 @@ def cnn(
     classes: int = 10,
     *,
     initializer: str | None = None,
-    dead_zone: float | None = None,
+    threshold: float | None = None,
 ) -> keras.Model:
     """The network of the MNIST and Fashion-MNIST experiments; logits out.
 
@@ -22,7 +22,8 @@ def cnn(
         classes: Number of classes. Defaults to `10`.
         initializer: Name of a Keras initializer of the weights, with biases of 0: `"glorot_uniform"` learns far
             faster. Defaults to the paper's, a truncated normal of standard deviation 0.1, and biases of 0.1.
-        dead_zone: `width` of the first layer's `keras_rar.constraints.dead_zone`. Defaults to none, as in the paper.
+        threshold: Float > 0: the network gets `max(x - threshold, 0)`. Where inputs have an empty background of zeros
+            and this is at least ε, nothing that an attack adds there is seen. Defaults to none, as in the paper.
 
     Returns:
         A `keras.Sequential`.
@@ -41,9 +42,14 @@ def cnn(
             "bias_initializer": keras.initializers.Constant(0.1),
         }
 
-    network = keras.Sequential(
+    seen = []
+    if threshold is not None:
+        offset = -checks.positive_float("threshold", threshold)
+        seen = [keras.layers.Rescaling(1.0, offset=offset), keras.layers.ReLU()]
+    return keras.Sequential(
         [
             keras.Input(input_shape),
+            *seen,
             keras.layers.Conv2D(32, 5, padding="same", activation="relu", **initial()),
             keras.layers.MaxPooling2D(2, padding="same"),
             keras.layers.Conv2D(64, 5, padding="same", activation="relu", **initial()),
@@ -54,6 +60,3 @@ def cnn(
         ],
         name="cnn",
     )
-    if dead_zone is not None:
-        constraints.dead_zone(network.layers[0], dead_zone)
-    return network
