@@ -46,6 +46,13 @@ def predictions(model, x, y, data_dir):
     yield "from another network", lambda: transferred(model, x, y, data_dir)
 
 
+def smooth_behind(model):
+    """The softplus twin of all but the threshold."""
+    threshold, *layers = model.layers
+    rest = keras.Sequential([keras.Input(model.input_shape[1:]), *layers])
+    return keras.Sequential([keras.Input(model.input_shape[1:]), threshold, keras_rar.softplus_twin(rest)])
+
+
 def corners(model, x, y, draws=100):
     """Which images none of many random corners of the ball fools: an attack without gradients."""
     rng, robust = np.random.default_rng(0), np.ones(len(x), bool)
@@ -56,13 +63,13 @@ def corners(model, x, y, draws=100):
 
 
 def leaking(model, slope=0.1):
-    """The network with a slope below its soft threshold, where its own gradient is 0."""
+    """The network with a slope below its threshold, where its own gradient is 0."""
 
     def leaky(layer):
         is_threshold = type(layer) is keras.layers.ReLU
         return keras.layers.LeakyReLU(slope) if is_threshold else type(layer).from_config(layer.get_config())
 
-    twin = keras.models.clone_model(model, clone_function=leaky)
+    twin = keras.models.clone_model(model, clone_function=leaky, recursive=True)
     twin.set_weights(model.get_weights())
     return twin
 
@@ -102,7 +109,10 @@ def main():
     for name, robust in predictions(model, x, y, arguments.data_dir):
         if name not in results:
             keep(name, {"accuracy": _mean_with_interval(robust().astype("float64"), seed=0)})
-    for name, changes in MAPS.items():
+    variants = dict(MAPS)
+    if not model.layers[0].weights:
+        variants["softplus behind the threshold alone"] = {"gradient_model": smooth_behind(model)}
+    for name, changes in variants.items():
         if name not in results:
             report = keras_rar.evaluate_robustness(
                 model,

@@ -34,6 +34,7 @@ from keras_rar.regularizers import (
 from keras_rar.report import RobustnessReport
 from keras_rar.saliency import baseline_report, saliency_map
 from keras_rar.surrogates import softplus_twin
+from keras_rar.threshold import firm_threshold
 from keras_rar.wrapping import METHODS, unwrap, wrap
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "completeness_gap",
     "evaluate_robustness",
     "export_saved_model",
+    "firm_threshold",
     "input_gradient",
     "integrated_gradients",
     "metrics",

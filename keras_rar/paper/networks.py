@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_rar.core import checks
+from keras_rar.threshold import firm_threshold
 
 
 def cnn(
@@ -22,8 +22,7 @@ def cnn(
         classes: Number of classes. Defaults to `10`.
         initializer: Name of a Keras initializer of the weights, with biases of 0: `"glorot_uniform"` learns far
             faster. Defaults to the paper's, a truncated normal of standard deviation 0.1, and biases of 0.1.
-        threshold: Float > 0: the network gets `max(x - threshold, 0)`. Where inputs have an empty background of zeros
-            and this is at least ε, nothing that an attack adds there is seen. Defaults to none, as in the paper.
+        threshold: `width` of a `keras_rar.firm_threshold` to begin with. Defaults to none, as in the paper.
 
     Returns:
         A `keras.Sequential`.
@@ -42,14 +41,10 @@ def cnn(
             "bias_initializer": keras.initializers.Constant(0.1),
         }
 
-    seen = []
-    if threshold is not None:
-        offset = -checks.positive_float("threshold", threshold)
-        seen = [keras.layers.Rescaling(1.0, offset=offset), keras.layers.ReLU()]
     return keras.Sequential(
         [
             keras.Input(input_shape),
-            *seen,
+            *([] if threshold is None else [firm_threshold(threshold)]),
             keras.layers.Conv2D(32, 5, padding="same", activation="relu", **initial()),
             keras.layers.MaxPooling2D(2, padding="same"),
             keras.layers.Conv2D(64, 5, padding="same", activation="relu", **initial()),
