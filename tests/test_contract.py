@@ -21,8 +21,7 @@ CONTRACT = {
     "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "IGNormRegularizer", "IGRRegularizer",
     "IGSumNormRegularizer", "L2Ball", "LinfBall", "MadryRegularizer", "NaturalRegularizer", "Protocol",
     "QuadratureRule", "RARModel", "RobustnessReport", "Saliency", "Terms", "attacks", "baseline_report",
-    "completeness_gap", "evaluate_robustness", "export_saved_model", "firm_threshold",
-    "input_gradient",
+    "completeness_gap", "evaluate_robustness", "export_saved_model", "firm_threshold", "input_gradient",
     "integrated_gradients", "metrics", "quadrature", "saliency_map", "softplus_twin", "unwrap", "wrap",
 }  # fmt: skip
 CONTRACT_OF = {
