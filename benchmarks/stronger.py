@@ -41,9 +41,14 @@ def predictions(model, x, y, data_dir):
     for radius in RADII:
         options = {**attack, "epsilon": radius, "step_size": radius / 8, "steps": 20}
         yield f"PGD-20, epsilon {radius}", lambda options=options: PGDAttack(**options)(model, x, y).robust
-    yield "PGD-100 through a leaking threshold", lambda: through(leaking(model), model, x, y)
+    if has_threshold(model):
+        yield "PGD-100 through a leaking threshold", lambda: through(leaking(model), model, x, y)
     yield "100 corners of the ball at random", lambda: corners(model, x, y)
     yield "from another network", lambda: transferred(model, x, y, data_dir)
+
+
+def has_threshold(model):
+    return not model.layers[0].weights
 
 
 def smooth_behind(model):
@@ -110,7 +115,7 @@ def main():
         if name not in results:
             keep(name, {"accuracy": _mean_with_interval(robust().astype("float64"), seed=0)})
     variants = dict(MAPS)
-    if not model.layers[0].weights:
+    if has_threshold(model):
         variants["softplus behind the threshold alone"] = {"gradient_model": smooth_behind(model)}
     for name, changes in variants.items():
         if name not in results:
