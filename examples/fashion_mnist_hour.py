@@ -64,6 +64,7 @@ def main():
         model, x_test, y_test, protocol="paper", dataset="fashion_mnist", path=folder / "report.npz", **changes
     )
     print(f"{report.to_markdown()}\nThe paper's IG-SUM-NORM: {PAPER}")
+    report.plot().savefig(folder / "report.png", dpi=150)
     result = {"seconds": seconds, "protocol": report.protocol, "summary": report.summary()}
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
 
