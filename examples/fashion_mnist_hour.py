@@ -14,6 +14,7 @@ import keras
 import keras_rar
 from keras_rar.paper import datasets, networks
 from keras_rar.paper.training import Phase, train
+from keras_rar.report import markdown_table
 
 PAPER = {"natural_accuracy": 85.44, "adversarial_accuracy": 70.26, "topk_intersection": 72.08, "kendall_tau": 0.6747}
 THRESHOLD = 0.102  # somewhat more than ε
@@ -32,6 +33,13 @@ def network(policy, threshold):
     return networks.cnn(initializer="glorot_uniform", threshold=threshold)
 
 
+def table(out):
+    """All results in a folder as Markdown."""
+    results = {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("*/result.json"))}
+    named = {f"{name}, {result['seconds'] / 60:.0f} minutes": result["summary"] for name, result in results.items()}
+    return markdown_table(named)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
@@ -42,7 +50,11 @@ def main():
     parser.add_argument("--quick", action="store_true", help="train for 12 minutes only")
     parser.add_argument("--plain", action="store_true", help="without the threshold, as in the paper")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it works")
+    parser.add_argument("--table", action="store_true", help="print all results in --out, run nothing")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table(arguments.out))
+        return
     threshold = None if arguments.plain else THRESHOLD
     plan = phases(arguments.quick, threshold)
     name, changes = "fashion_mnist", {"attacked": arguments.attacked}

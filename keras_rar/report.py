@@ -212,11 +212,11 @@ class RobustnessReport:
         return plot_report(self)
 
 
-def markdown_table(reports: dict[str, RobustnessReport]) -> str:
+def markdown_table(reports: dict[str, RobustnessReport | dict[str, dict[str, float]]]) -> str:
     """The summaries of several reports as one table, a row a model: mean [95 % interval] (images).
 
     Args:
-        reports: Reports by the name to show.
+        reports: Reports, or what their `summary` returned, by the name to show.
 
     Returns:
         A table in Markdown.
@@ -224,7 +224,8 @@ def markdown_table(reports: dict[str, RobustnessReport]) -> str:
     titles = [title for _, title in MEASURES.values()]
     lines = ["| | " + " | ".join(titles) + " |", "|" + "---|" * (len(titles) + 1)]
     for name, report in reports.items():
-        cells = [_cell(measure, row) for measure, row in report.summary().items()]
+        summary = report if isinstance(report, dict) else report.summary()
+        cells = [_cell(measure, row) for measure, row in summary.items()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -87,6 +87,9 @@ def test_hour_smoke_trains_once_and_goes_on(tmp_path):
     assert "map_distance" not in runs[1].stdout
     result = json.loads((tmp_path / "seed0/result.json").read_text())
     assert result["summary"]["topk_intersection"]["n"] <= 4
+    assert (tmp_path / "seed0/report.png").read_bytes().startswith(b"\x89PNG")
+    table = subprocess.run([*command, "--table"], capture_output=True, text=True, cwd=ROOT, timeout=300).stdout
+    assert _cell("natural_accuracy", result["summary"]["natural_accuracy"]) in table
     assert keras.saving.load_model(tmp_path / "seed0/model.keras").dtype_policy.name == "float32"
 
 

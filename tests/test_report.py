@@ -314,6 +314,7 @@ def test_a_table_of_several_reports_has_a_row_each():
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["natural", "robust"]
     for line, report in zip(lines[2:], (first, second), strict=True):
         assert line.split("|")[2:] == report.to_markdown().splitlines()[2].split("|")[2:]
+    assert markdown_table({"natural": first, "robust": second.summary()}).splitlines() == lines
 
 
 def test_reports_are_compared_by_identity():
