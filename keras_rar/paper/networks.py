@@ -1,7 +1,11 @@
 """The networks of the paper (Chen et al. 2019, appendix)."""
 
-import keras
+from typing import Any
 
+import keras
+from keras import ops
+
+from keras_rar.core import checks
 from keras_rar.threshold import firm_threshold
 
 
@@ -55,3 +59,92 @@ def cnn(
         ],
         name="cnn",
     )
+
+
+@keras.saving.register_keras_serializable(package="keras_rar")
+class PerImageStandardization(keras.layers.Layer):
+    """Images of mean 0 and variance 1, each by itself: `(x − mean) / max(std, 1/√n)` of its n numbers.
+
+    As `tf.image.per_image_standardization`, but with a gradient of an image of one colour too.
+
+    Args:
+        **kwargs: As `keras.layers.Layer`.
+
+    Example:
+
+    >>> float(PerImageStandardization()(np.full((1, 8, 8, 3), 7.0)).numpy().std())
+    0.0
+    """
+
+    def call(self, x: Any) -> Any:
+        axes = list(range(1, len(x.shape)))
+        centered = x - ops.mean(x, axis=axes, keepdims=True)
+        entries = 1
+        for size in x.shape[1:]:
+            entries *= size
+        variance = ops.mean(ops.square(centered), axis=axes, keepdims=True)
+        return centered / ops.sqrt(ops.maximum(variance, 1 / entries))
+
+
+def resnet(
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 43,
+    *,
+    units: int = 2,
+    filters: tuple[int, int, int, int] = (16, 16, 32, 64),
+) -> keras.Model:
+    """The network of the GTSRB and, with one unit a stage, of the Flower experiments; logits out.
+
+    Images in 0 to 255 are standardised inside. A convolution, then three stages of residual units, the second and third
+    at half the size, global average pooling and a dense layer. Leaky ReLU of slope 0.1 before each convolution of a
+    unit, no batch normalisation. Where the channels change, the shortcut is an average pooling and zeros.
+
+    Args:
+        input_shape: Height, width, channels. Defaults to `(32, 32, 3)`, GTSRB's; Flower's are `(128, 128, 3)`.
+        classes: Number of classes. Defaults to `43`, GTSRB's; Flower has 17.
+        units: Residual units a stage, positive. Defaults to `2`, GTSRB's; Flower's have 1.
+        filters: Channels of the first convolution and of the stages. Defaults to `(16, 16, 32, 64)`.
+
+    Returns:
+        A `keras.Model`.
+
+    Example:
+
+    >>> resnet().count_params(), resnet((128, 128, 3), 17, units=1).count_params()
+    (173723, 75265)
+    """
+    checks.positive_int("units", units)
+    inputs = keras.Input(input_shape)
+    x = _convolution(PerImageStandardization()(inputs), filters[0])
+    for stage, channels in enumerate(filters[1:]):
+        for unit in range(units):
+            x = _residual_unit(x, channels, 2 if stage > 0 and unit == 0 else 1, is_first=stage == unit == 0)
+    x = keras.layers.GlobalAveragePooling2D()(_leaky(x))
+    initializer = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+    return keras.Model(inputs, keras.layers.Dense(classes, kernel_initializer=initializer)(x), name="resnet")
+
+
+def _leaky(x: Any) -> Any:
+    return keras.layers.LeakyReLU(negative_slope=0.1)(x)
+
+
+def _convolution(x: Any, channels: int, strides: int = 1) -> Any:
+    initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    return keras.layers.Conv2D(
+        channels, 3, strides=strides, padding="same", use_bias=False, kernel_initializer=initializer
+    )(x)
+
+
+def _residual_unit(x: Any, channels: int, strides: int, is_first: bool) -> Any:
+    """Two convolutions; the shortcut of the very first unit begins behind the activation."""
+    activated = _leaky(x)
+    shortcut = activated if is_first else x
+    x = _convolution(_leaky(_convolution(activated, channels, strides)), channels)
+    more = channels - shortcut.shape[-1]
+    if more:
+        shortcut = keras.layers.AveragePooling2D(strides, padding="valid")(shortcut)
+        height, width, before = shortcut.shape[1:]
+        shortcut = keras.layers.Reshape((height * width, before, 1))(shortcut)
+        shortcut = keras.layers.ZeroPadding2D(((0, 0), (more // 2, more // 2)))(shortcut)
+        shortcut = keras.layers.Reshape((height, width, channels))(shortcut)
+    return keras.layers.Add()([x, shortcut])
