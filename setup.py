@@ -6,7 +6,11 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "keras_rar/__init__.py").read_text("utf-8"))[1]
 PLOT = ["matplotlib>=3.8"]
-DATA = ["tensorflow-datasets>=4.9"]
+DATA = [
+    "tensorflow-datasets>=4.9",
+    "importlib_resources",
+    "pillow>=10",
+]  # the second is missing from what the first names
 
 setup(
     name="keras_rar",
@@ -25,7 +29,16 @@ setup(
         "plot": PLOT,
         "compare": ["adversarial-robustness-toolbox>=1.20"],  # what a slow test measures our PGD against
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
-        "dev": [*PLOT, "mypy>=1.11", "pre-commit>=3.8", "pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.6"],
+        "dev": [
+            *PLOT,
+            *DATA,
+            "mypy>=1.11",
+            "pre-commit>=3.8",
+            "pytest>=8",
+            "pytest-cov>=5",
+            "pytest-xdist>=3.6",
+            "ruff>=0.6",
+        ],
     },
     entry_points={"console_scripts": ["keras-rar = keras_rar.cli:main"]},
     keywords=["keras", "tensorflow", "explainability", "integrated gradients", "adversarial robustness"],

@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--protocol", choices=["quick", "paper"], default="quick", help="(default: quick)")
     evaluate.add_argument(
         "--dataset",
-        choices=["mnist", "fashion_mnist", "gtsrb", "flower"],
+        choices=["mnist", "fashion_mnist", "gtsrb", "oxford_flower17"],
         help="data set whose settings --protocol paper takes",
     )
     evaluate.add_argument(

@@ -55,7 +55,7 @@ def evaluate_robustness(
         x: Array of images (or other inputs) of shape `(n, ...)`, in the units of `bounds`.
         y: Labels, class indices or one-hot.
         protocol: `"quick"`, a first look; `"paper"`, the exact settings for a `dataset`; or a `Protocol`.
-        dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"flower"`, for `protocol="paper"`.
+        dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"oxford_flower17"`, for `protocol="paper"`.
         path: File (`.npz`) that results are kept in while they come, and gone on from. Defaults to none.
         gradient_model: A smooth twin of your own for a model whose activations cannot be found.
         batch_size: Positive integer, images attacked at once. Defaults to `None`, what is fastest and fits in memory.

@@ -163,7 +163,7 @@ PAPER = {
     "mnist": _paper("mnist", 0.3, (40, 0.01), 200, 100, 100, 0.01, 1.0),
     "fashion_mnist": _paper("fashion_mnist", 0.1, (20, 0.01), 100, 100, 100, 0.01, 1.0),
     "gtsrb": _paper("gtsrb", 8.0, (7, 2.0), 100, 100, 50, 1.0, 255.0),
-    "flower": _paper("flower", 8.0, (7, 2.0), 1000, 1000, 100, 1.0, 255.0),
+    "oxford_flower17": _paper("oxford_flower17", 8.0, (7, 2.0), 1000, 1000, 100, 1.0, 255.0),
 }
 """Chen et al. 2019, sec. 5 and supplement, by data set."""
 

@@ -47,7 +47,7 @@ def wrap(
             a regularizer object. Defaults to `"ig_sum_norm"`.
         recipe: Where the options come from that are not given: `"paper"`, the exact settings for a `dataset`, or
             `"fast"`, the defaults of the method's class.
-        dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"flower"`: whose ε and bounds, and with
+        dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"oxford_flower17"`: whose ε and bounds, and with
             `recipe="paper"` all settings, are taken.
         on_nonfinite: What to do with an update whose loss or gradient is NaN or infinite: `"skip"` it,
             counted in `skipped_updates`, or `"raise"`. Defaults to `"skip"`.

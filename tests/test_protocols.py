@@ -15,7 +15,7 @@ from keras_rar.core import saliency
 from keras_rar.protocols import Protocol
 
 NAN = float("nan")
-ENTRIES = {"mnist": 28 * 28, "fashion_mnist": 28 * 28, "gtsrb": 32 * 32, "flower": 128 * 128}
+ENTRIES = {"mnist": 28 * 28, "fashion_mnist": 28 * 28, "gtsrb": 32 * 32, "oxford_flower17": 128 * 128}
 TABLE = {  # Chen et al. 2019, sec. 5 and supplement
     "mnist": {
         "epsilon": 0.3, "bounds": (0.0, 1.0), "pgd_steps": 40, "pgd_step_size": 0.01,
@@ -29,7 +29,7 @@ TABLE = {  # Chen et al. 2019, sec. 5 and supplement
         "epsilon": 8.0, "bounds": (0.0, 255.0), "pgd_steps": 7, "pgd_step_size": 2.0,
         "k": 100, "k_report": 100, "steps": 50, "step_size": 1.0,
     },
-    "flower": {
+    "oxford_flower17": {
         "epsilon": 8.0, "bounds": (0.0, 255.0), "pgd_steps": 7, "pgd_step_size": 2.0,
         "k": 1000, "k_report": 1000, "steps": 100, "step_size": 1.0,
     },

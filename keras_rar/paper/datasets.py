@@ -5,40 +5,83 @@ from pathlib import Path
 import numpy as np
 
 from keras_rar.core import checks
-from keras_rar.paper import idx
+from keras_rar.paper import archives, idx
+from keras_rar.paper.augmentation import equalized
 
 _MINI = Path(__file__).parent / "data" / "fashion_mnist_mini.npz"
+_IDX = ("fashion_mnist", "mnist")
+DATASETS = ("fashion_mnist_mini", *_IDX, *archives.ARCHIVES)
 Split = tuple[np.ndarray, np.ndarray]
 
 
-def _raw(name: str, split: str, data_dir: str | Path | None) -> Split:
-    """Images `(n, 28, 28)` and labels, as bytes."""
+def raw(name: str, split: str, *, data_dir: str | Path | None = None) -> Split:
+    """A data set as bytes: images `(n, height, width, channels)` of 0 to 255, and class indices `(n,)`, uint8.
+
+    Args:
+        name: As for `load`.
+        split: `"train"` or `"test"`.
+        data_dir: As for `load`.
+
+    Raises:
+        FileNotFoundError: As `load`.
+        ValueError: As `load`.
+
+    Example:
+
+    >>> raw("fashion_mnist_mini", "test")[0].shape
+    (1000, 28, 28, 1)
+    """
+    checks.one_of("name", name, DATASETS)
+    checks.one_of("split", split, ["train", "test"])
     if name == "fashion_mnist_mini":
         with np.load(_MINI, allow_pickle=False) as arrays:
-            return arrays[f"x_{split}"], arrays[f"y_{split}"]
+            return arrays[f"x_{split}"][..., np.newaxis], arrays[f"y_{split}"]
+    return _from_idx(name, split, data_dir) if name in _IDX else _from_archives(name, split, data_dir)
+
+
+def _from_idx(name: str, split: str, data_dir: str | Path | None) -> Split:
     folder = idx.find(name, data_dir)
     if folder is not None:
-        return idx.read(folder, split)
+        images, labels = idx.read(folder, split)
+        return images[..., np.newaxis], labels
+    files = f"{', '.join(idx.FILES)} (gzipped or not)"
     if data_dir is not None:
-        raise FileNotFoundError(f"`data_dir` must hold {', '.join(idx.FILES)}, gzipped or not. Received: {data_dir}")
-    return _downloaded(name, split)
+        raise FileNotFoundError(f"`data_dir` must hold {files}. Received: {data_dir}")
+    return _downloaded(name, split, files)
 
 
-def _downloaded(name: str, split: str) -> Split:
+def _from_archives(name: str, split: str, data_dir: str | Path | None) -> Split:
+    published = archives.ARCHIVES[name]
+    files = ", ".join(f"{archive.file} (or {archive.folder}, unpacked)" for archive in published.values())
+    if data_dir is None:
+        return _downloaded(name, split, files)
+    paths = {key: archive.find(Path(data_dir)) for key, archive in published.items()}
+    found = {key: path for key, path in paths.items() if path is not None}
+    if len(found) < len(paths):
+        raise FileNotFoundError(f"`data_dir` must hold {files}. Received: {data_dir}")
+    images, labels = zip(*archives.images(name, found, split), strict=True)
+    return np.stack(images), np.array(labels, np.uint8)
+
+
+def _downloaded(name: str, split: str, files: str) -> Split:
     try:
         import tensorflow_datasets as tfds
 
-        data = tfds.load(name, split=split, batch_size=-1)
+        if name in archives.ARCHIVES:
+            from keras_rar.paper.builders import BUILDERS
+
+            builder = BUILDERS[name]()
+            builder.download_and_prepare()
+            data = builder.as_dataset(split=split, batch_size=-1)
+        else:
+            data = tfds.load(name, split=split, batch_size=-1)
     except Exception as error:  # no package, no connection, a host that refuses: the way out is the same
         raise FileNotFoundError(
             f"{name!r} is not on this machine and could not be downloaded ({type(error).__name__}: {error}). Put "
-            f"{', '.join(idx.FILES)} (gzipped or not) into a folder and pass it as data_dir, or install "
-            "tensorflow-datasets and connect to the internet."
+            f"{files} into a folder and pass it as data_dir, or install tensorflow-datasets and connect to the "
+            "internet."
         ) from error
-    return np.asarray(data["image"])[..., 0], np.asarray(data["label"])
-
-
-DATASETS = ("fashion_mnist_mini", "fashion_mnist", "mnist")
+    return np.asarray(data["image"]), np.asarray(data["label"]).astype(np.uint8)
 
 
 def load(name: str, split: str | None = None, *, data_dir: str | Path | None = None) -> Split | tuple[Split, Split]:
@@ -50,14 +93,22 @@ def load(name: str, split: str | None = None, *, data_dir: str | Path | None = N
     60,000 and 10,000 images: read from the official files in `data_dir` or where the system has them (the Debian
     package dataset-fashion-mnist), and otherwise downloaded by tensorflow-datasets.
 
+    `"gtsrb"`, the German traffic signs (Stallkamp et al. 2012; 39,209 and 12,630 images of 43 classes), has 32 × 32
+    pixels, the histogram of each channel equalised, as in Chen et al. 2019. `"oxford_flower17"` (Nilsback & Zisserman
+    2006) has 128 × 128; a fixed draw of 72 of the 80 photographs of each class is for training, the other 136 for the
+    test. Both are read from the official archives in `data_dir`, or from the folders that unpacking them left, and
+    otherwise downloaded. The paper draws its flowers with a generator of its own, and has its signs from a copy with
+    34,799 for training.
+
     Args:
         name: A name in `DATASETS`.
         split: `"train"`, `"test"`, or `None` for both.
-        data_dir: Folder with the four official IDX files, gzipped or not.
+        data_dir: Folder with the official files: the four IDX files, gzipped or not, or the archives.
 
     Returns:
-        `(x, y)`, or `((x_train, y_train), (x_test, y_test))`. `x` is float32 in [0, 1], of shape
-        `(n, 28, 28, 1)`; `y` holds class indices, int64, of shape `(n,)`.
+        `(x, y)`, or `((x_train, y_train), (x_test, y_test))`. `x` is float32, in [0, 1] and of shape
+        `(n, 28, 28, 1)`, or in [0, 255] and of shape `(n, size, size, 3)`; `y` holds class indices, int64, of shape
+        `(n,)`.
 
     Raises:
         FileNotFoundError: If the files are neither here nor to be downloaded; it names them.
@@ -69,8 +120,14 @@ def load(name: str, split: str | None = None, *, data_dir: str | Path | None = N
     >>> x.shape, y.shape
     ((1000, 28, 28, 1), (1000,))
     """
-    checks.one_of("name", name, DATASETS)
     checks.one_of("split", split, ["train", "test", None])
-    raw = [_raw(name, part, data_dir) for part in ([split] if split else ["train", "test"])]
-    loaded = [(x[..., np.newaxis].astype("float32") / 255, y.astype("int64")) for x, y in raw]
+    loaded = [_scaled(name, *raw(name, part, data_dir=data_dir)) for part in ([split] if split else ["train", "test"])]
     return loaded[0] if split else (loaded[0], loaded[1])
+
+
+def _scaled(name: str, images: np.ndarray, labels: np.ndarray) -> Split:
+    """In the range and with the preprocessing that the networks of the paper expect."""
+    if name == "gtsrb":
+        images = equalized(images)
+    x = images.astype("float32")
+    return x if name in archives.ARCHIVES else x / 255, labels.astype("int64")

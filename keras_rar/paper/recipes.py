@@ -22,7 +22,7 @@ PAPER: dict[str, dict[str, Options]] = {
     "mnist": _paper(0.3, 40, 0.01, 10, 1.0, 0.1, 1.0),
     "fashion_mnist": _paper(0.1, 20, 0.01, 10, 1.0, 0.1, 1.0),
     "gtsrb": _paper(8.0, 7, 2.0, 5, 1.0, 1.0, 255.0),
-    "flower": _paper(8.0, 7, 2.0, 5, 0.1, 0.1, 255.0),
+    "oxford_flower17": _paper(8.0, 7, 2.0, 5, 0.1, 0.1, 255.0),
 }
 """Chen et al. 2019, sec. 5 and supplement: data set, method, arguments of its regularizer."""
 
@@ -36,7 +36,7 @@ def options(recipe: str, method: str, dataset: str | None = None) -> Options:
         recipe: `"paper"`, the exact settings for a `dataset`; or `"fast"`, the defaults of the method, with the ε and
             bounds of a `dataset` if one is named.
         method: A name in `keras_rar.METHODS`.
-        dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"flower"`. Defaults to none, for `"fast"`.
+        dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"oxford_flower17"`. Defaults to none, for `"fast"`.
 
     Raises:
         ValueError: If there is none of that name.

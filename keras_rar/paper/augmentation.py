@@ -1,0 +1,127 @@
+"""Preprocessing and augmentation of the paper (Chen et al. 2019, supplement), with layers of Keras."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core import checks
+
+_ROTATION = 15 / 360  # turns
+_TRANSLATION = 2.5  # pixels, of any size of image
+_CORNERS = 0.24  # of the size, the furthest that a corner moves
+
+
+def equalized(images: np.ndarray) -> np.ndarray:
+    """Images with the histogram of each channel equalised.
+
+    Args:
+        images: Array of bytes, `(n, height, width, channels)`.
+
+    Returns:
+        float32 array of the same shape, in [0, 255].
+
+    Example:
+
+    >>> dark = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
+    >>> float(equalized(dark).max())
+    255.0
+    """
+    layer = keras.layers.Equalization(dtype="float32")  # of a batch it would take one histogram
+    data = tf.data.Dataset.from_tensor_slices(images).map(layer, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
+    return np.concatenate([batch.numpy() for batch in data])
+
+
+def transformations(size: int, seed: int = 0) -> keras.Sequential:
+    """Layers that rotate images by up to 15°, move them by up to 2.5 pixels, and then their corners.
+
+    The paper's displacements of corners are drawn from a range that is random too, up to ± 0.24 of the size, and go on
+    with the pixels at the edge; `keras.layers.RandomPerspective` draws from that range at once, leaves one corner
+    where it is, and goes on with zeros.
+
+    Args:
+        size: Height and width of the images, in pixels.
+        seed: Integer. Defaults to `0`.
+
+    Raises:
+        ImportError: If Keras has no `RandomPerspective` yet.
+
+    Example:
+
+    >>> transformations(8)(np.ones((2, 8, 8, 3)), training=True).shape
+    TensorShape([2, 8, 8, 3])
+    """
+    if not hasattr(keras.layers, "RandomPerspective"):
+        raise ImportError("Augmentation needs a newer Keras, one with `keras.layers.RandomPerspective`: 3.9 or later.")
+    shift = _TRANSLATION / size
+    return keras.Sequential(
+        [
+            keras.layers.RandomRotation(_ROTATION, fill_mode="nearest", seed=seed),
+            keras.layers.RandomTranslation(shift, shift, fill_mode="constant", seed=seed + 1),
+            # a factor of one number would be drawn too: of two equal ones it is how often
+            keras.layers.RandomPerspective((1.0, 1.0), scale=2 * _CORNERS, seed=seed + 2),
+        ]
+    )
+
+
+def balanced(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each example of a balanced data set: its row, and whether it is to be transformed.
+
+    Of each class all examples as they are, then transformed ones in turn, up to `per_class`.
+
+    Args:
+        labels: Class indices, `(n,)`.
+        per_class: Positive integer.
+
+    Returns:
+        Rows and booleans, each of shape `(examples,)`.
+
+    Example:
+
+    >>> balanced(np.array([0, 1, 1]), 3)[0].tolist()
+    [0, 0, 0, 1, 2, 1]
+    """
+    checks.positive_int("per_class", per_class)
+    rows, is_new = [], []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        number = np.arange(max(per_class, len(own)))
+        rows.append(own[number % len(own)])
+        is_new.append(number >= len(own))
+    return np.concatenate(rows), np.concatenate(is_new)
+
+
+def pipeline(
+    images: np.ndarray, labels: np.ndarray, per_class: int, *, batch_size: int, equalize: bool, seed: int = 0
+) -> tf.data.Dataset:
+    """A balanced, augmented data set for `fit`; every epoch transforms anew.
+
+    Args:
+        images: Array of bytes, `(n, size, size, channels)`.
+        labels: Class indices, `(n,)`.
+        per_class: As for `balanced`.
+        batch_size: Positive integer.
+        equalize: Whether histograms are equalised, after the transformations.
+        seed: Integer. Defaults to `0`.
+
+    Returns:
+        A `tf.data.Dataset` of batches `(x, y)`, x float32 in [0, 255], in an order of its own every epoch.
+
+    Example:
+
+    >>> x, y = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 1, 1])
+    >>> [len(batch[1]) for batch in pipeline(x, y, 5, batch_size=4, equalize=True)]
+    [4, 4, 2]
+    """
+    checks.positive_int("batch_size", batch_size)
+    transform, equalization = transformations(images.shape[1], seed), keras.layers.Equalization(dtype="float32")
+    source, classes = tf.constant(images), tf.constant(labels, tf.int64)
+
+    def batch(rows: tf.Tensor, is_new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x = tf.cast(tf.gather(source, rows), tf.float32)
+        x = tf.where(is_new[:, None, None, None], transform(x, training=True), x)
+        x = tf.round(tf.clip_by_value(x, 0.0, 255.0))
+        return tf.map_fn(equalization, x) if equalize else x, tf.gather(classes, rows)
+
+    rows, is_new = balanced(labels, per_class)
+    data = tf.data.Dataset.from_tensor_slices((rows, is_new)).shuffle(len(rows), seed=seed).batch(batch_size)
+    return data.map(batch).prefetch(tf.data.AUTOTUNE)
