@@ -125,6 +125,15 @@ def test_the_resnet_trains_with_every_method_of_the_paper():
         assert np.isfinite(history["loss"]).all()
 
 
+def test_weight_decay_is_half_of_the_squares_of_all_kernels():
+    model = networks.resnet((8, 8, 3), 5, units=1, filters=(4, 4, 8, 12), weight_decay=0.01)
+    kernels = [w.numpy() for w in model.weights if w.name == "kernel"]
+    assert len(kernels) == 8
+    expected = 0.01 / 2 * sum((kernel**2).sum() for kernel in kernels)
+    assert float(sum(model.losses)) == pytest.approx(float(expected), rel=1e-5)
+    assert not small().losses
+
+
 def test_units_must_be_positive():
     with pytest.raises(ValueError, match="`units` must be a positive integer"):
         networks.resnet(units=0)

@@ -1,5 +1,7 @@
 """Recipes: the paper's settings cell by cell, the fast ones, and `wrap` with them."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -89,3 +91,73 @@ def test_a_recipe_that_does_not_exist_is_refused(arguments, error, match):
 def test_options_cannot_change_the_table():
     recipes.options("paper", "madry", "mnist")["steps"] = 1
     assert recipes.options("paper", "madry", "mnist")["steps"] == 40
+
+
+# Chen et al. 2019: batch size, updates, learning rates, momentum, and the weight decay of the authors' objective, which
+# is a sum over the batch where `summed`.
+TRAINING = {
+    ("mnist", "natural"): (50, 25_000, (1e-4,), None, 0.0, True),
+    ("mnist", "madry"): (50, 100_000, (1e-4,), None, 0.0, True),
+    ("mnist", "ig_norm"): (50, 100_000, (1e-4,), None, 0.0, True),
+    ("mnist", "ig_sum_norm"): (50, 100_000, (1e-4,), None, 0.0, True),
+    ("fashion_mnist", "natural"): (50, 25_000, (1e-4,), None, 0.0, True),
+    ("fashion_mnist", "madry"): (50, 100_000, (1e-4,), None, 0.0, True),
+    ("fashion_mnist", "ig_norm"): (50, 100_000, (1e-4,), None, 0.0, True),
+    ("fashion_mnist", "ig_sum_norm"): (50, 100_000, (1e-4,), None, 0.0, True),
+    ("gtsrb", "natural"): (64, 70_000, (1e-3, 1e-2, 1e-3), 0.9, 2e-4, False),
+    ("gtsrb", "madry"): (64, 70_000, (1e-3, 1e-2, 1e-3), 0.9, 2e-4, False),
+    ("gtsrb", "ig_norm"): (64, 70_000, (1e-3, 1e-2, 1e-3), 0.9, 2e-4, True),
+    ("gtsrb", "ig_sum_norm"): (64, 70_000, (1e-3, 1e-2, 1e-3), 0.9, 2e-4, True),
+    ("oxford_flower17", "natural"): (16, 70_000, (1e-3, 1e-2, 1e-3), 0.9, 2e-4, False),
+    ("oxford_flower17", "madry"): (16, 70_000, (1e-3, 1e-2, 1e-3), 0.9, 2e-4, False),
+    ("oxford_flower17", "ig_norm"): (16, 70_000, (1e-4, 1e-3, 1e-4), 0.9, 2e-4, True),
+    ("oxford_flower17", "ig_sum_norm"): (16, 70_000, (1e-4, 1e-3, 1e-4), 0.9, 2e-4, True),
+}
+
+
+def trained(optimizer, weight_decay, summed, updates=3):
+    """The weights that an optimizer makes of a least-squares problem, of which the mean or the sum is minimised."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, 3)).astype("float32"), rng.normal(size=(16, 1)).astype("float32")
+    w = keras.Variable(np.ones((3, 1), "float32"))
+    optimizer.build([w])
+    for _ in range(updates):
+        gradient = 2 * x.T @ (x @ w.numpy() - y) / (1 if summed else len(x)) + weight_decay * w.numpy()
+        optimizer.apply([gradient], [w])
+    return w.numpy()
+
+
+@pytest.mark.parametrize(("dataset", "method"), TRAINING)
+def test_the_papers_training(dataset, method):
+    batch_size, updates, rates, momentum, weight_decay, summed = TRAINING[dataset, method]
+    found = recipes.training(method, dataset)
+    assert (found.batch_size, found.updates, found.momentum) == (batch_size, updates, momentum)
+    scale = batch_size if summed and momentum else 1
+    np.testing.assert_allclose(found.rates, np.multiply(rates, scale))
+    assert found.weight_decay * scale == pytest.approx(weight_decay)
+    optimizer = found.optimizer()
+    if momentum is None:
+        assert isinstance(optimizer, keras.optimizers.Adam)
+        assert optimizer.epsilon * batch_size == pytest.approx(1e-8)
+    else:
+        assert found.until == (500, 60_000)
+        w = keras.Variable([1.0])
+        optimizer.build([w])
+        for update, rate in zip((0, 501, 60_001), found.rates, strict=True):
+            optimizer.iterations.assign(update)
+            assert float(optimizer.learning_rate) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_of_a_sum_and_of_a_mean_the_same_weights_are_trained(momentum):
+    """What the conversion is for: the authors' optimizer on the sum, ours on the mean."""
+    rate, decay, n = 1e-3, 2e-2 if momentum else 0.0, 16
+    theirs = recipes.Training(n, 3, (rate,), (), momentum, 1e-8, decay)
+    scale = n if momentum else 1
+    ours = recipes.Training(n, 3, (rate * scale,), (), momentum, 1e-8 / n, decay / n)
+    if momentum:
+        theirs, ours = (dataclasses.replace(t, rates=t.rates * 2, until=(2,)) for t in (theirs, ours))
+    expected = trained(theirs.optimizer(), theirs.weight_decay, summed=True)
+    np.testing.assert_allclose(trained(ours.optimizer(), ours.weight_decay, summed=False), expected, rtol=1e-5)
+    if momentum:  # Adam does not see the difference
+        assert np.abs(trained(theirs.optimizer(), decay, summed=False) - expected).max() > 1e-3

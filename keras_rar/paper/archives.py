@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -93,16 +94,16 @@ def files(path: Path) -> Iterator[tuple[str, bytes]]:
         elif tarfile.is_tarfile(path):
             with tarfile.open(path) as archive:
                 for member in archive:
-                    opened = archive.extractfile(member) if member.isreg() else None
-                    if opened is not None:
-                        yield member.name, _whole(opened, member.name)
+                    content = archive.extractfile(member) if member.isreg() else None
+                    if content is not None:
+                        yield member.name, _whole(content, member.name)
         else:
             yield path.name, path.read_bytes()
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{path} must be a whole archive. Received: one that cannot be read ({error})") from error
 
 
-def _whole(opened, name: str) -> bytes:
+def _whole(opened: IO[bytes], name: str) -> bytes:
     content = opened.read(_LARGEST + 1)  # the size that the archive declares may be another
     if len(content) > _LARGEST:
         raise ValueError(f"A file of an archive must be smaller than {_LARGEST} bytes. Received: {name}")

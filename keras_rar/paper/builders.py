@@ -15,7 +15,7 @@ _CITATION = {
 }
 
 
-class _FromArchives(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _FromArchives(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Downloads the official archives, checks them, and keeps what `archives.images` reads of them."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -92,6 +92,7 @@ def resnet(
     *,
     units: int = 2,
     filters: tuple[int, int, int, int] = (16, 16, 32, 64),
+    weight_decay: float = 0.0,
 ) -> keras.Model:
     """The network of the GTSRB and, with one unit a stage, of the Flower experiments; logits out.
 
@@ -104,6 +105,7 @@ def resnet(
         classes: Number of classes. Defaults to `43`, GTSRB's; Flower has 17.
         units: Residual units a stage, positive. Defaults to `2`, GTSRB's; Flower's have 1.
         filters: Channels of the first convolution and of the stages. Defaults to `(16, 16, 32, 64)`.
+        weight_decay: w of the penalty `w/2 ‖θ‖²` on all kernels, which Keras adds to the loss. Defaults to `0.0`.
 
     Returns:
         A `keras.Model`.
@@ -114,37 +116,51 @@ def resnet(
     (173723, 75265)
     """
     checks.positive_int("units", units)
+    checks.nonnegative_float("weight_decay", weight_decay)
+    penalty = keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+    def convolution(x: Any, channels: int, strides: int = 1) -> Any:
+        initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+        return keras.layers.Conv2D(
+            channels,
+            3,
+            strides=strides,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=initializer,
+            kernel_regularizer=penalty,
+        )(x)
+
+    def residual_unit(x: Any, channels: int, strides: int, is_first: bool) -> Any:
+        """Two convolutions; the shortcut of the very first unit begins behind the activation."""
+        activated = _leaky(x)
+        shortcut = _shortcut(activated if is_first else x, channels, strides)
+        x = convolution(activated, channels, strides)
+        return keras.layers.Add()([convolution(_leaky(x), channels), shortcut])
+
     inputs = keras.Input(input_shape)
-    x = _convolution(PerImageStandardization()(inputs), filters[0])
+    x = convolution(PerImageStandardization()(inputs), filters[0])
     for stage, channels in enumerate(filters[1:]):
         for unit in range(units):
-            x = _residual_unit(x, channels, 2 if stage > 0 and unit == 0 else 1, is_first=stage == unit == 0)
+            x = residual_unit(x, channels, 2 if stage > 0 and unit == 0 else 1, is_first=stage == unit == 0)
     x = keras.layers.GlobalAveragePooling2D()(_leaky(x))
     initializer = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
-    return keras.Model(inputs, keras.layers.Dense(classes, kernel_initializer=initializer)(x), name="resnet")
+    outputs = keras.layers.Dense(classes, kernel_initializer=initializer, kernel_regularizer=penalty)(x)
+    return keras.Model(inputs, outputs, name="resnet")
 
 
 def _leaky(x: Any) -> Any:
     return keras.layers.LeakyReLU(negative_slope=0.1)(x)
 
 
-def _convolution(x: Any, channels: int, strides: int = 1) -> Any:
-    initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    return keras.layers.Conv2D(
-        channels, 3, strides=strides, padding="same", use_bias=False, kernel_initializer=initializer
-    )(x)
-
-
-def _residual_unit(x: Any, channels: int, strides: int, is_first: bool) -> Any:
-    """Two convolutions; the shortcut of the very first unit begins behind the activation."""
-    activated = _leaky(x)
-    shortcut = activated if is_first else x
-    x = _convolution(_leaky(_convolution(activated, channels, strides)), channels)
-    more = channels - shortcut.shape[-1]
-    if more:
-        shortcut = keras.layers.AveragePooling2D(strides, padding="valid")(shortcut)
-        height, width, before = shortcut.shape[1:]
-        shortcut = keras.layers.Reshape((height * width, before, 1))(shortcut)
-        shortcut = keras.layers.ZeroPadding2D(((0, 0), (more // 2, more // 2)))(shortcut)
-        shortcut = keras.layers.Reshape((height, width, channels))(shortcut)
-    return keras.layers.Add()([x, shortcut])
+def _shortcut(x: Any, channels: int, strides: int) -> Any:
+    """Averaged over windows, with channels of zeros before and after, where there are to be more."""
+    height, width, before = x.shape[1:]
+    if channels == before:
+        return x
+    padding = (channels - before) // 2
+    height, width = height // strides, width // strides
+    x = keras.layers.AveragePooling2D(strides, padding="valid")(x)
+    x = keras.layers.Reshape((height * width, before, 1))(x)
+    x = keras.layers.ZeroPadding2D(((0, 0), (padding, padding)))(x)
+    return keras.layers.Reshape((height, width, channels))(x)
