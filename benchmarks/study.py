@@ -25,7 +25,7 @@ import keras_rar
 from keras_rar.attacks import PGDAttack
 from keras_rar.paper import datasets, networks
 from keras_rar.paper.training import Phase, train
-from keras_rar.report import _cell
+from keras_rar.report import cell
 
 RESULTS = Path(__file__).parent / "results" / "study.jsonl"
 VALIDATION = keras_rar.Protocol(
@@ -203,7 +203,7 @@ def table(results):
     rows = ["| trial | processor seconds | natural | adversarial | top-k | Kendall |", "|---|---|---|---|---|---|"]
     for name, result in results.items():
         accuracies = [f"{100 * result[measure]:.1f} %" for measure in ("natural_accuracy", "adversarial_accuracy")]
-        cells = [*accuracies, *(_cell(measure, result["maps"][measure]) for measure in MEASURES)]
+        cells = [*accuracies, *(cell(measure, result["maps"][measure]) for measure in MEASURES)]
         rows.append(f"| `{name}` | {result['processor_seconds']:.0f} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

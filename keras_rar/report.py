@@ -225,12 +225,13 @@ def markdown_table(reports: dict[str, RobustnessReport | dict[str, dict[str, flo
     lines = ["| | " + " | ".join(titles) + " |", "|" + "---|" * (len(titles) + 1)]
     for name, report in reports.items():
         summary = report if isinstance(report, dict) else report.summary()
-        cells = [_cell(measure, row) for measure, row in summary.items()]
+        cells = [cell(measure, row) for measure, row in summary.items()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(measure: str, row: dict[str, float]) -> str:
+def cell(measure: str, row: dict[str, float]) -> str:
+    """A measure as tables show it: mean [95 % interval] (images)."""
     scale, digits, unit = (1, 3, "") if measure in ("kendall_tau", "spearman_rho") else (100, 1, " %")
     mean, low, high = (f"{scale * row[key]:.{digits}f}" for key in ("mean", "low", "high"))
     return f"{mean}{unit} [{low}, {high}] (n = {row['n']})"

@@ -11,7 +11,7 @@ import pytest
 from conftest import batch, conv_model
 
 from keras_rar.paper import datasets, networks
-from keras_rar.report import _cell
+from keras_rar.report import cell
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +58,7 @@ def test_committed_table_is_the_one_in_the_readme():
     table = json.loads((ROOT / "examples/results/quickstart.json").read_text())["table"]
     for row in table.values():
         for measure in ("natural_accuracy", "adversarial_accuracy", "topk_intersection", "kendall_tau"):
-            assert _cell(measure, row[measure]).rpartition(" (")[0] in readme
+            assert cell(measure, row[measure]).rpartition(" (")[0] in readme
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_hour_smoke_trains_once_and_goes_on(tmp_path):
     assert result["summary"]["topk_intersection"]["n"] <= 4
     assert (tmp_path / "seed0/report.png").read_bytes().startswith(b"\x89PNG")
     table = subprocess.run([*command, "--table"], capture_output=True, text=True, cwd=ROOT, timeout=300).stdout
-    assert _cell("natural_accuracy", result["summary"]["natural_accuracy"]) in table
+    assert cell("natural_accuracy", result["summary"]["natural_accuracy"]) in table
     assert keras.saving.load_model(tmp_path / "seed0/model.keras").dtype_policy.name == "float32"
 
 

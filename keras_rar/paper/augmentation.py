@@ -125,3 +125,16 @@ def pipeline(
     rows, is_new = balanced(labels, per_class)
     data = tf.data.Dataset.from_tensor_slices((rows, is_new)).shuffle(len(rows), seed=seed).batch(batch_size)
     return data.map(batch).prefetch(tf.data.AUTOTUNE)
+
+
+def shuffled(x: np.ndarray, y: np.ndarray, batch_size: int, seed: int = 0) -> tf.data.Dataset:
+    """Whole batches of arrays, in another order every epoch.
+
+    Args:
+        x: Inputs, `(n, ...)`.
+        y: Labels, `(n,)`.
+        batch_size: Positive integer.
+        seed: Integer. Defaults to `0`.
+    """
+    data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed)
+    return data.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)

@@ -125,12 +125,12 @@ def load(name: str, split: str | None = None, *, data_dir: str | Path | None = N
     ((1000, 28, 28, 1), (1000,))
     """
     checks.one_of("split", split, ["train", "test", None])
-    loaded = [_scaled(name, *raw(name, part, data_dir=data_dir)) for part in ([split] if split else ["train", "test"])]
+    loaded = [scaled(name, *raw(name, part, data_dir=data_dir)) for part in ([split] if split else ["train", "test"])]
     return loaded[0] if split else (loaded[0], loaded[1])
 
 
-def _scaled(name: str, images: np.ndarray, labels: np.ndarray) -> Split:
-    """In the range and with the preprocessing that the networks of the paper expect."""
+def scaled(name: str, images: np.ndarray, labels: np.ndarray) -> Split:
+    """What `raw` returned, in the range and with the preprocessing that the networks of the paper expect."""
     if name == "gtsrb":
         images = equalized(images)
     x = images.astype("float32")

@@ -1,0 +1,227 @@
+"""The paper's experiments from data to table: what `examples/reproduce.py` runs."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core import checks
+from keras_rar.evaluation import evaluate_robustness
+from keras_rar.paper import archives, augmentation, datasets, networks, recipes
+from keras_rar.paper.training import Phase, train, train_as_published
+from keras_rar.report import RobustnessReport, cell
+
+METHODS = {"natural": "NATURAL", "madry": "Madry", "ig_norm": "IG-NORM", "ig_sum_norm": "IG-SUM-NORM", "igr": "IGR"}
+PER_CLASS = {"gtsrb": 10_000, "oxford_flower17": 1_000}
+"""To how many training examples a class is augmented, where it is."""
+PUBLISHED = {
+    "mnist": {
+        "natural": (99.17, 0.00, 46.61, 0.1758),
+        "madry": (98.40, 92.47, 62.56, 0.2422),
+        "ig_norm": (98.74, 81.43, 71.36, 0.2841),
+        "ig_sum_norm": (98.34, 88.17, 72.45, 0.3111),
+    },
+    "fashion_mnist": {
+        "natural": (90.86, 0.01, 39.01, 0.4610),
+        "madry": (85.73, 73.01, 46.12, 0.6251),
+        "ig_norm": (85.13, 65.95, 59.22, 0.6171),
+        "ig_sum_norm": (85.44, 70.26, 72.08, 0.6747),
+    },
+    "gtsrb": {
+        "natural": (98.57, 21.05, 54.16, 0.6790),
+        "madry": (97.59, 83.24, 68.85, 0.7520),
+        "ig_norm": (97.02, 75.24, 74.81, 0.7555),
+        "ig_sum_norm": (95.68, 77.12, 74.04, 0.7684),
+    },
+    "oxford_flower17": {
+        "natural": (86.76, 0.00, 8.12, 0.4978),
+        "madry": (83.82, 41.91, 55.87, 0.7784),
+        "ig_norm": (85.29, 24.26, 64.68, 0.7591),
+        "ig_sum_norm": (82.35, 47.06, 66.33, 0.7974),
+    },
+}
+"""Chen et al. 2019, tables 1 and 2: natural accuracy, adversarial accuracy, top-k intersection (%), Kendall's tau."""
+_OF_MAPS = ("topk_intersection", "kendall_tau")
+_MEASURES = ("natural_accuracy", "adversarial_accuracy", *_OF_MAPS)
+
+
+def phases(method: str) -> list[Phase]:
+    """How the fast recipe trains: some epochs of adversarial training, then the method.
+
+    Args:
+        method: A name in `METHODS`.
+
+    Example:
+
+    >>> [phase.method for phase in phases("ig_norm")]
+    ['madry', 'ig_norm']
+    """
+    checks.one_of("method", method, METHODS)
+    if method in ("natural", "madry"):
+        return [Phase(method, 8)]
+    options = {"ascend": "objective", "factor": 64.0} if method == "igr" else {}
+    return [Phase("madry", 4), Phase(method, 4, options)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A network of the paper, trained with one method on one data set, and measured with the paper's protocol.
+
+    Run again it goes on where it was stopped: by the epoch while it trains, by the image while it measures.
+
+    Args:
+        dataset: A name in `PUBLISHED`, or `"mnist_10k"`.
+        method: A name in `METHODS`.
+        recipe: `"fast"`, `phases`; or `"paper"`, `recipes.training`: days to weeks on a processor.
+        out: Folder of the results; what a run needs to go on is in a folder of its own below it.
+        data_dir: Folder of the official files, as for `keras_rar.paper.datasets.load`.
+        seed: Integer. Defaults to `0`.
+        attacked: Number of test images whose maps are attacked. Defaults to `150`.
+        restarted: Number of these that are attacked again, from three random starts. Defaults to `30`.
+        smoke: Whether only to show that it works, on noise. Defaults to `False`.
+
+    Raises:
+        ValueError: If there is none of that name.
+
+    Example:
+
+    >>> Experiment("mnist_10k", "igr").folder.name
+    'mnist_10k-igr-fast-seed0'
+    """
+
+    dataset: str
+    method: str
+    recipe: str = "fast"
+    out: str | Path = "results"
+    data_dir: str | Path | None = None
+    seed: int = 0
+    attacked: int = 150
+    restarted: int = 30
+    smoke: bool = False
+
+    def __post_init__(self) -> None:
+        checks.one_of("dataset", self.dataset, [*PUBLISHED, "mnist_10k"])
+        checks.one_of("recipe", self.recipe, recipes.RECIPES)
+        checks.one_of("method", self.method, METHODS if self.recipe == "fast" else recipes.PAPER["mnist"])
+
+    @property
+    def settings_of(self) -> str:
+        """The data set of the paper whose network and settings it has."""
+        return "mnist" if self.dataset == "mnist_10k" else self.dataset
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps what it needs to go on."""
+        return Path(self.out) / f"{self.dataset}-{self.method}-{self.recipe}-seed{self.seed}"
+
+    def images(self, split: str) -> datasets.Split:
+        """Images and labels, as bytes."""
+        if not self.smoke:
+            return datasets.raw(self.dataset, split, data_dir=self.data_dir)
+        side = archives.SIZES.get(self.dataset)
+        shape, n = (28, 28, 1) if side is None else (side, side, 3), 16 if split == "train" else 8
+        return np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8), (np.arange(n) % 10).astype(np.uint8)
+
+    def network(self) -> keras.Model:
+        """The paper's, untrained; the fast recipe begins with smaller weights, which learn faster."""
+        keras.utils.set_random_seed(self.seed)
+        if self.dataset not in PER_CLASS:
+            return networks.cnn(initializer="glorot_uniform" if self.recipe == "fast" else None)
+        decay = recipes.training(self.method, self.dataset).weight_decay if self.recipe == "paper" else 0.0
+        side, units = archives.SIZES[self.dataset], 2 if self.dataset == "gtsrb" else 1
+        return networks.resnet((side, side, 3), archives.CLASSES[self.dataset], units=units, weight_decay=decay)
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """Training data, in another order every epoch; augmented where the paper does that."""
+        images, labels = self.images("train")
+        if self.dataset not in PER_CLASS:
+            return augmentation.shuffled(*datasets.scaled(self.dataset, images, labels), batch_size, self.seed)
+        per_class = 2 if self.smoke else PER_CLASS[self.dataset]
+        equalize = self.dataset == "gtsrb"
+        return augmentation.pipeline(
+            images, labels, per_class, batch_size=batch_size, equalize=equalize, seed=self.seed
+        )
+
+    def train(self) -> tuple[keras.Model, float]:
+        """The trained network, and the seconds it took, over all runs."""
+        network = self.network()
+        options: dict[str, Any] = {"seed": self.seed, "folder": self.folder}
+        if self.recipe == "paper":
+            settings = recipes.training(self.method, self.settings_of)
+            data = self.batches(8 if self.smoke else settings.batch_size)
+            updates = 2 if self.smoke else settings.updates
+            seconds = train_as_published(network, data, self.method, self.settings_of, updates=updates, **options)
+        else:
+            plan = phases(self.method)
+            if self.smoke:
+                plan = [dataclasses.replace(phase, epochs=1) for phase in plan]
+            data = self.batches(8 if self.smoke else 100)
+            seconds = train(network, data, None, plan, dataset=self.settings_of, **options)
+        network.save(self.folder / "model.keras")
+        return network, seconds
+
+    def measure(self, network: keras.Model, name: str = "report", **changes: Any) -> RobustnessReport:
+        """The paper's protocol on the test images, with `changes`."""
+        if self.smoke:
+            changes |= {"attacked": 2, "steps": 2, "m": 4, "pgd_steps": 2}
+        x, y = datasets.scaled(self.dataset, *self.images("test"))
+        path = self.folder / f"{name}.npz"
+        return evaluate_robustness(network, x, y, protocol="paper", dataset=self.settings_of, path=path, **changes)
+
+    def run(self) -> dict[str, Any]:
+        """Train, measure, and write `dataset-method.json` and a picture, `dataset-method.png`.
+
+        Returns:
+            What the file holds.
+        """
+        network, seconds = self.train()
+        report = self.measure(network, attacked=self.attacked)
+        restarted = self.measure(network, "restarted", attacked=self.restarted, restarts=3, pgd_steps=1)
+        result = {
+            **{name: getattr(self, name) for name in ("dataset", "method", "recipe", "seed", "smoke")},
+            "training_seconds": round(seconds, 1),
+            "protocol": report.protocol,
+            "summary": report.summary(),
+            "restarted": {measure: restarted.summary()[measure] for measure in _OF_MAPS},
+            "versions": report.versions,
+        }
+        stem = Path(self.out) / f"{self.dataset}-{self.method}"
+        stem.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+        report.plot().savefig(stem.with_suffix(".png"), dpi=150)
+        return result
+
+
+def table(out: str | Path) -> str:
+    """All result files of a folder beside the paper's numbers, as Markdown.
+
+    Args:
+        out: The folder.
+    """
+    results = {}
+    for path in sorted(Path(out).glob("*-*.json")):
+        result = json.loads(path.read_text())
+        results[result["dataset"], result["method"]] = result
+    lines = [
+        "| data set, method | | natural accuracy | adversarial accuracy | top-k intersection | Kendall's tau |",
+        "|---|---|---|---|---|---|",
+    ]
+    for dataset in [*PUBLISHED, *(["mnist_10k"] if any(name == "mnist_10k" for name, _ in results) else [])]:
+        for method, title in METHODS.items():
+            published = PUBLISHED.get(dataset, {}).get(method)
+            result = results.get((dataset, method))
+            if published:
+                cells = [f"{value:.1f} %" for value in published[:3]] + [f"{published[3]:.3f}"]
+                lines.append(f"| {dataset}, {title} | paper | {' | '.join(cells)} |")
+            if result:
+                note = (
+                    f"here, {result['recipe']}, {result['training_seconds'] / 60:.0f} min" + ", SMOKE" * result["smoke"]
+                )
+                cells = [cell(measure, result["summary"][measure]) for measure in _MEASURES]
+                lines.append(f"| {dataset}, {title} | {note} | {' | '.join(cells)} |")
+            elif published:
+                lines.append(f"| {dataset}, {title} | here | not run here | | | |")
+    return "\n".join(lines)
