@@ -1,0 +1,124 @@
+"""The paper's experiments from data to table, on noise and small networks."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import conv_model
+
+from keras_rar.paper import augmentation, experiment, networks, recipes
+from keras_rar.paper.experiment import METHODS, PUBLISHED, Experiment, phases, table
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Networks that train in no time."""
+    monkeypatch.setattr(networks, "cnn", lambda **options: conv_model(28, classes=10))
+
+
+def made(out, method="madry", **options):
+    return Experiment("fashion_mnist", method, out=out, smoke=True, **options)
+
+
+def test_a_run_writes_its_result_and_its_picture(small, tmp_path):
+    result = made(tmp_path, attacked=2).run()
+    assert json.loads((tmp_path / "fashion_mnist-madry.json").read_text())["summary"] == result["summary"]
+    assert (tmp_path / "fashion_mnist-madry.png").read_bytes().startswith(b"\x89PNG")
+    assert result["protocol"]["name"].startswith("paper, fashion_mnist")
+    assert result["training_seconds"] > 0
+    assert set(result["restarted"]) == {"topk_intersection", "kendall_tau"}
+    assert keras.saving.load_model(tmp_path / "fashion_mnist-madry-fast-seed0/model.keras").count_params()
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_a_run_that_was_finished_is_not_trained_again(small, tmp_path, monkeypatch, recipe):
+    first, seconds = made(tmp_path, recipe=recipe).train()
+
+    def fit(*arguments, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    again, same = made(tmp_path, recipe=recipe).train()
+    assert same == seconds
+    for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dataset", [*PUBLISHED, "mnist_10k"])
+def test_the_network_and_the_data_of_each_data_set_fit(dataset):
+    of_data = Experiment(dataset, "natural", smoke=True)
+    x, y = next(iter(of_data.batches(4)))
+    logits = of_data.network()(x)
+    assert logits.shape == (4, {"gtsrb": 43, "oxford_flower17": 17}.get(dataset, 10))
+    assert y.shape == (4,)
+    assert (float(x.numpy().max()) <= 1) == (dataset not in experiment.PER_CLASS)
+
+
+def test_only_the_papers_recipe_decays_weights():
+    fast, paper = (Experiment("gtsrb", "madry", recipe=recipe).network() for recipe in ("fast", "paper"))
+    assert not fast.losses
+    assert len(paper.losses) == 14
+
+
+def test_training_batches_are_another_order_every_epoch():
+    x, y = np.arange(20.0).reshape(20, 1), np.arange(20)
+    data = augmentation.shuffled(x, y, 6, seed=1)
+    epochs = [np.concatenate([labels for _, labels in data.as_numpy_iterator()]) for _ in range(2)]
+    assert [len(set(epoch)) for epoch in epochs] == [18, 18]  # whole batches, nothing twice
+    assert not np.array_equal(*epochs)
+    again = np.concatenate([labels for _, labels in augmentation.shuffled(x, y, 6, seed=1).as_numpy_iterator()])
+    np.testing.assert_array_equal(again, epochs[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_fast_recipe_ends_with_its_method(method):
+    assert phases(method)[-1].method == method
+
+
+def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path):
+    row = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 150}
+    measures = ("natural_accuracy", "adversarial_accuracy", "topk_intersection", "kendall_tau")
+    result = {"recipe": "fast", "training_seconds": 600, "smoke": False, "summary": dict.fromkeys(measures, row)}
+    for dataset, method in (("mnist_10k", "igr"), ("fashion_mnist", "madry")):
+        content = json.dumps({**result, "dataset": dataset, "method": method})
+        (tmp_path / f"{dataset}-{method}.json").write_text(content)
+    lines = table(tmp_path).splitlines()
+    assert sum("| paper |" in line for line in lines) == 16
+    assert sum("not run here" in line for line in lines) == 15
+    (own,) = (line for line in lines if "fashion_mnist, Madry | here" in line)
+    assert "10 minutes" in own
+    assert "50.0 % [40.0, 60.0] (n = 150)" in own
+    assert sum("mnist_10k, IGR" in line for line in lines) == 1
+    assert all(line.count("|") == 7 for line in lines)
+
+
+def test_a_run_on_noise_is_marked(small, tmp_path):
+    made(tmp_path).run()
+    assert "on noise" in table(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("imagenet", "madry"), "`dataset` must be one of"),
+        (("mnist", "madrid"), "`method` must be one of"),
+        (("mnist", "igr", "paper"), "`method` must be one of"),
+        (("mnist", "madry", "slow"), "`recipe` must be one of"),
+    ],
+)
+def test_what_there_is_not_is_refused(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        Experiment(*arguments)
+
+
+def test_missing_data_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="GTSRB_Final_Training_Images"):
+        Experiment("gtsrb", "natural", data_dir=tmp_path).images("train")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", [*PUBLISHED, "mnist_10k"])
+def test_every_data_set_runs_from_data_to_table(tmp_path, dataset):
+    Experiment(dataset, "ig_sum_norm", out=tmp_path, smoke=True).run()
+    assert f"{dataset}, IG-SUM-NORM | here, fast" in table(tmp_path)
