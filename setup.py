@@ -6,11 +6,9 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "keras_rar/__init__.py").read_text("utf-8"))[1]
 PLOT = ["matplotlib>=3.8"]
-DATA = [
-    "tensorflow-datasets>=4.9",
-    "importlib_resources",
-    "pillow>=10",
-]  # the second is missing from what the first names
+# tensorflow-datasets imports importlib_resources without requiring it.
+DATA = ["tensorflow-datasets>=4.9", "importlib_resources", "pillow>=10"]
+DOCS = ["latex2mathml>=3.77", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"]
 
 setup(
     name="keras_rar",
@@ -28,10 +26,11 @@ setup(
         "data": DATA,
         "plot": PLOT,
         "compare": ["adversarial-robustness-toolbox>=1.20"],  # what a slow test measures our PGD against
-        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        "docs": DOCS,
         "dev": [
             *PLOT,
             *DATA,
+            *DOCS,
             "mypy>=1.11",
             "pre-commit>=3.8",
             "pytest>=8",

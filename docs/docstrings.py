@@ -1,4 +1,4 @@
-"""Our docstrings end in `Example:` and lines of doctest, as Keras's do; the parser of Google's style has another form."""
+"""Our docstrings end in `Example:` and lines of doctest, as Keras's do; Google's style has another form."""
 
 import textwrap
 from typing import Any

@@ -9,6 +9,7 @@ from mkdocs.structure.files import File
 
 def on_page_markdown(markdown, **_):
     r"""Put MathML for \\(…\\) and \\[…\\]."""
+
     def block(match):
         return f"<div>{convert(match[1].strip(), display='block')}</div>"
 

@@ -1,0 +1,78 @@
+"""The documentation: every Python block runs, page by page, and the site builds without a warning."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import conv_model
+
+from keras_rar.paper import datasets, networks
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+RUN = [page for page in PAGES if "```python" in page.read_text("utf-8")]
+
+
+def small_data(name, split=None, **options):
+    """Images that a small network learns a little of."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for n in (240, 120):
+        y = np.arange(n) % 10
+        x = 0.4 * rng.uniform(size=(n, 28, 28, 1))
+        x[np.arange(n), 4:24, 2 * y + 4] += 0.6
+        parts.append((x.astype("float32"), y))
+    return parts if split is None else parts[split == "test"]
+
+
+def small_network(**options):
+    keras.utils.set_random_seed(0)
+    return conv_model(28, classes=10)
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs(page, monkeypatch, tmp_path):
+    """From top to bottom, on a small network and small data."""
+    monkeypatch.setattr(datasets, "load", small_data)
+    monkeypatch.setattr(networks, "cnn", small_network)
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        exec(compile(block, page.name, "exec"), names)  # noqa: S102
+
+
+def test_the_pages_with_code_are_found():
+    assert len(RUN) >= 9
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    for page in PAGES:
+        assert page.relative_to(ROOT / "docs").as_posix() in navigation
+
+
+def test_every_public_name_is_in_the_api():
+    import keras_rar
+
+    shown = " ".join(page.read_text("utf-8") for page in (ROOT / "docs/api").glob("*.md"))
+    missing = [name for name in keras_rar.__all__ if name not in shown]
+    missing += [name for name in keras_rar.attacks.__all__ if f"keras_rar.attacks.{name}" not in shown]
+    assert not missing
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    theory = (tmp_path / "theory/index.html").read_text("utf-8")
+    assert "<math" in theory
+    assert "\\(" not in theory
+    assert (tmp_path / "pictures/quickstart.png").exists()
