@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow coverage lint bench study clean
+.PHONY: demo test test-slow coverage docs lint bench study clean
 
 demo: .venv/installed
 	$(BIN)/python examples/quickstart.py
@@ -29,6 +29,9 @@ bench: .venv/installed
 # Hours: trials of training settings on validation images; goes on where it was stopped.
 study: .venv/installed
 	$(BIN)/python benchmarks/study.py
+
+docs: .venv/installed
+	$(BIN)/mkdocs build --strict
 
 lint: .venv/installed
 	$(BIN)/ruff check .
