@@ -85,12 +85,20 @@ def test_hour_smoke_trains_once_and_goes_on(tmp_path):
     assert [run.returncode for run in runs] == [0, 0], runs[-1].stderr[-2000:]
     assert "map_distance" in runs[0].stdout  # of the history of the second phase
     assert "map_distance" not in runs[1].stdout
-    result = json.loads((tmp_path / "seed0/result.json").read_text())
+    name = "epochs5-factor64-seed0"
+    assert f"{name}, fast" in runs[1].stdout
+    result = json.loads((tmp_path / f"{name}.json").read_text())
     assert result["summary"]["topk_intersection"]["n"] <= 4
-    assert (tmp_path / "seed0/report.png").read_bytes().startswith(b"\x89PNG")
-    table = subprocess.run([*command, "--table"], capture_output=True, text=True, cwd=ROOT, timeout=300).stdout
-    assert cell("natural_accuracy", result["summary"]["natural_accuracy"]) in table
-    assert keras.saving.load_model(tmp_path / "seed0/model.keras").dtype_policy.name == "float32"
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert keras.saving.load_model(tmp_path / name / "model.keras").dtype_policy.name == "float32"
+
+
+@pytest.mark.slow
+def test_reproduce_smoke_prints_the_table(tmp_path):
+    command = [sys.executable, str(ROOT / "examples/reproduce.py"), "--smoke", "--out", str(tmp_path)]
+    output = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=True).stdout
+    assert "| fashion_mnist, IG-SUM-NORM | fashion_mnist-ig_sum_norm, fast, 0 minutes, on noise |" in output
+    assert (tmp_path / "fashion_mnist-ig_sum_norm.png").exists()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from conftest import conv_model
 
 from keras_rar.paper import augmentation, experiment, networks, recipes
 from keras_rar.paper.experiment import METHODS, PUBLISHED, Experiment, phases, table
+from keras_rar.paper.training import Phase
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def made(out, method="madry", **options):
 
 
 def test_a_run_writes_its_result_and_its_picture(small, tmp_path):
-    result = made(tmp_path, attacked=2).run()
+    result = made(tmp_path, attacked=2, restarted=2).run()
     assert json.loads((tmp_path / "fashion_mnist-madry.json").read_text())["summary"] == result["summary"]
     assert (tmp_path / "fashion_mnist-madry.png").read_bytes().startswith(b"\x89PNG")
     assert result["protocol"]["name"].startswith("paper, fashion_mnist")
@@ -79,7 +80,8 @@ def test_the_fast_recipe_ends_with_its_method(method):
 def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path):
     row = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 150}
     measures = ("natural_accuracy", "adversarial_accuracy", "topk_intersection", "kendall_tau")
-    result = {"recipe": "fast", "training_seconds": 600, "smoke": False, "summary": dict.fromkeys(measures, row)}
+    result = {"recipe": "fast", "training_seconds": 600, "smoke": False, "threshold": None}
+    result["summary"] = dict.fromkeys(measures, row)
     for dataset, method in (("mnist_10k", "igr"), ("fashion_mnist", "madry")):
         content = json.dumps({**result, "dataset": dataset, "method": method})
         (tmp_path / f"{dataset}-{method}.json").write_text(content)
@@ -87,15 +89,27 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     assert sum("| paper |" in line for line in lines) == 16
     assert sum("not run here" in line for line in lines) == 15
     (own,) = (line for line in lines if "fashion_mnist, Madry | here" in line)
-    assert "10 minutes" in own
+    assert "fashion_mnist-madry, fast, 10 minutes" in own
     assert "50.0 % [40.0, 60.0] (n = 150)" in own
     assert sum("mnist_10k, IGR" in line for line in lines) == 1
     assert all(line.count("|") == 7 for line in lines)
+    assert len(table(tmp_path, ["fashion_mnist"]).splitlines()) == 2 + 4 + 4
 
 
 def test_a_run_on_noise_is_marked(small, tmp_path):
-    made(tmp_path).run()
+    made(tmp_path, restarted=0).run()
     assert "on noise" in table(tmp_path)
+
+
+def test_a_plan_a_threshold_a_policy_and_a_name_of_ones_own(tmp_path):
+    own = made(tmp_path, "igr", plan=[Phase("igr", 3, {"steps": 1})], threshold=0.1, dtype="mixed_bfloat16", name="own")
+    assert keras.config.dtype_policy().name == "float32"
+    assert own.network().layers[0].name == "firm_threshold"
+    network, _ = own.train()
+    assert network.dtype_policy.name == "float32"
+    assert (tmp_path / "own/model.keras").exists()
+    assert (tmp_path / "own/phase0.weights.h5").exists()
+    assert not (tmp_path / "own/phase1.weights.h5").exists()
 
 
 @pytest.mark.parametrize(
@@ -121,4 +135,4 @@ def test_missing_data_are_named(tmp_path):
 @pytest.mark.parametrize("dataset", [*PUBLISHED, "mnist_10k"])
 def test_every_data_set_runs_from_data_to_table(tmp_path, dataset):
     Experiment(dataset, "ig_sum_norm", out=tmp_path, smoke=True).run()
-    assert f"{dataset}, IG-SUM-NORM | here, fast" in table(tmp_path)
+    assert f"{dataset}, IG-SUM-NORM | {dataset}-ig_sum_norm, fast" in table(tmp_path)

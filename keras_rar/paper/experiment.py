@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,15 @@ class Experiment:
         dataset: A name in `PUBLISHED`, or `"mnist_10k"`.
         method: A name in `METHODS`.
         recipe: `"fast"`, `phases`; or `"paper"`, `recipes.training`: days to weeks on a processor.
+        plan: Phases in place of those of the fast recipe.
+        threshold: `width` of a `keras_rar.firm_threshold` that a CNN begins with. Defaults to none, as in the paper.
+        dtype: Policy of the fast recipe's training, such as `"mixed_bfloat16"`. Defaults to `"float32"`.
+        name: Of the files. Defaults to `dataset-method`.
         out: Folder of the results; what a run needs to go on is in a folder of its own below it.
         data_dir: Folder of the official files, as for `keras_rar.paper.datasets.load`.
         seed: Integer. Defaults to `0`.
         attacked: Number of test images whose maps are attacked. Defaults to `150`.
-        restarted: Number of these that are attacked again, from three random starts. Defaults to `30`.
+        restarted: Number of these that are attacked again, from three random starts too. Defaults to `30`.
         smoke: Whether only to show that it works, on noise. Defaults to `False`.
 
     Raises:
@@ -96,6 +101,10 @@ class Experiment:
     dataset: str
     method: str
     recipe: str = "fast"
+    plan: Sequence[Phase] | None = None
+    threshold: float | None = None
+    dtype: str = "float32"
+    name: str | None = None
     out: str | Path = "results"
     data_dir: str | Path | None = None
     seed: int = 0
@@ -114,9 +123,14 @@ class Experiment:
         return "mnist" if self.dataset == "mnist_10k" else self.dataset
 
     @property
+    def stem(self) -> str:
+        """The name of its files."""
+        return self.name or f"{self.dataset}-{self.method}"
+
+    @property
     def folder(self) -> Path:
         """Where it keeps what it needs to go on."""
-        return Path(self.out) / f"{self.dataset}-{self.method}-{self.recipe}-seed{self.seed}"
+        return Path(self.out) / (self.name or f"{self.stem}-{self.recipe}-seed{self.seed}")
 
     def images(self, split: str) -> datasets.Split:
         """Images and labels, as bytes."""
@@ -126,14 +140,20 @@ class Experiment:
         shape, n = (28, 28, 1) if side is None else (side, side, 3), 16 if split == "train" else 8
         return np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8), (np.arange(n) % 10).astype(np.uint8)
 
-    def network(self) -> keras.Model:
+    def network(self, dtype: str = "float32") -> keras.Model:
         """The paper's, untrained; the fast recipe begins with smaller weights, which learn faster."""
         keras.utils.set_random_seed(self.seed)
-        if self.dataset not in PER_CLASS:
-            return networks.cnn(initializer="glorot_uniform" if self.recipe == "fast" else None)
-        decay = recipes.training(self.method, self.dataset).weight_decay if self.recipe == "paper" else 0.0
-        side, units = archives.SIZES[self.dataset], 2 if self.dataset == "gtsrb" else 1
-        return networks.resnet((side, side, 3), archives.CLASSES[self.dataset], units=units, weight_decay=decay)
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(dtype)
+        try:
+            if self.dataset not in PER_CLASS:
+                initializer = "glorot_uniform" if self.recipe == "fast" else None
+                return networks.cnn(initializer=initializer, threshold=self.threshold)
+            decay = recipes.training(self.method, self.dataset).weight_decay if self.recipe == "paper" else 0.0
+            side, units = archives.SIZES[self.dataset], 2 if self.dataset == "gtsrb" else 1
+            return networks.resnet((side, side, 3), archives.CLASSES[self.dataset], units=units, weight_decay=decay)
+        finally:
+            keras.config.set_dtype_policy(before)
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Training data, in another order every epoch; augmented where the paper does that."""
@@ -147,20 +167,21 @@ class Experiment:
         )
 
     def train(self) -> tuple[keras.Model, float]:
-        """The trained network, and the seconds it took, over all runs."""
-        network = self.network()
+        """The trained network, in float32, and the seconds it took, over all runs."""
         options: dict[str, Any] = {"seed": self.seed, "folder": self.folder}
         if self.recipe == "paper":
-            settings = recipes.training(self.method, self.settings_of)
+            trained, settings = self.network(), recipes.training(self.method, self.settings_of)
             data = self.batches(8 if self.smoke else settings.batch_size)
             updates = 2 if self.smoke else settings.updates
-            seconds = train_as_published(network, data, self.method, self.settings_of, updates=updates, **options)
+            seconds = train_as_published(trained, data, self.method, self.settings_of, updates=updates, **options)
         else:
-            plan = phases(self.method)
+            trained, plan = self.network(self.dtype), self.plan or phases(self.method)
             if self.smoke:
                 plan = [dataclasses.replace(phase, epochs=1) for phase in plan]
             data = self.batches(8 if self.smoke else 100)
-            seconds = train(network, data, None, plan, dataset=self.settings_of, **options)
+            seconds = train(trained, data, None, plan, dataset=self.settings_of, **options)
+        network = self.network()
+        network.set_weights(trained.get_weights())
         network.save(self.folder / "model.keras")
         return network, seconds
 
@@ -173,55 +194,62 @@ class Experiment:
         return evaluate_robustness(network, x, y, protocol="paper", dataset=self.settings_of, path=path, **changes)
 
     def run(self) -> dict[str, Any]:
-        """Train, measure, and write `dataset-method.json` and a picture, `dataset-method.png`.
+        """Train, measure, and write `dataset-method.json` and `dataset-method.png`, a picture.
 
         Returns:
             What the file holds.
         """
         network, seconds = self.train()
         report = self.measure(network, attacked=self.attacked)
-        restarted = self.measure(network, "restarted", attacked=self.restarted, restarts=3, pgd_steps=1)
+        restarted = {}
+        if self.restarted:
+            summary = self.measure(network, "restarted", attacked=self.restarted, restarts=3, pgd_steps=1).summary()
+            restarted = {measure: summary[measure] for measure in _OF_MAPS}
         result = {
-            **{name: getattr(self, name) for name in ("dataset", "method", "recipe", "seed", "smoke")},
+            **{name: getattr(self, name) for name in ("dataset", "method", "recipe", "threshold", "seed", "smoke")},
             "training_seconds": round(seconds, 1),
             "protocol": report.protocol,
             "summary": report.summary(),
-            "restarted": {measure: restarted.summary()[measure] for measure in _OF_MAPS},
+            "restarted": restarted,
             "versions": report.versions,
         }
-        stem = Path(self.out) / f"{self.dataset}-{self.method}"
-        stem.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
-        report.plot().savefig(stem.with_suffix(".png"), dpi=150)
+        (Path(self.out) / f"{self.stem}.json").write_text(json.dumps(result, indent=2) + "\n")
+        report.plot().savefig(Path(self.out) / f"{self.stem}.png", dpi=150)
         return result
 
 
-def table(out: str | Path) -> str:
+def table(out: str | Path, datasets: Sequence[str] = (*PUBLISHED, "mnist_10k")) -> str:
     """All result files of a folder beside the paper's numbers, as Markdown.
 
     Args:
         out: The folder.
+        datasets: Names of data sets. Defaults to all.
+
+    Returns:
+        A table with a row for each method of the paper, run here or not, and for each result.
     """
-    results = {}
-    for path in sorted(Path(out).glob("*-*.json")):
+    results: dict[tuple[str, str], list[dict]] = {}
+    for path in sorted(Path(out).glob("*.json")):
         result = json.loads(path.read_text())
-        results[result["dataset"], result["method"]] = result
-    lines = [
-        "| data set, method | | natural accuracy | adversarial accuracy | top-k intersection | Kendall's tau |",
-        "|---|---|---|---|---|---|",
-    ]
-    for dataset in [*PUBLISHED, *(["mnist_10k"] if any(name == "mnist_10k" for name, _ in results) else [])]:
+        results.setdefault((result["dataset"], result["method"]), []).append({**result, "name": path.stem})
+    titles = "natural accuracy | adversarial accuracy | top-k intersection | Kendall's tau"
+    lines = [f"| data set, method | | {titles} |", "|---|---|---|---|---|---|"]
+    for dataset in datasets:
         for method, title in METHODS.items():
             published = PUBLISHED.get(dataset, {}).get(method)
-            result = results.get((dataset, method))
             if published:
                 cells = [f"{value:.1f} %" for value in published[:3]] + [f"{published[3]:.3f}"]
                 lines.append(f"| {dataset}, {title} | paper | {' | '.join(cells)} |")
-            if result:
-                note = (
-                    f"here, {result['recipe']}, {result['training_seconds'] / 60:.0f} min" + ", SMOKE" * result["smoke"]
-                )
+            for result in results.get((dataset, method), []):
                 cells = [cell(measure, result["summary"][measure]) for measure in _MEASURES]
-                lines.append(f"| {dataset}, {title} | {note} | {' | '.join(cells)} |")
-            elif published:
+                lines.append(f"| {dataset}, {title} | {_note(result)} | {' | '.join(cells)} |")
+            if published and (dataset, method) not in results:
                 lines.append(f"| {dataset}, {title} | here | not run here | | | |")
     return "\n".join(lines)
+
+
+def _note(result: dict[str, Any]) -> str:
+    """What is to be known of a row."""
+    notes = [result["name"], result["recipe"], f"{result['training_seconds'] / 60:.0f} minutes"]
+    notes += [f"threshold {result['threshold']}"] if result["threshold"] is not None else []
+    return ", ".join([*notes, *(["on noise"] if result["smoke"] else [])])
