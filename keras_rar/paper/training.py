@@ -84,7 +84,7 @@ def train(
     checks.one_of("schedule", schedule, ["one_cycle", "constant"])
     checks.boolean("average", average)
     folder = None if folder is None else Path(folder)
-    batched = {} if y is None else {"batch_size": batch_size}
+    batched: dict[str, Any] = {"shuffle": False} if y is None else {"batch_size": batch_size}
     an_epoch = len(x) if y is None else -(-len(x) // batch_size)
     updates = an_epoch * sum(phase.epochs for phase in phases)
     rising = max(1, updates // 7)
@@ -171,7 +171,14 @@ def train_as_published(
         folder.mkdir(parents=True, exist_ok=True)
         callbacks.insert(0, keras.callbacks.BackupAndRestore(folder / "backup"))
     steps = min(updates, 1000)
-    model.fit(data.repeat(), steps_per_epoch=steps, epochs=-(-updates // steps), callbacks=callbacks, verbose=verbose)
+    model.fit(
+        data.repeat(),
+        shuffle=False,
+        steps_per_epoch=steps,
+        epochs=-(-updates // steps),
+        callbacks=callbacks,
+        verbose=verbose,
+    )
     if finished is not None:
         model.save_weights(finished)
     return clock.seconds
