@@ -136,5 +136,6 @@ def shuffled(x: np.ndarray, y: np.ndarray, batch_size: int, seed: int = 0) -> tf
         batch_size: Positive integer.
         seed: Integer. Defaults to `0`.
     """
-    data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed)
-    return data.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    inputs, labels = tf.constant(x), tf.constant(y)
+    rows = tf.data.Dataset.range(len(x)).shuffle(len(x), seed=seed).batch(batch_size, drop_remainder=True)
+    return rows.map(lambda of: (tf.gather(inputs, of), tf.gather(labels, of))).prefetch(tf.data.AUTOTUNE)
