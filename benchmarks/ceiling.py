@@ -1,6 +1,6 @@
 """How much of a map's top k survives an attack that moves x alone, and leaves every gradient as it is.
 
-    python benchmarks/ceiling.py fashion_mnist_hour/epochs5-factor64-seed0/model.keras --out benchmarks/results/ceiling.json
+    python benchmarks/ceiling.py MODEL.keras --out benchmarks/results/ceiling.json
 
 IG from a baseline of 0 is what a network sees of x, x itself or what its threshold leaves, times a mean gradient.
 Here the k highest pixels lose ε and the others gain it, within the valid range, and the gradient stays what it was: no

@@ -1,6 +1,6 @@
 """How many nodes IG needs in training: its error against rule and number of nodes, on a trained network.
 
-    python benchmarks/nodes.py fashion_mnist_hour/epochs5-factor64-seed0/model.keras --out benchmarks/results/nodes.json
+    python benchmarks/nodes.py MODEL.keras --out benchmarks/results/nodes.json
 
 Both integrals of the methods: that of the loss from x to x*, and that of the label's logit from the baseline to x. On
 images that trials hold out, against 500 Gauss-Legendre nodes. The cost of an integral is proportional to its nodes.

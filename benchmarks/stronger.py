@@ -1,6 +1,6 @@
 """Attack a trained network harder than its report did, and look for masked gradients.
 
-    python benchmarks/stronger.py fashion_mnist_hour/epochs5-factor64-seed0/model.keras --out benchmarks/results/stronger.json
+    python benchmarks/stronger.py MODEL.keras --out benchmarks/results/stronger.json
 
 On test images of Fashion-MNIST, the first 1,000 for predictions and the first correct ones for maps. Started again, it
 goes on where it was stopped.
