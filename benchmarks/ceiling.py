@@ -27,7 +27,9 @@ def moved(model, x, maps):
     """The maps where x alone has moved."""
     highest = maps >= np.sort(maps, axis=1)[:, -K, None]
     x_moved = np.where(highest, np.maximum(x - EPSILON, 0), np.minimum(x + EPSILON, 1))
-    before, after = (model.layers[0](z).numpy() if not model.layers[0].weights else z for z in (x, x_moved))
+    before, after = x, x_moved
+    if not model.layers[0].weights:
+        before, after = (model.layers[0](z.reshape(-1, 28, 28, 1)).numpy().reshape(x.shape) for z in (x, x_moved))
     return maps * np.divide(after, before, out=np.zeros_like(x), where=before > 1e-6)
 
 

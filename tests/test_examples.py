@@ -2,14 +2,17 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from conftest import batch, conv_model
 
+import keras_rar
 from keras_rar.paper import datasets, networks
 from keras_rar.report import cell
 
@@ -82,6 +85,23 @@ def test_the_results_of_the_benchmarks_make_a_table():
     lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
     assert len(lines) > 20
     assert all(line.startswith("|") and line.count("|") == 3 for line in lines)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.1])
+def test_the_ceiling_moves_what_a_network_sees(monkeypatch, threshold):
+    """The highest lose 0.1 and the others gain it, but for those at the end of the range."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    moved = runpy.run_path(str(ROOT / "benchmarks/ceiling.py"))["moved"]
+    first = [] if threshold is None else [keras_rar.firm_threshold(threshold)]
+    model = keras.Sequential([keras.Input((28, 28, 1)), *first, keras.layers.Flatten(), keras.layers.Dense(2)])
+    x = np.where(np.arange(784) % 2, 1.0, 0.5).astype("float32")[None]
+    x[0, :3] = 0.0, 0.05, 0.15
+    maps = np.arange(784, dtype="float32")[None]
+    found = moved(model, x, maps)[0]
+    np.testing.assert_allclose(found[-100:], maps[0, -100:] * np.where(np.arange(100) % 2, 0.9, 0.8), rtol=1e-5)
+    np.testing.assert_allclose(found[3:684], maps[0, 3:684] * np.where(np.arange(3, 684) % 2, 1.0, 1.2), rtol=1e-5)
+    small = [0.0, 3.0, 2 * 0.25 / 0.15] if threshold is None else [0.0, 0.0, 2 * 0.25 / 0.1]
+    np.testing.assert_allclose(found[:3], small, rtol=1e-4)
 
 
 @pytest.mark.slow
