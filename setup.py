@@ -21,7 +21,7 @@ setup(
     packages=find_packages(include=["keras_rar", "keras_rar.*"]),
     package_data={"keras_rar": ["py.typed"], "keras_rar.paper": ["data/*"]},
     python_requires=">=3.10",
-    install_requires=["tensorflow>=2.18", "keras>=3.6", "numpy>=1.26", "scipy>=1.11"],
+    install_requires=["tensorflow>=2.18", "keras>=3.9", "numpy>=1.26", "scipy>=1.11"],
     extras_require={
         "data": DATA,
         "plot": PLOT,

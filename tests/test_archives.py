@@ -315,9 +315,3 @@ def test_the_pipeline_equalizes_image_by_image():
     (x, y), *_ = pipeline(images, np.array([0, 1]), 1, batch_size=2, equalize=True)
     assert float(tf.reduce_max(x[int(y[0])])) == 255.0
     assert np.unique(x[1 - int(y[0])]).tolist() == [9]
-
-
-def test_an_old_keras_is_told_what_it_lacks(monkeypatch):
-    monkeypatch.delattr("keras.layers.RandomPerspective")
-    with pytest.raises(ImportError, match=r"3\.9 or later"):
-        transformations(32)

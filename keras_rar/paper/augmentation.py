@@ -42,16 +42,11 @@ def transformations(size: int, seed: int = 0) -> keras.Sequential:
         size: Height and width of the images, in pixels.
         seed: Integer. Defaults to `0`.
 
-    Raises:
-        ImportError: If Keras has no `RandomPerspective` yet.
-
     Example:
 
     >>> transformations(8)(np.ones((2, 8, 8, 3)), training=True).shape
     TensorShape([2, 8, 8, 3])
     """
-    if not hasattr(keras.layers, "RandomPerspective"):
-        raise ImportError("Augmentation needs a newer Keras, one with `keras.layers.RandomPerspective`: 3.9 or later.")
     shift = _TRANSLATION / size
     return keras.Sequential(
         [
