@@ -37,7 +37,7 @@ def main():
     name = f"epochs{epochs}-factor{factor:g}{'' if threshold else '-plain'}-seed{options['seed']}"
     phases = plan(epochs, factor, threshold)
     Experiment("fashion_mnist", "igr", plan=phases, threshold=threshold, name=name, restarted=0, **options).run()
-    print(table(options["out"], ["fashion_mnist"]))
+    print(table(options["out"], ["fashion_mnist"], ["igr"]))
 
 
 if __name__ == "__main__":

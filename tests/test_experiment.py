@@ -94,6 +94,7 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     assert sum("mnist_10k, IGR" in line for line in lines) == 1
     assert all(line.count("|") == 7 for line in lines)
     assert len(table(tmp_path, ["fashion_mnist"]).splitlines()) == 2 + 4 + 4
+    assert len(table(tmp_path, ["fashion_mnist"], ["madry", "ig_norm"]).splitlines()) == 2 + 2 + 2
 
 
 def test_a_run_on_noise_is_marked(small, tmp_path):

@@ -218,12 +218,15 @@ class Experiment:
         return result
 
 
-def table(out: str | Path, datasets: Sequence[str] = (*PUBLISHED, "mnist_10k")) -> str:
+def table(
+    out: str | Path, datasets: Sequence[str] = (*PUBLISHED, "mnist_10k"), methods: Sequence[str] = tuple(METHODS)
+) -> str:
     """All result files of a folder beside the paper's numbers, as Markdown.
 
     Args:
         out: The folder.
         datasets: Names of data sets. Defaults to all.
+        methods: Names of methods. Defaults to all.
 
     Returns:
         A table with a row for each method of the paper, run here or not, and for each result.
@@ -235,7 +238,8 @@ def table(out: str | Path, datasets: Sequence[str] = (*PUBLISHED, "mnist_10k")) 
     titles = "natural accuracy | adversarial accuracy | top-k intersection | Kendall's tau"
     lines = [f"| data set, method | | {titles} |", "|---|---|---|---|---|---|"]
     for dataset in datasets:
-        for method, title in METHODS.items():
+        for method in methods:
+            title = METHODS[method]
             published = PUBLISHED.get(dataset, {}).get(method)
             if published:
                 cells = [f"{value:.1f} %" for value in published[:3]] + [f"{published[3]:.3f}"]
