@@ -1,5 +1,6 @@
 """The networks of the paper (Chen et al. 2019, appendix)."""
 
+import math
 from typing import Any
 
 import keras
@@ -79,11 +80,8 @@ class PerImageStandardization(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         axes = list(range(1, len(x.shape)))
         centered = x - ops.mean(x, axis=axes, keepdims=True)
-        entries = 1
-        for size in x.shape[1:]:
-            entries *= size
         variance = ops.mean(ops.square(centered), axis=axes, keepdims=True)
-        return centered / ops.sqrt(ops.maximum(variance, 1 / entries))
+        return centered / ops.sqrt(ops.maximum(variance, 1 / math.prod(x.shape[1:])))
 
 
 def resnet(

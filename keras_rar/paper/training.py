@@ -101,21 +101,11 @@ def train(
     clock = _Clock(None if folder is None else folder / "seconds.json")
     keras.utils.set_random_seed(seed)
     for number, phase in enumerate(phases):
-        finished = None if folder is None else folder / f"phase{number}.weights.h5"
         model = wrap(network, phase.method, recipe="fast", dataset=dataset, seed=seed, **phase.options)
-        model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-        if finished is not None and finished.exists():
-            model.load_weights(finished)  # the optimizer's too
-            continue
         is_last = number == len(phases) - 1  # an earlier phase would end in averages with its beginning
         optimizer.use_ema = average and is_last
-        callbacks: list[Any] = [clock]
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            callbacks.insert(0, keras.callbacks.BackupAndRestore(folder / f"phase{number}"))
-        model.fit(x, y, **batched, epochs=phase.epochs, callbacks=callbacks, verbose=verbose)
-        if finished is not None:
-            model.save_weights(finished)
+        options = {**batched, "epochs": phase.epochs, "verbose": verbose}
+        _fit(model, optimizer, clock, folder, f"phase{number}", x, y, **options)
     return clock.seconds
 
 
@@ -159,29 +149,33 @@ def train_as_published(
     clock = _Clock(None if folder is None else folder / "seconds.json")
     keras.utils.set_random_seed(seed)
     model = wrap(network, method, recipe="paper", dataset=dataset, seed=seed)
-    model.compile(
-        settings.optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
-    finished = None if folder is None else folder / "finished.weights.h5"
-    if finished is not None and finished.exists():
-        model.load_weights(finished)
-        return clock.seconds
-    callbacks: list[Any] = [clock]
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        callbacks.insert(0, keras.callbacks.BackupAndRestore(folder / "backup"))
     steps = min(updates, 1000)
-    model.fit(
-        data.repeat(),
-        shuffle=False,
-        steps_per_epoch=steps,
-        epochs=-(-updates // steps),
-        callbacks=callbacks,
-        verbose=verbose,
-    )
-    if finished is not None:
-        model.save_weights(finished)
+    options = {"shuffle": False, "steps_per_epoch": steps, "epochs": -(-updates // steps), "verbose": verbose}
+    _fit(model, settings.optimizer(), clock, folder, "published", data.repeat(), **options)
     return clock.seconds
+
+
+def _fit(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    clock: "_Clock",
+    folder: Path | None,
+    name: str,
+    *data: Any,
+    **options: Any,
+) -> None:
+    """Fit, kept in a folder and gone on from there; what was finished there is loaded."""
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    if folder is None:
+        model.fit(*data, callbacks=[clock], **options)
+        return
+    finished = folder / f"{name}.weights.h5"
+    if finished.exists():
+        model.load_weights(finished)  # the optimizer's too
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    model.fit(*data, callbacks=[keras.callbacks.BackupAndRestore(folder / name), clock], **options)
+    model.save_weights(finished)
 
 
 class _Clock(keras.callbacks.Callback):
