@@ -18,7 +18,7 @@ from machine import describe
 import keras_rar
 from keras_rar.metrics import topk_intersection
 from keras_rar.paper import datasets
-from keras_rar.report import _mean_with_interval
+from keras_rar.report import mean_with_interval
 
 EPSILON, K = 0.1, 100
 
@@ -47,7 +47,7 @@ def main():
         rows = np.flatnonzero(model.predict(x[:1000], verbose=0).argmax(axis=1) == y[:1000])[: arguments.images]
         maps = np.abs(keras_rar.saliency_map(model, x[rows], y[rows], m=100, normalize=False)).reshape(len(rows), -1)
         found = np.asarray(topk_intersection(maps, moved(model, x[rows].reshape(len(rows), -1), maps), k=K))
-        results[str(path)] = _mean_with_interval(found.astype("float64"), seed=0)
+        results[str(path)] = mean_with_interval(found.astype("float64"), seed=0)
         print(path, results[str(path)], flush=True)
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n")

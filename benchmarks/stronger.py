@@ -18,7 +18,7 @@ import keras_rar
 from keras_rar.attacks import PGDAttack
 from keras_rar.paper import datasets, networks
 from keras_rar.paper.training import Phase, train
-from keras_rar.report import _mean_with_interval
+from keras_rar.report import mean_with_interval
 
 EPSILON = 0.1
 RADII = (0.05, 0.15, 0.2, 0.3, 0.5, 1.0)  # beside that of the protocol
@@ -113,7 +113,7 @@ def main():
 
     for name, robust in predictions(model, x, y, arguments.data_dir):
         if name not in results:
-            keep(name, {"accuracy": _mean_with_interval(robust().astype("float64"), seed=0)})
+            keep(name, {"accuracy": mean_with_interval(robust().astype("float64"), seed=0)})
     variants = dict(MAPS)
     if has_threshold(model):
         variants["softplus behind the threshold alone"] = {"gradient_model": smooth_behind(model)}

@@ -9,13 +9,14 @@ Started again, it goes on where it was stopped.
 import argparse
 from pathlib import Path
 
-from keras_rar.paper import experiment
+from keras_rar.paper.experiment import Experiment, table
+from keras_rar.paper.published import METHODS, PUBLISHED
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=[*experiment.PUBLISHED, "mnist_10k"], default="fashion_mnist")
-    parser.add_argument("--method", choices=experiment.METHODS, default="ig_sum_norm")
+    parser.add_argument("--dataset", choices=[*PUBLISHED, "mnist_10k"], default="fashion_mnist")
+    parser.add_argument("--method", choices=METHODS, default="ig_sum_norm")
     parser.add_argument("--recipe", choices=["fast", "paper"], default="fast")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--attacked", type=int, default=150, help="test images whose map is attacked")
@@ -26,8 +27,8 @@ def main():
     parser.add_argument("--table", action="store_true", help="print all results in --out, run nothing")
     options = vars(parser.parse_args())
     if not options.pop("table"):
-        experiment.Experiment(**options).run()
-    print(experiment.table(options["out"]))
+        Experiment(**options).run()
+    print(table(options["out"]))
 
 
 if __name__ == "__main__":

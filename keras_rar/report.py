@@ -98,7 +98,7 @@ class RobustnessReport:
 
     @functools.cached_property
     def _summary(self) -> dict[str, dict[str, float]]:
-        return {measure: _mean_with_interval(self.values(measure), self.protocol["seed"]) for measure in MEASURES}
+        return {measure: mean_with_interval(self.values(measure), self.protocol["seed"]) for measure in MEASURES}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -237,7 +237,21 @@ def cell(measure: str, row: dict[str, float]) -> str:
     return f"{mean}{unit} [{low}, {high}] (n = {row['n']})"
 
 
-def _mean_with_interval(values: np.ndarray, seed: int) -> dict[str, float]:
+def mean_with_interval(values: np.ndarray, seed: int = 0) -> dict[str, float]:
+    """Mean of values, one an image, with its 95 % bootstrap interval.
+
+    Args:
+        values: Float array of shape `(n,)`.
+        seed: Integer, of the resampling. Defaults to `0`.
+
+    Returns:
+        `"mean"`, `"low"`, `"high"` and `"n"`; not a number where there are too few values.
+
+    Example:
+
+    >>> mean_with_interval(np.ones(10))
+    {'mean': 1.0, 'low': 1.0, 'high': 1.0, 'n': 10}
+    """
     row: dict[str, float] = {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": len(values)}
     if len(values):
         row["mean"] = float(values.mean())

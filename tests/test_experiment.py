@@ -8,7 +8,8 @@ import pytest
 from conftest import conv_model
 
 from keras_rar.paper import augmentation, experiment, networks, recipes
-from keras_rar.paper.experiment import METHODS, PUBLISHED, Experiment, phases, table
+from keras_rar.paper.experiment import Experiment, phases, table
+from keras_rar.paper.published import METHODS, PUBLISHED
 from keras_rar.paper.training import Phase
 
 

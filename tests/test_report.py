@@ -179,7 +179,7 @@ def test_interval_covers_the_true_mean_95_percent_of_the_time(distribution, monk
     covered = narrow = 0
     for seed in range(600):
         values = rng.uniform(size=60) < 0.7 if distribution == "bernoulli" else rng.beta(2, 1, 60)
-        row = module._mean_with_interval(values.astype("float64"), seed)
+        row = module.mean_with_interval(values.astype("float64"), seed)
         covered += row["low"] <= mean <= row["high"]
         low, high = ((row["mean"] + row[end]) / 2 for end in ("low", "high"))
         narrow += low <= mean <= high
