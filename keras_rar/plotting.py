@@ -5,56 +5,19 @@ backend and its settings alone. Save it with `figure.savefig("maps.pdf")`; a not
 `matplotlib.pyplot` is imported. Needs matplotlib: `pip install "keras_rar[plot]"`.
 """
 
-import dataclasses
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_rar import drawing
 from keras_rar.attacks import AttackResult
 from keras_rar.core import checks
 from keras_rar.report import MEASURES, RobustnessReport
 
-MAP_COLOURS = "magma_r"
-"""Pale to black in even steps: reads the same in grey and to the colour-blind, and unlike the images."""
 CURVES = ("adversarial_accuracy", "topk_intersection", "kendall_tau")
 
-_STYLES = [  # colours of Okabe & Ito (2008); each differs from the others in line and marker as well
-    ("#0072B2", "-", "o"),
-    ("#D55E00", "--", "s"),
-    ("#009E73", "-.", "^"),
-    ("#CC79A7", ":", "D"),
-    ("#E69F00", (0, (5, 1, 1, 1, 1, 1)), "v"),
-    ("#56B4E9", (0, (1, 3)), "P"),
-    ("#000000", (0, (7, 2)), "X"),
-]
-_FULL = 99.5  # percentile of a pair of maps shown as the darkest colour: a few pixels hold much of a map
 _ROWS = 4  # examples shown unless said otherwise
-_SMALL, _TINY = 7, 6.5  # points
-_FRAME = "#808080"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Pair:
-    """One example before and after."""
-
-    x: np.ndarray
-    x_adv: np.ndarray
-    map_before: np.ndarray
-    map_after: np.ndarray
-    label: int
-    kendall_tau: float
-    topk_intersection: float
-    iteration: int
-    correct: bool
-    top: str  # "top-100"
-    bounds: Any
-
-    @property
-    def title(self) -> str:
-        scores = f"τ = {self.kendall_tau:.2f}\n{self.top}: {100 * self.topk_intersection:.0f} %"
-        return scores if self.iteration else f"no change\n{scores}"
 
 
 def plot_maps(
@@ -98,8 +61,8 @@ def plot_maps(
     indices = _common(pairs) if indices is None else list(indices)
     _check_indices(indices, pairs)
     rows = [(name, index, found[index]) for index in indices for name, found in pairs.items()]
-    figure = _figure(width, _height(width, [pair for *_, pair in rows]))
-    _draw_maps(figure, rows, class_names)
+    figure = drawing.new_figure(width, drawing.height(width, [pair for *_, pair in rows]))
+    drawing.draw_maps(figure, rows, class_names)
     return figure
 
 
@@ -139,15 +102,15 @@ def plot_saliency(
     if len(titles) != len(x):
         raise ValueError(f"`titles` must hold one title an example, {len(x)}. Received: {len(titles)} titles")
     cell = (width - 0.2) / (1 + len(columns))
-    figure = _figure(width, len(x) * (cell * _aspect(x[0]) + 0.3))
+    figure = drawing.new_figure(width, len(x) * (cell * drawing.aspect(x[0]) + 0.3))
     panels = figure.subplots(len(x), 1 + len(columns), squeeze=False)
     for row, (axes, title) in enumerate(zip(panels, titles, strict=True)):
-        _draw_input(axes[0], x[row], _range(x) if bounds is None else bounds, [x[row]])
-        axes[0].set_title(_text(title), fontsize=_SMALL)
+        drawing.draw_input(axes[0], x[row], _range(x) if bounds is None else bounds, [x[row]])
+        axes[0].set_title(drawing.text(title), fontsize=drawing.SMALL)
         for ax, (name, column) in zip(axes[1:], columns.items(), strict=True):
-            _draw_map(ax, column[row], [column[row]])
+            drawing.draw_map(ax, column[row], [column[row]])
             if row == 0 or len(columns) == 1:
-                ax.set_title(_text(name), fontsize=_SMALL)
+                ax.set_title(drawing.text(name), fontsize=drawing.SMALL)
     return figure
 
 
@@ -177,31 +140,31 @@ def plot_curves(reports: Mapping[str, Mapping[float, RobustnessReport]], *, widt
     """
     if not reports or not all(reports.values()):
         checks.fail("reports", "a dictionary from name to a dictionary from epsilon to report, not empty", reports)
-    figure = _figure(width, 1.5 * width)
+    figure = drawing.new_figure(width, 1.5 * width)
     panels = figure.subplots(len(CURVES), 1, sharex=True)
     every = [report for curve in reports.values() for report in curve.values()]
     for ax, measure in zip(panels, CURVES, strict=True):
         scale = 1 if measure == "kendall_tau" else 100
-        for (name, curve), (colour, line, marker) in zip(reports.items(), _styles(len(reports)), strict=True):
+        for (name, curve), (colour, line, marker) in zip(reports.items(), drawing.styles(len(reports)), strict=True):
             epsilons = sorted(curve)
             summaries = [curve[epsilon].summary()[measure] for epsilon in epsilons]
             mean, low, high = (np.array([scale * row[key] for row in summaries]) for key in ("mean", "low", "high"))
             ax.fill_between(epsilons, low, high, color=colour, alpha=0.18, linewidth=0)
             ax.plot(
                 epsilons, mean, color=colour, linestyle=line, marker=marker, markersize=3.5, linewidth=1.1,
-                clip_on=False, label=_text(name),
+                clip_on=False, label=drawing.text(name),
             )  # fmt: skip
         counts = [report.summary()[measure]["n"] for report in every]
         title = MEASURES[measure][1] + ("" if scale == 1 else " (%)")
-        ax.set_title(f"{title}, {_range_of(counts)}", fontsize=_SMALL, loc="left", pad=3)
+        ax.set_title(f"{title}, {_range_of(counts)}", fontsize=drawing.SMALL, loc="left", pad=3)
         ax.set_ylim(min(0, ax.get_ylim()[0]) if scale == 1 else 0, scale)
-        _set_axes(ax)
+        drawing.set_axes(ax)
     norms = {report.protocol["norm"] for report in every}
     norm = {"linf": ", $L_\\infty$", "l2": ", $L_2$"}.get(norms.pop(), "") if len(norms) == 1 else ""
-    panels[-1].set_xlabel(f"radius ε of the attack{norm} (units of the input)", fontsize=_SMALL)
+    panels[-1].set_xlabel(f"radius ε of the attack{norm} (units of the input)", fontsize=drawing.SMALL)
     figure.legend(
-        handles=panels[0].get_lines(), loc="outside upper center", ncols=2, fontsize=_SMALL, frameon=False,
-        handlelength=3.5, title="mean, 95 % bootstrap interval", title_fontsize=_TINY,
+        handles=panels[0].get_lines(), loc="outside upper center", ncols=2, fontsize=drawing.SMALL, frameon=False,
+        handlelength=3.5, title="mean, 95 % bootstrap interval", title_fontsize=drawing.TINY,
     )  # fmt: skip
     return figure
 
@@ -231,8 +194,8 @@ def plot_histogram(results: Any, *, bins: int = 20, width: float = 3.5) -> Any:
     'robust\\nn = 3, mean 0.80 (dashed), no change found: 1 (hatched)'
     """
     named = {name: _taus(name, result) for name, result in _by_name(results).items()}
-    figure = _figure(width, 0.45 + 1.05 * len(named) + (0.4 if len(named) == 1 else 0))
-    _draw_histogram(figure, named, checks.positive_int("bins", bins))
+    figure = drawing.new_figure(width, 0.45 + 1.05 * len(named) + (0.4 if len(named) == 1 else 0))
+    drawing.draw_histogram(figure, named, checks.positive_int("bins", bins))
     return figure
 
 
@@ -259,12 +222,12 @@ def plot_report(report: RobustnessReport, *, class_names: Sequence[str] | None =
     9
     """
     pairs = dict(list(_pairs(report).items())[:_ROWS])
-    heights = [_height(width, list(pairs.values())), 1.8] if pairs else [1.8]
-    figure = _figure(width, sum(heights))
+    heights = [drawing.height(width, list(pairs.values())), 1.8] if pairs else [1.8]
+    figure = drawing.new_figure(width, sum(heights))
     *upper, lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     if pairs:
-        _draw_maps(upper[0], [("", index, pair) for index, pair in pairs.items()], class_names)
-    _draw_histogram(lower, {report.model_name: _taus(report.model_name, report)}, 20)
+        drawing.draw_maps(upper[0], [("", index, pair) for index, pair in pairs.items()], class_names)
+    drawing.draw_histogram(lower, {report.model_name: _taus(report.model_name, report)}, 20)
     return figure
 
 
@@ -276,7 +239,7 @@ def _by_name(results: Any) -> dict[str, Any]:
     return named or checks.fail("results", "not empty", results)
 
 
-def _pairs(result: Any, bounds: Any = None) -> dict[int, _Pair]:
+def _pairs(result: Any, bounds: Any = None) -> dict[int, drawing.Pair]:
     """The examples that there are pictures of, by their rows in the data."""
     if isinstance(result, RobustnessReport):
         examples, table = result.examples, result.per_example
@@ -295,7 +258,7 @@ def _pairs(result: Any, bounds: Any = None) -> dict[int, _Pair]:
     names = ("label", "kendall_tau", "topk_intersection", "iteration", "correct")
     shown = {key: array for key, array in examples.items() if key != "index"}
     return {
-        int(row): _Pair(
+        int(row): drawing.Pair(
             top=top,
             bounds=bounds,
             **{key: array[i] for key, array in shown.items()},
@@ -305,13 +268,13 @@ def _pairs(result: Any, bounds: Any = None) -> dict[int, _Pair]:
     }
 
 
-def _common(pairs: dict[str, dict[int, _Pair]]) -> list[int]:
+def _common(pairs: dict[str, dict[int, drawing.Pair]]) -> list[int]:
     """The first examples that all results have."""
     kept = ({index for index, pair in found.items() if pair.correct} for found in pairs.values())
     return sorted(set.intersection(*kept))[:_ROWS]
 
 
-def _check_indices(indices: list[int], pairs: dict[str, dict[int, _Pair]]) -> None:
+def _check_indices(indices: list[int], pairs: dict[str, dict[int, drawing.Pair]]) -> None:
     for name, found in pairs.items():
         if not indices or not set(indices) <= set(found):
             raise ValueError(
@@ -333,125 +296,6 @@ def _taus(name: str, result: Any) -> tuple[np.ndarray, int]:
     return values, int(np.sum(values == 1))
 
 
-# Drawing
-
-
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('Figures need matplotlib: pip install "keras_rar[plot]"') from error
-    return Figure(figsize=(checks.positive_float("width", width), height), dpi=200, layout="constrained")
-
-
-def _text(value: Any, width: int = 24) -> str:
-    """A string of the user's as text: no formula, wrapped, and not hidden from legends by an underscore."""
-    lines = "\n".join(textwrap.wrap(str(value), width)).replace("$", r"\$")
-    return "\u2009" + lines if lines.startswith("_") else lines
-
-
-def _aspect(x: np.ndarray) -> float:
-    """Height of a picture of this input as a share of its width."""
-    return float(np.clip(x.shape[0] / x.shape[1], 1 / 3, 3)) if x.ndim in (2, 3) else 0.8
-
-
-def _height(width: float, pairs: list[_Pair]) -> float:
-    lines = [2 + (pair.iteration == 0) for pair in pairs]
-    return sum((width - 0.3) / 4 * _aspect(pair.x) + 0.12 * n + 0.06 for pair, n in zip(pairs, lines, strict=True))
-
-
-def _draw_maps(figure: Any, rows: list[tuple[str, int, _Pair]], class_names: Sequence[str] | None) -> None:
-    panels = figure.subplots(len(rows), 4, squeeze=False)
-    for axes, (name, index, pair) in zip(panels, rows, strict=True):
-        inputs, maps = [pair.x, pair.x_adv], [pair.map_before, pair.map_after]
-        for ax, image in zip(axes[::2], inputs, strict=True):
-            _draw_input(ax, image, pair.bounds, inputs)
-        for ax, values in zip(axes[1::2], maps, strict=True):
-            _draw_map(ax, values, maps)
-        shown = f"label {pair.label}" if class_names is None else _class_name(class_names, pair.label)
-        kind = "image" if pair.x.ndim in (2, 3) else "example"
-        titles = [f"{kind} {index}\n{_text(shown, 14)}", "its map", "attacked", pair.title]
-        for ax, title in zip(axes, titles, strict=True):
-            ax.set_title(title, fontsize=_SMALL, pad=2)
-        axes[0].set_ylabel(_text(name, 16), fontsize=_SMALL)
-
-
-def _class_name(class_names: Sequence[str], label: int) -> str:
-    if label >= len(class_names):
-        raise ValueError(f"`class_names` must have a name for label {label}. Received: {len(class_names)} names")
-    return class_names[label]
-
-
-def _draw_input(ax: Any, x: np.ndarray, bounds: Any, inputs: list[np.ndarray]) -> None:
-    if x.ndim not in (2, 3):
-        _draw_bars(ax, x, inputs, "#404040")
-        return
-    lower, upper = (np.asarray(bound, "float64") for bound in bounds)
-    image = np.clip((x - lower) / (upper - lower), 0, 1)
-    if x.ndim == 3 and x.shape[-1] != 3:  # one channel, or more than eyes have: as grey
-        image = image.mean(axis=-1)
-    _draw_picture(ax, image, cmap="gray", vmin=0, vmax=1)
-
-
-def _draw_map(ax: Any, values: np.ndarray, maps: list[np.ndarray]) -> None:
-    if values.ndim != 2:
-        _draw_bars(ax, values, maps, _STYLES[0][0])
-        return
-    finite = np.nan_to_num(np.stack(maps))
-    highest = float(np.percentile(finite, _FULL)) or float(finite.max()) or 1.0
-    _draw_picture(ax, values, cmap=MAP_COLOURS, vmin=min(0.0, float(finite.min())), vmax=highest)
-
-
-def _draw_picture(ax: Any, image: np.ndarray, **options: Any) -> None:
-    stretched = image.shape[0] / image.shape[1] != _aspect(image)  # of an input that is nearly a line
-    ax.imshow(image, interpolation="nearest", aspect="auto" if stretched else "equal", **options)
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(linewidth=0.4, color=_FRAME)
-
-
-def _draw_bars(ax: Any, values: np.ndarray, together: list[np.ndarray], colour: str) -> None:
-    """A bar an entry, on the scale of all that are to be compared; one patch, however many there are."""
-    heights = np.zeros(2 * values.size - 1)
-    heights[::2] = values.ravel()
-    edges = np.arange(values.size)[:, np.newaxis] + [-0.4, 0.4]
-    ax.stairs(heights, edges.ravel(), fill=True, color=colour)
-    lowest, highest = min(0.0, float(np.min(together))), max(0.0, float(np.max(together)))
-    margin = 0.05 * (highest - lowest) or 0.05
-    ax.set_ylim(lowest - margin * (lowest < 0), highest + margin)
-    ax.set_xticks(sorted({0, values.size - 1}))
-    ax.set_xlabel("entry", fontsize=_TINY, labelpad=-6)  # between the two numbers
-    _set_axes(ax)
-
-
-def _draw_histogram(figure: Any, named: dict[str, tuple[np.ndarray, int]], bins: int) -> None:
-    panels = figure.subplots(len(named), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    values = np.concatenate([taus for taus, _ in named.values()])
-    edges = np.linspace(*_span_of(values[~np.isnan(values)]), bins + 1)
-    for ax, (name, (taus, unchanged)), (colour, *_) in zip(panels, named.items(), _styles(len(named)), strict=True):
-        counts, _ = np.histogram(taus, edges)
-        without = np.zeros_like(counts)
-        without[-1] = unchanged  # they score 1, the end of the last bin
-        ax.stairs(counts, edges, fill=True, color=colour, alpha=0.85)
-        if unchanged:
-            ax.stairs(without, edges, fill=True, facecolor="white", edgecolor=colour, hatch="////", linewidth=0.8)
-        ax.set_title(_histogram_title(name, taus, unchanged), fontsize=_SMALL, loc="left", pad=3)
-        if not np.all(np.isnan(taus)):
-            ax.axvline(np.nanmean(taus), color="black", linewidth=0.9, linestyle="--")
-        ax.locator_params(axis="y", integer=True, nbins=5)
-        ax.set_ylabel("images", fontsize=_SMALL)
-        _set_axes(ax)
-    panels[-1].set_xlabel("Kendall's τ of the maps before and after the attack", fontsize=_SMALL)
-
-
-def _histogram_title(name: str, taus: np.ndarray, unchanged: int) -> str:
-    missing = int(np.sum(np.isnan(taus)))
-    mean = f"mean {np.nanmean(taus):.2f} (dashed), " if len(taus) > missing else ""
-    hatched = " (hatched)" if unchanged else ""
-    undefined = f", undefined: {missing}" if missing else ""
-    return f"{_text(name, 48)}\nn = {len(taus)}, {mean}no change found: {unchanged}{hatched}{undefined}".strip()
-
-
 def _range(*inputs: np.ndarray) -> tuple[float, float]:
     """The range that these inputs seem to come from."""
     lower, upper = min(float(x.min()) for x in inputs), max(float(x.max()) for x in inputs)
@@ -461,25 +305,6 @@ def _range(*inputs: np.ndarray) -> tuple[float, float]:
     return lower, upper if upper > lower else lower + 1
 
 
-def _span_of(taus: np.ndarray) -> tuple[float, float]:
-    """Where the bins begin and end, in tenths."""
-    if not len(taus):
-        return -1.0, 1.0
-    lowest, highest = np.floor(10 * taus.min()) / 10, np.ceil(10 * taus.max()) / 10
-    lowest, highest = min(lowest, highest - 0.1, taus.min()), max(highest, lowest + 0.1, taus.max())  # min: rounding
-    return max(-1.0, lowest), min(1.0, highest)
-
-
 def _range_of(counts: list[float]) -> str:
     fewest, most = min(counts), max(counts)
     return f"n = {fewest}" if fewest == most else f"n = {fewest} to {most}"
-
-
-def _styles(n: int) -> list[tuple]:
-    return [_STYLES[i % len(_STYLES)] for i in range(n)]
-
-
-def _set_axes(ax: Any) -> None:
-    ax.tick_params(labelsize=_TINY, width=0.5, length=2, color=_FRAME)
-    for side, spine in ax.spines.items():
-        spine.set(linewidth=0.5, color=_FRAME, visible=side in ("left", "bottom"))
