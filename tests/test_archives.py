@@ -300,7 +300,8 @@ def test_the_pipeline_is_balanced_and_transforms_copies_only():
     images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
     labels = np.array([0, 0, 0, 0, 1])
     data = pipeline(images, labels, 4, batch_size=3, equalize=False)
-    epochs = [[tuple(map(np.asarray, batch)) for batch in data] for _ in range(2)]
+    stream = [tuple(map(np.asarray, batch)) for batch in data.stream().take(2 * len(data))]
+    epochs = [stream[: len(data)], stream[len(data) :]]
     for batches in epochs:
         x, y = (np.concatenate(part) for part in zip(*batches, strict=True))
         np.testing.assert_array_equal(np.bincount(y), [4, 4])
@@ -312,6 +313,6 @@ def test_the_pipeline_is_balanced_and_transforms_copies_only():
 
 def test_the_pipeline_equalizes_image_by_image():
     images = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16, 1) // 4, np.full((16, 16, 1), 9, np.uint8)])
-    (x, y), *_ = pipeline(images, np.array([0, 1]), 1, batch_size=2, equalize=True)
+    (x, y), *_ = pipeline(images, np.array([0, 1]), 1, batch_size=2, equalize=True).stream().take(1)
     assert float(tf.reduce_max(x[int(y[0])])) == 255.0
     assert np.unique(x[1 - int(y[0])]).tolist() == [9]

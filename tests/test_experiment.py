@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import conv_model
 
-from keras_rar.paper import augmentation, experiment, networks, recipes
+from keras_rar.paper import experiment, networks, recipes
 from keras_rar.paper.experiment import Experiment, phases, table
 from keras_rar.paper.published import METHODS, PUBLISHED
 from keras_rar.paper.training import Phase
@@ -30,7 +30,7 @@ def test_a_run_writes_its_result_and_its_picture(small, tmp_path):
     assert result["protocol"]["name"].startswith("paper, fashion_mnist")
     assert result["training_seconds"] > 0
     assert set(result["restarted"]) == {"topk_intersection", "kendall_tau"}
-    assert keras.saving.load_model(tmp_path / "fashion_mnist-madry-fast-seed0/model.keras").count_params()
+    assert keras.saving.load_model(tmp_path / "fashion_mnist-madry/model.keras").count_params()
 
 
 @pytest.mark.parametrize("recipe", recipes.RECIPES)
@@ -50,7 +50,7 @@ def test_a_run_that_was_finished_is_not_trained_again(small, tmp_path, monkeypat
 @pytest.mark.parametrize("dataset", [*PUBLISHED, "mnist_10k"])
 def test_the_network_and_the_data_of_each_data_set_fit(dataset):
     of_data = Experiment(dataset, "natural", smoke=True)
-    x, y = next(iter(of_data.batches(4)))
+    x, y = next(iter(of_data.batches(4).stream()))
     logits = of_data.network()(x)
     assert logits.shape == (4, {"gtsrb": 43, "oxford_flower17": 17}.get(dataset, 10))
     assert y.shape == (4,)
@@ -61,16 +61,6 @@ def test_only_the_papers_recipe_decays_weights():
     fast, paper = (Experiment("gtsrb", "madry", recipe=recipe).network() for recipe in ("fast", "paper"))
     assert not fast.losses
     assert len(paper.losses) == 14
-
-
-def test_training_batches_are_another_order_every_epoch():
-    x, y = np.arange(20.0).reshape(20, 1), np.arange(20)
-    data = augmentation.shuffled(x, y, 6, seed=1)
-    epochs = [np.concatenate([labels for _, labels in data.as_numpy_iterator()]) for _ in range(2)]
-    assert [len(set(epoch)) for epoch in epochs] == [18, 18]  # whole batches, nothing twice
-    assert not np.array_equal(*epochs)
-    again = np.concatenate([labels for _, labels in augmentation.shuffled(x, y, 6, seed=1).as_numpy_iterator()])
-    np.testing.assert_array_equal(again, epochs[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -86,6 +76,7 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     for dataset, method in (("mnist_10k", "igr"), ("fashion_mnist", "madry")):
         content = json.dumps({**result, "dataset": dataset, "method": method})
         (tmp_path / f"{dataset}-{method}.json").write_text(content)
+    (tmp_path / "quickstart.json").write_text("{}")  # no result of an experiment
     lines = table(tmp_path).splitlines()
     assert sum("| paper |" in line for line in lines) == 16
     assert sum("not run here" in line for line in lines) == 15
@@ -110,8 +101,7 @@ def test_a_plan_a_threshold_a_policy_and_a_name_of_ones_own(tmp_path):
     network, _ = own.train()
     assert network.dtype_policy.name == "float32"
     assert (tmp_path / "own/model.keras").exists()
-    assert (tmp_path / "own/phase0.weights.h5").exists()
-    assert not (tmp_path / "own/phase1.weights.h5").exists()
+    assert {path.name for path in (tmp_path / "own").glob("*.h5")} == {"phase0-finished.weights.h5"}
 
 
 @pytest.mark.parametrize(
@@ -121,11 +111,32 @@ def test_a_plan_a_threshold_a_policy_and_a_name_of_ones_own(tmp_path):
         (("mnist", "madrid"), "`method` must be one of"),
         (("mnist", "igr", "paper"), "`method` must be one of"),
         (("mnist", "madry", "slow"), "`recipe` must be one of"),
+        (("mnist", "madry", "paper", [Phase("madry", 1)]), "`plan` and `dtype` must be left out"),
+        (("mnist", "madry", "paper", None, None, "mixed_bfloat16"), "`plan` and `dtype` must be left out"),
+        (("gtsrb", "madry", "fast", None, 0.1), "`threshold` must be None for gtsrb"),
     ],
 )
 def test_what_there_is_not_is_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
         Experiment(*arguments)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"dtype": "mixed_bfloat16"}, {"threshold": 0.1}, {"smoke": False}, {"method": "igr"}],
+    ids=str,
+)
+def test_a_folder_is_not_taken_for_a_run_with_other_settings(small, tmp_path, other):
+    made(tmp_path, name="own").train()
+    with pytest.raises(ValueError, match="must be new, or of a run with the same settings"):
+        Experiment(
+            **{"dataset": "fashion_mnist", "method": "madry", "out": tmp_path, "smoke": True, "name": "own", **other}
+        ).train()
+
+
+def test_another_recipe_or_seed_is_another_file():
+    stems = {Experiment("mnist", "madry", recipe, seed=seed).stem for recipe in recipes.RECIPES for seed in (0, 1)}
+    assert stems == {"mnist-madry", "mnist-madry-seed1", "mnist-madry-paper", "mnist-madry-paper-seed1"}
 
 
 def test_missing_data_are_named(tmp_path):

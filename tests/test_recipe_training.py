@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_rar.paper import training
+from keras_rar.paper.batches import Batches, shuffled
 from keras_rar.paper.training import Phase, train
 
 PHASES = [Phase("madry", 2), Phase("igr", 2, {"steps": 1})]
@@ -121,3 +123,82 @@ def test_a_finished_run_is_not_trained_again_and_keeps_its_seconds(monkeypatch, 
 def test_epochs_are_counted():
     with pytest.raises(ValueError, match="`epochs` must be a positive integer"):
         Phase("igr", 0)
+
+
+def published(tmp_path, stop=None, updates=12):
+    """Weights after training as published, and the labels that each update saw; ended after so many epochs."""
+    net, seen = network(), []
+
+    def make(rows):
+        labels = tf.gather(tf.constant(Y), rows)
+        tf.py_function(lambda now: seen.append(now.numpy().tolist()), [labels], [])
+        return tf.gather(tf.constant(X), rows), labels
+
+    fit = keras.Model.fit
+
+    def stopped_fit(self, *args, epochs, **kwargs):
+        fit(self, *args, epochs=min(epochs, stop or epochs), **kwargs)
+        if stop is not None:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_KEPT_EVERY", 4)
+        patch.setattr(keras.Model, "fit", stopped_fit)
+        batches = Batches(24, make, 4)
+        try:
+            training.train_as_published(net, batches, "madry", "mnist", updates=updates, folder=tmp_path, verbose=0)
+        except KeyboardInterrupt:
+            assert stop is not None
+    return weights(net), seen
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_the_papers_recipe_goes_on_in_the_middle_of_the_data(tmp_path, stop):
+    """Kept every 4 updates of data that have 6 batches an epoch."""
+    whole, seen = published(tmp_path / "whole")
+    published(tmp_path / "parts", stop)
+    resumed, rest = published(tmp_path / "parts")
+    np.testing.assert_allclose(resumed, whole, rtol=1e-5, atol=1e-6)
+    assert rest[: 12 - 4 * stop] == seen[4 * stop : 12]
+    assert sorted(np.concatenate(seen[:6])) == sorted(Y)
+
+
+def test_the_papers_recipe_is_trained_for_the_updates_it_is_told(tmp_path):
+    updates = []
+    update = keras.optimizers.Adam.apply
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_KEPT_EVERY", 4)
+        with pytest.raises(ValueError, match="`updates` must be a multiple of 4, or less"):
+            training.train_as_published(network(), shuffled(X, Y, 8), "madry", "mnist", updates=6)
+
+        def counted(self, *arguments):
+            update(self, *arguments)
+            tf.py_function(lambda: updates.append(1), [], [])
+
+        patch.setattr(keras.optimizers.Adam, "apply", counted)
+        training.train_as_published(network(), shuffled(X, Y, 8), "madry", "mnist", updates=8, verbose=0)
+    assert len(updates) == 8
+
+
+def test_a_folder_of_other_settings_is_refused(monkeypatch, tmp_path):
+    trained(monkeypatch, folder=tmp_path, phases=[Phase("natural", 1)])
+    for changed in ({"learning_rate": 1e-3}, {"seed": 1}, {"phases": [Phase("natural", 2)]}, {"average": False}):
+        with pytest.raises(ValueError, match="must be new, or of a run with the same settings"):
+            trained(monkeypatch, folder=tmp_path, **{"phases": [Phase("natural", 1)], **changed})
+
+
+def test_a_file_that_was_being_written_does_no_harm(monkeypatch, tmp_path):
+    """Killed while it wrote, a run leaves a part, which the next one does not take for weights."""
+
+    def killed(self, path, **options):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save_weights", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(monkeypatch, folder=tmp_path)
+    whole, _ = trained(monkeypatch)
+    resumed, _ = trained(monkeypatch, folder=tmp_path)
+    np.testing.assert_allclose(weights(resumed), weights(whole), rtol=1e-5, atol=1e-6)
+    assert {path.name for path in tmp_path.glob("*.h5")} == {"phase0-finished.weights.h5", "phase1-finished.weights.h5"}

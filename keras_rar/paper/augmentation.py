@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks
+from keras_rar.paper.batches import Batches
 
 _ROTATION = 15 / 360  # turns
 _TRANSLATION = 2.5  # pixels, of any size of image
@@ -87,8 +88,8 @@ def balanced(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray
 
 def pipeline(
     images: np.ndarray, labels: np.ndarray, per_class: int, *, batch_size: int, equalize: bool, seed: int = 0
-) -> tf.data.Dataset:
-    """A balanced, augmented data set for `fit`; every epoch transforms anew.
+) -> Batches:
+    """Balanced, augmented batches; every epoch transforms anew.
 
     Args:
         images: Array of bytes, `(n, size, size, channels)`.
@@ -99,38 +100,24 @@ def pipeline(
         seed: Integer. Defaults to `0`.
 
     Returns:
-        A `tf.data.Dataset` of batches `(x, y)`, x float32 in [0, 255], in an order of its own every epoch.
+        `Batches` of `(x, y)`, x float32 in [0, 255].
 
     Example:
 
     >>> x, y = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 1, 1])
-    >>> [len(batch[1]) for batch in pipeline(x, y, 5, batch_size=4, equalize=True)]
+    >>> [len(batch[1]) for batch in pipeline(x, y, 5, batch_size=4, equalize=True).stream().take(3)]
     [4, 4, 2]
     """
-    checks.positive_int("batch_size", batch_size)
     transform, equalization = transformations(images.shape[1], seed), keras.layers.Equalization(dtype="float32")
     source, classes = tf.constant(images), tf.constant(labels, tf.int64)
 
-    def batch(rows: tf.Tensor, is_new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    examples, are_new = (tf.constant(values) for values in balanced(labels, per_class))
+
+    def make(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows, is_new = tf.gather(examples, numbers), tf.gather(are_new, numbers)
         x = tf.cast(tf.gather(source, rows), tf.float32)
         x = tf.where(is_new[:, None, None, None], transform(x, training=True), x)
         x = tf.round(tf.clip_by_value(x, 0.0, 255.0))
         return tf.map_fn(equalization, x) if equalize else x, tf.gather(classes, rows)
 
-    rows, is_new = balanced(labels, per_class)
-    data = tf.data.Dataset.from_tensor_slices((rows, is_new)).shuffle(len(rows), seed=seed).batch(batch_size)
-    return data.map(batch).prefetch(tf.data.AUTOTUNE)
-
-
-def shuffled(x: np.ndarray, y: np.ndarray, batch_size: int, seed: int = 0) -> tf.data.Dataset:
-    """Whole batches of arrays, in another order every epoch.
-
-    Args:
-        x: Inputs, `(n, ...)`.
-        y: Labels, `(n,)`.
-        batch_size: Positive integer.
-        seed: Integer. Defaults to `0`.
-    """
-    inputs, labels = tf.constant(x), tf.constant(y)
-    rows = tf.data.Dataset.range(len(x)).shuffle(len(x), seed=seed).batch(batch_size, drop_remainder=True)
-    return rows.map(lambda of: (tf.gather(inputs, of), tf.gather(labels, of))).prefetch(tf.data.AUTOTUNE)
+    return Batches(len(examples), make, batch_size, seed, whole=False)

@@ -8,12 +8,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_rar.core import checks
 from keras_rar.evaluation import evaluate_robustness
 from keras_rar.paper import archives, augmentation, datasets, networks, recipes
+from keras_rar.paper.batches import Batches, shuffled
 from keras_rar.paper.published import METHODS, PUBLISHED
+from keras_rar.paper.runs import claim
 from keras_rar.paper.training import Phase, train, train_as_published
 from keras_rar.report import RobustnessReport, cell
 
@@ -54,8 +55,8 @@ class Experiment:
         plan: Phases in place of those of the fast recipe.
         threshold: `width` of a `keras_rar.firm_threshold` that a CNN begins with. Defaults to none, as in the paper.
         dtype: Policy of the fast recipe's training, such as `"mixed_bfloat16"`. Defaults to `"float32"`.
-        name: Of the files. Defaults to `dataset-method`.
-        out: Folder of the results; what a run needs to go on is in a folder of its own below it.
+        name: Of the files. Defaults to `dataset-method`, with recipe and seed where these are not the defaults.
+        out: Folder of the results; what a run needs to go on is in a folder of that name below it.
         data_dir: Folder of the official files, as for `keras_rar.paper.datasets.load`.
         seed: Integer. Defaults to `0`.
         attacked: Number of test images whose maps are attacked. Defaults to `150`.
@@ -63,12 +64,13 @@ class Experiment:
         smoke: Whether only to show that it works, on noise. Defaults to `False`.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is none of that name, or an argument that the recipe or the network does not have; when it
+            trains, if the folder is that of a run with other settings.
 
     Example:
 
-    >>> Experiment("mnist_10k", "igr").folder.name
-    'mnist_10k-igr-fast-seed0'
+    >>> Experiment("mnist_10k", "igr", seed=1).stem
+    'mnist_10k-igr-seed1'
     """
 
     dataset: str
@@ -89,6 +91,13 @@ class Experiment:
         checks.one_of("dataset", self.dataset, [*PUBLISHED, "mnist_10k"])
         checks.one_of("recipe", self.recipe, recipes.RECIPES)
         checks.one_of("method", self.method, METHODS if self.recipe == "fast" else recipes.PAPER["mnist"])
+        if self.recipe == "paper" and (self.plan is not None or self.dtype != "float32"):
+            raise ValueError(
+                '`plan` and `dtype` must be left out with the recipe "paper", which has its own. '
+                f"Received: plan={self.plan}, dtype={self.dtype}"
+            )
+        if self.threshold is not None and self.dataset in PER_CLASS:
+            raise ValueError(f"`threshold` must be None for {self.dataset}. Received: threshold={self.threshold}")
 
     @property
     def settings_of(self) -> str:
@@ -96,14 +105,21 @@ class Experiment:
         return "mnist" if self.dataset == "mnist_10k" else self.dataset
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What its network depends on, beside the plan."""
+        names = ("dataset", "method", "recipe", "threshold", "dtype", "seed", "smoke")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def stem(self) -> str:
         """The name of its files."""
-        return self.name or f"{self.dataset}-{self.method}"
+        unusual = [self.recipe] * (self.recipe != "fast") + [f"seed{self.seed}"] * (self.seed != 0)
+        return self.name or "-".join([self.dataset, self.method, *unusual])
 
     @property
     def folder(self) -> Path:
         """Where it keeps what it needs to go on."""
-        return Path(self.out) / (self.name or f"{self.stem}-{self.recipe}-seed{self.seed}")
+        return Path(self.out) / self.stem
 
     def images(self, split: str) -> datasets.Split:
         """Images and labels, as bytes."""
@@ -128,11 +144,11 @@ class Experiment:
         finally:
             keras.config.set_dtype_policy(before)
 
-    def batches(self, batch_size: int) -> tf.data.Dataset:
+    def batches(self, batch_size: int) -> Batches:
         """Training data, in another order every epoch; augmented where the paper does that."""
         images, labels = self.images("train")
         if self.dataset not in PER_CLASS:
-            return augmentation.shuffled(*datasets.scaled(self.dataset, images, labels), batch_size, self.seed)
+            return shuffled(*datasets.scaled(self.dataset, images, labels), batch_size, self.seed)
         per_class = 2 if self.smoke else PER_CLASS[self.dataset]
         equalize = self.dataset == "gtsrb"
         return augmentation.pipeline(
@@ -141,6 +157,7 @@ class Experiment:
 
     def train(self) -> tuple[keras.Model, float]:
         """The trained network, in float32, and the seconds it took, over all runs."""
+        claim(self.folder, "experiment", self.settings)
         options: dict[str, Any] = {"seed": self.seed, "folder": self.folder}
         if self.recipe == "paper":
             trained, settings = self.network(), recipes.training(self.method, self.settings_of)
@@ -167,7 +184,7 @@ class Experiment:
         return evaluate_robustness(network, x, y, protocol="paper", dataset=self.settings_of, path=path, **changes)
 
     def run(self) -> dict[str, Any]:
-        """Train, measure, and write `dataset-method.json` and `dataset-method.png`, a picture.
+        """Train, measure, and write the result, `dataset-method.json`, and a picture, `dataset-method.png`.
 
         Returns:
             What the file holds.
@@ -179,7 +196,7 @@ class Experiment:
             summary = self.measure(network, "restarted", attacked=self.restarted, restarts=3, pgd_steps=1).summary()
             restarted = {measure: summary[measure] for measure in _OF_MAPS}
         result = {
-            **{name: getattr(self, name) for name in ("dataset", "method", "recipe", "threshold", "seed", "smoke")},
+            **self.settings,
             "training_seconds": round(seconds, 1),
             "protocol": report.protocol,
             "summary": report.summary(),
@@ -207,6 +224,8 @@ def table(
     results: dict[tuple[str, str], list[dict]] = {}
     for path in sorted(Path(out).glob("*.json")):
         result = json.loads(path.read_text())
+        if not {"dataset", "method", "summary"} <= set(result):  # something else's
+            continue
         results.setdefault((result["dataset"], result["method"]), []).append({**result, "name": path.stem})
     titles = "natural accuracy | adversarial accuracy | top-k intersection | Kendall's tau"
     lines = [f"| data set, method | | {titles} |", "|---|---|---|---|---|---|"]

@@ -1,19 +1,21 @@
-"""Training as the fast recipe does it: phases under one learning rate, averaged weights, resumable."""
+"""Training as the fast recipe does it, and as the paper does: resumable."""
 
 import dataclasses
-import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_rar.core import checks
 from keras_rar.paper import recipes
+from keras_rar.paper.batches import Batches, shuffled
+from keras_rar.paper.runs import Run
 from keras_rar.wrapping import wrap
+
+_KEPT_EVERY = 1000
+"""Updates of the paper's recipe from one kept state to the next."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Phase:
 
 def train(
     network: keras.Model,
-    x: np.ndarray | tf.data.Dataset,
+    x: np.ndarray | Batches,
     y: np.ndarray | None,
     phases: Sequence[Phase],
     *,
@@ -61,8 +63,8 @@ def train(
 
     Args:
         network: A built Keras classifier that returns logits; its weights are trained.
-        x: Array of inputs, `(n, ...)`; or a `tf.data.Dataset` of batches `(x, y)`.
-        y: Class indices, `(n,)`; `None` with a `tf.data.Dataset`.
+        x: Array of inputs, `(n, ...)`, which come in whole batches, in another order every epoch; or `Batches`.
+        y: Class indices, `(n,)`; `None` with `Batches`.
         phases: The phases, `Phase` objects.
         dataset: Whose ε and bounds are taken, as for `keras_rar.wrap`.
         learning_rate: Float > 0, the highest. Defaults to `2e-3`.
@@ -73,6 +75,9 @@ def train(
         folder: Where a run is kept, so that another one goes on where it was stopped. Defaults to nowhere.
         verbose: As for `keras.Model.fit`.
 
+    Raises:
+        ValueError: If the folder is that of a run with other settings.
+
     Example:
 
     >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -80,12 +85,16 @@ def train(
     >>> train(network, x, y, [Phase("madry", 1), Phase("igr", 1)], verbose=0) > 0
     True
     """
-    checks.positive_int("batch_size", batch_size)
     checks.one_of("schedule", schedule, ["one_cycle", "constant"])
     checks.boolean("average", average)
-    folder = None if folder is None else Path(folder)
-    batched: dict[str, Any] = {"shuffle": False} if y is None else {"batch_size": batch_size}
-    an_epoch = len(x) if y is None else -(-len(x) // batch_size)
+    batches = x if isinstance(x, Batches) else shuffled(x, np.asarray(y), batch_size, seed)
+    an_epoch = len(batches)
+    settings = {
+        "phases": [dataclasses.asdict(phase) for phase in phases],
+        **{"dataset": dataset, "learning_rate": learning_rate, "batch_size": batches.batch_size, "seed": seed},
+        **{"schedule": schedule, "average": average, "dtype": network.dtype_policy.name},
+    }
+    run = Run(folder, settings)
     updates = an_epoch * sum(phase.epochs for phase in phases)
     rising = max(1, updates // 7)
     rate: Any = learning_rate
@@ -97,21 +106,22 @@ def train(
     optimizer = keras.optimizers.Adam(
         rate, beta_2=0.99, use_ema=True, ema_momentum=1 - 1 / averaged, global_clipnorm=10.0
     )
-    optimizer.build(network.trainable_variables)  # so that its state too is loaded
-    clock = _Clock(None if folder is None else folder / "seconds.json")
+    optimizer.build(network.trainable_variables)  # with the averages, which the first phase does not use
     keras.utils.set_random_seed(seed)
+    start = 0
     for number, phase in enumerate(phases):
         model = wrap(network, phase.method, recipe="fast", dataset=dataset, seed=seed, **phase.options)
         is_last = number == len(phases) - 1  # an earlier phase would end in averages with its beginning
         optimizer.use_ema = average and is_last
-        options = {**batched, "epochs": phase.epochs, "verbose": verbose}
-        _fit(model, optimizer, clock, folder, f"phase{number}", x, y, **options)
-    return clock.seconds
+        _compile(model, optimizer)
+        run.fit(model, batches, f"phase{number}", start=start, steps=an_epoch, epochs=phase.epochs, verbose=verbose)
+        start += an_epoch * phase.epochs
+    return run.seconds
 
 
 def train_as_published(
     network: keras.Model,
-    data: tf.data.Dataset,
+    data: Batches,
     method: str,
     dataset: str,
     *,
@@ -127,10 +137,10 @@ def train_as_published(
 
     Args:
         network: A built Keras classifier that returns logits, with the weight decay of `recipes.training`.
-        data: A `tf.data.Dataset` of batches `(x, y)`, of the size in `recipes.training`.
+        data: Batches of the size in `recipes.training`.
         method: `"natural"`, `"madry"`, `"ig_norm"` or `"ig_sum_norm"`.
         dataset: A name in `recipes.PAPER`.
-        updates: Positive integer, to stop earlier. Defaults to the paper's.
+        updates: Positive integer, to stop earlier; in thousands if more than that. Defaults to the paper's.
         seed: As for `train`.
         folder: As for `train`.
         verbose: As for `train`.
@@ -139,58 +149,21 @@ def train_as_published(
 
     >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     >>> x, y = np.random.default_rng(0).uniform(size=(8, 4)).astype("float32"), np.arange(8) % 3
-    >>> data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
-    >>> train_as_published(network, data, "madry", "mnist", updates=2, verbose=0) > 0
+    >>> train_as_published(network, shuffled(x, y, 4), "madry", "mnist", updates=2, verbose=0) > 0
     True
     """
     settings = recipes.training(method, dataset)
     updates = settings.updates if updates is None else checks.positive_int("updates", updates)
-    folder = None if folder is None else Path(folder)
-    clock = _Clock(None if folder is None else folder / "seconds.json")
+    steps = min(updates, _KEPT_EVERY)
+    if updates % steps:
+        raise ValueError(f"`updates` must be a multiple of {_KEPT_EVERY}, or less. Received: updates={updates}")
+    run = Run(folder, {"method": method, "dataset": dataset, "updates": updates, "seed": seed})
     keras.utils.set_random_seed(seed)
     model = wrap(network, method, recipe="paper", dataset=dataset, seed=seed)
-    steps = min(updates, 1000)
-    options = {"shuffle": False, "steps_per_epoch": steps, "epochs": -(-updates // steps), "verbose": verbose}
-    _fit(model, settings.optimizer(), clock, folder, "published", data.repeat(), **options)
-    return clock.seconds
+    _compile(model, settings.optimizer())
+    run.fit(model, data, "published", start=0, steps=steps, epochs=updates // steps, verbose=verbose)
+    return run.seconds
 
 
-def _fit(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    clock: "_Clock",
-    folder: Path | None,
-    name: str,
-    *data: Any,
-    **options: Any,
-) -> None:
-    """Fit, kept in a folder and gone on from there; what was finished there is loaded."""
+def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    if folder is None:
-        model.fit(*data, callbacks=[clock], **options)
-        return
-    finished = folder / f"{name}.weights.h5"
-    if finished.exists():
-        model.load_weights(finished)  # the optimizer's too
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    model.fit(*data, callbacks=[keras.callbacks.BackupAndRestore(folder / name), clock], **options)
-    model.save_weights(finished)
-
-
-class _Clock(keras.callbacks.Callback):
-    """Seconds of training, kept in a file from run to run."""
-
-    def __init__(self, path: Path | None):
-        super().__init__()
-        self.path = path
-        self.seconds = json.loads(path.read_text()) if path is not None and path.exists() else 0.0
-        self._start = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._start = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.seconds += time.perf_counter() - self._start
-        if self.path is not None:
-            self.path.write_text(json.dumps(self.seconds))
