@@ -7,6 +7,7 @@ goes on where it was stopped.
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
@@ -103,8 +104,12 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     model = keras.saving.load_model(arguments.model)
+    of = {"sha256": hashlib.sha256(arguments.model.read_bytes()).hexdigest(), "images": arguments.images}
+    of |= {"model": arguments.model.parent.name, "attacked": arguments.attacked}
     x, y = (part[: arguments.images] for part in datasets.load("fashion_mnist", "test", data_dir=arguments.data_dir))
-    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"machine": describe()}
+    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"machine": describe(), "of": of}
+    if results["of"] != of:
+        raise SystemExit(f"{arguments.out} is of {results['of']}: give another --out")
 
     def keep(name, result):
         results[name] = result

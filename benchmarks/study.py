@@ -223,11 +223,13 @@ def main():
         with arguments.out.open("a") as file:
             file.write(json.dumps(result) + "\n")
         return
-    finished = done(arguments.out)
     for name in () if arguments.table else arguments.only or TRIALS:
-        if name not in finished:
+        result = done(arguments.out).get(name)
+        if result is None:
             print(name, flush=True)
             subprocess.run([sys.executable, __file__, "--trial", name, *sys.argv[1:]], check=True)  # noqa: S603
+        elif result["settings"] != json.loads(json.dumps({**BASE, **TRIALS[name]})):
+            raise SystemExit(f"{name} in {arguments.out} is of other settings: delete its line")
     print(table(done(arguments.out)))
 
 

@@ -57,6 +57,16 @@ def test_the_network_and_the_data_of_each_data_set_fit(dataset):
     assert (float(x.numpy().max()) <= 1) == (dataset not in experiment.PER_CLASS)
 
 
+def test_the_papers_recipe_sets_the_first_images_aside(monkeypatch):
+    """As the reader of the authors does, of which no script of theirs uses the validation set."""
+    images, labels = np.zeros((60_000, 1, 1, 1), np.uint8), np.zeros(60_000, np.uint8)
+    labels[:5000] = 1
+    monkeypatch.setattr(Experiment, "images", lambda self, split: (images, labels))
+    paper, fast = (Experiment("mnist", "madry", recipe).batches(5000) for recipe in ("paper", "fast"))
+    assert (len(paper), len(fast)) == (11, 12)
+    assert not any(int(y.numpy().sum()) for _, y in paper.stream().take(11))
+
+
 def test_only_the_papers_recipe_decays_weights():
     fast, paper = (Experiment("gtsrb", "madry", recipe=recipe).network() for recipe in ("fast", "paper"))
     assert not fast.losses

@@ -148,6 +148,22 @@ def test_the_papers_training(dataset, method):
             assert float(optimizer.learning_rate) == pytest.approx(rate)
 
 
+def test_the_momentum_is_that_of_tensorflow_1():
+    """By hand: the velocity is multiplied by the rate of now, also behind a change of it."""
+    settings = recipes.Training(16, 6, (1e-2, 1e-3), (3,), 0.9)
+    gradients = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    w, velocity, weights = np.ones(3, "float32"), 0.0, keras.Variable(np.ones(3, "float32"))
+    optimizer = settings.optimizer()
+    optimizer.build([weights])
+    for update, gradient in enumerate(gradients):
+        velocity = 0.9 * velocity + gradient
+        w = w - (1e-2 if update <= 3 else 1e-3) * velocity
+        optimizer.apply([gradient], [weights])
+    np.testing.assert_allclose(weights.numpy(), w, rtol=1e-5)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert type(again) is recipes.Momentum
+
+
 @pytest.mark.parametrize("momentum", [None, 0.9])
 def test_of_a_sum_and_of_a_mean_the_same_weights_are_trained(momentum):
     """What the conversion is for: the authors' optimizer on the sum, ours on the mean."""

@@ -113,6 +113,8 @@ def _whole(opened: IO[bytes], name: str) -> bytes:
 def images(name: str, paths: dict[str, Path], split: str) -> Iterator[tuple[np.ndarray, int]]:
     """Image `(size, size, 3)`, uint8, and class of each example of a split, in the order of their names.
 
+    Flowers, which come one class after the other, are in a fixed random order: the first few are a sample.
+
     Args:
         name: A name in `ARCHIVES`.
         paths: Where the archives are, by the keys of `ARCHIVES[name]`.
@@ -124,7 +126,9 @@ def images(name: str, paths: dict[str, Path], split: str) -> Iterator[tuple[np.n
     found = dict(_gtsrb(paths, split) if name == "gtsrb" else _flowers(paths, split))
     if not found:
         raise ValueError(f"{', '.join(map(str, paths.values()))} must hold images of {name}. Received: none")
-    for file in sorted(found):
+    names = sorted(found)
+    is_sorted = name == "oxford_flower17"
+    for file in np.random.default_rng(0).permutation(names) if is_sorted else names:
         content, label = found[file]
         if not 0 <= label < CLASSES[name]:
             raise ValueError(f"A class of {name} must be below {CLASSES[name]}. Received: {label} for {file}")

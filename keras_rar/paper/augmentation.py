@@ -36,8 +36,8 @@ def transformations(size: int, seed: int = 0) -> keras.Sequential:
     """Layers that rotate images by up to 15°, move them by up to 2.5 pixels, and then their corners.
 
     The paper's displacements of corners are drawn from a range that is random too, up to ± 0.24 of the size, and go on
-    with the pixels at the edge; `keras.layers.RandomPerspective` draws from that range at once, leaves one corner
-    where it is, and goes on with zeros.
+    with the pixels at the edge; `keras.layers.RandomPerspective` draws from that range at once, moves one
+    corner not at all and two in one direction only, and goes on with zeros.
 
     Args:
         size: Height and width of the images, in pixels.

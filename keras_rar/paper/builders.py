@@ -30,6 +30,7 @@ class _FromArchives(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
                 }
             ),
             supervised_keys=("image", "label"),
+            disable_shuffling=True,  # the order is that of `archives.images`
             citation=_CITATION[self.name],
         )
 

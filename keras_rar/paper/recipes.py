@@ -87,12 +87,26 @@ class Training:
         """A new optimizer.
 
         Returns:
-            `keras.optimizers.Adam` or `keras.optimizers.SGD`.
+            `keras.optimizers.Adam` or `Momentum`.
         """
         if self.momentum is None:
             return keras.optimizers.Adam(self.rates[0], epsilon=self.epsilon)
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay(list(self.until), list(self.rates))
-        return keras.optimizers.SGD(schedule, momentum=self.momentum)
+        return Momentum(schedule, momentum=self.momentum)
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class Momentum(keras.optimizers.SGD):
+    """`v ← μ v + g, θ ← θ − η v`, as TensorFlow 1 has it: with the learning rate of now for the whole velocity.
+
+    Keras has it in each gradient that the velocity keeps, which is not the same while the rate changes.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One step of one variable."""
+        velocity = self.momentums[self._get_variable_index(variable)]
+        self.assign(velocity, self.momentum * velocity + gradient)
+        self.assign_sub(variable, learning_rate * velocity)
 
 
 _RESNETS = {"gtsrb": (64, 1e-3), "oxford_flower17": (16, 1e-4)}  # batch size, learning rate of the IG methods
