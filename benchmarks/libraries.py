@@ -2,7 +2,7 @@
 
 The same network, with the same weights, and the same images. Each library gets the smallest number of nodes that
 brings the median gap, `|Σ IG − (f(x) − f(0))| / |f(x) − f(0)|`, below one percent; then they take turns.
-A library that is not installed is left out: `pip install captum alibi xplique torch`.
+A library that is not installed is left out; `make bench-libraries` installs them in an environment of their own.
 """
 
 import argparse

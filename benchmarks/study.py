@@ -56,6 +56,13 @@ def other(method, epochs=1, **options):
     return {"phases": [["madry", 1, INNER], [method, epochs, {**settings, **options}]], "threshold": None}
 
 
+def hour(epochs, factor):
+    """The plan of examples/fashion_mnist_hour.py."""
+    whole = {"steps": 5, "step_size": 0.04}
+    maps = {"ascend": "objective", "factor": factor, "baseline": 0.102}
+    return {"phases": [["madry", 4, whole], ["igr", epochs, {**whole, **maps}]]}
+
+
 TRIALS = {
     "base": igr(),
     "base_again": {**igr(), "seed": 1},
@@ -99,6 +106,11 @@ TRIALS = {
     "factor_48": igr(factor=48.0),
     "factor_192": igr(factor=192.0),
     "powers": igr(powers=[1.0, 0.5]),
+    # whole trainings of the example: the frontier between predictions and maps
+    "hour": hour(5, 64.0),
+    "hour_2_epochs_factor_24": hour(2, 24.0),
+    "hour_5_epochs_factor_24": hour(5, 24.0),
+    "hour_5_epochs_factor_160": hour(5, 160.0),
     # the paper's methods
     "madry": {"phases": [["madry", 2, INNER]]},
     "madry_no_threshold": {"phases": [["madry", 2, INNER]], "threshold": None},
