@@ -3,7 +3,7 @@
     python benchmarks/ceiling.py MODEL.keras --out benchmarks/results/ceiling.json
 
 IG from a baseline of 0 is what a network sees of x, x itself or what its threshold leaves, times a mean gradient.
-Here the k highest pixels lose ε and the others gain it, within the valid range, and the gradient stays what it was: what
+Here the k highest pixels lose ε and the others gain it, within the valid range, and the gradient stays: what
 would be left of this network's top k if its mean gradients did not move at all. It is no bound for other networks: one
 whose k highest pixels stand out more, or whose gradients move against x, keeps more.
 """

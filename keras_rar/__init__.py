@@ -33,6 +33,7 @@ from keras_rar.regularizers import (
 )
 from keras_rar.report import RobustnessReport
 from keras_rar.saliency import baseline_report, saliency_map
+from keras_rar.standardization import PerImageStandardization as _PerImageStandardization  # noqa: F401  to register it
 from keras_rar.surrogates import softplus_twin
 from keras_rar.threshold import firm_threshold
 from keras_rar.wrapping import METHODS, unwrap, wrap

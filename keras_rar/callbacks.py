@@ -33,9 +33,8 @@ class AttributionRobustness(keras.callbacks.Callback):
     them; a `patience` counts those epochs too. Training is left as it is: the same seed gives the same weights with
     this callback and without.
 
-    One measurement costs some `6 m steps` passes over the network for each image: with the defaults 6 seconds of
-    processor time for the paper's Fashion-MNIST network. So few images and steps show a trend;
-    `keras_rar.evaluate_robustness` gives the verdict.
+    One measurement costs some `6 m steps` passes over the network for each image, some hundreds with the defaults. So
+    few images and steps show a trend; `keras_rar.evaluate_robustness` gives the verdict.
 
     Args:
         x: Array of images, `(n, ...)`, in the units of `bounds`; or a `tf.data.Dataset` of batches `(x, y)`,

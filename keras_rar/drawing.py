@@ -51,7 +51,7 @@ def new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError('Figures need matplotlib: pip install "keras_rar[plot]"') from error
+        raise ImportError('Figures need matplotlib: pip install ".[plot]" in a checkout of keras_rar') from error
     return Figure(figsize=(checks.positive_float("width", width), height), dpi=200, layout="constrained")
 
 

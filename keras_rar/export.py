@@ -77,5 +77,5 @@ def export_saved_model(
     archive.track(base_model)
     archive.add_endpoint("serve", serve, input_signature=signature)
     archive.add_endpoint("attribute", attribute, input_signature=signature)
-    with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO()):  # Keras 3.6 always prints
+    with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO()):  # Keras 3.9 always prints
         archive.write_out(str(path), verbose=verbose)

@@ -100,12 +100,10 @@ class RARModel(keras.Model):
         """Configure the model for training, as `keras.Model.compile`, with one loss.
 
         Raises:
-            ValueError: If there is no loss, or it does not fit the output (logits or probabilities); or with
-                several replicas and a Keras older than 3.8, which does not train right on them.
+            ValueError: If there is no loss, or it does not fit the output (logits or probabilities).
         """
         if loss_weights is not None:
             checks.fail("loss_weights", "None, since there is one output", loss_weights)
-        update.check_replicas()
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         self._loss = ClassificationLoss(self.loss, self._head)
         self._batch_mean = update.BatchMean("objective", self._loss.reduction, dtype=self.variable_dtype)

@@ -1,8 +1,8 @@
 """Figures: maps before and after an attack, robustness against ε, the spread of Kendall's tau.
 
-Each function returns a `matplotlib.figure.Figure` of its own, sized for one column in print, and leaves pyplot, its
-backend and its settings alone. Save it with `figure.savefig("maps.pdf")`; a notebook shows it once
-`matplotlib.pyplot` is imported. Needs matplotlib: `pip install "keras_rar[plot]"`.
+`from keras_rar import plotting` imports them. Each function returns a `matplotlib.figure.Figure` of its own, sized for
+one column in print, and leaves pyplot, its backend and its settings alone. Save it with `figure.savefig("maps.pdf")`; a
+notebook shows it once `matplotlib.pyplot` is imported. Needs matplotlib: `pip install ".[plot]"` in a checkout.
 """
 
 from collections.abc import Mapping, Sequence

@@ -140,7 +140,7 @@ class Protocol:
 
 
 QUICK = Protocol("quick", epsilon=0.1, steps=30, m=20, pgd_steps=20, attacked=100)
-"""Affordable anywhere: a first look, a tenth of the paper's cost. `epsilon` is in units of a [0, 1] range."""
+"""A first look, affordable anywhere: a sixteenth of the paper's cost an image. `epsilon` is for a range of [0, 1]."""
 
 
 def _paper(name: str, epsilon: float, pgd: tuple, k: int, k_report: int, steps: int, step_size: float, high: float):

@@ -223,8 +223,8 @@ class IGRRegularizer(AbstractAttributionRegularizer):
 
     IG₀ is the map of the label's logit from the baseline: what an attack on attributions moves. Its direction is
     regularised, so that its size costs nothing. With several `powers` the cosine is the mean over p of that of
-    `(|IG₀|/mean + 10⁻³)ᵖ`: p = 1 weighs the few largest entries, those of a top-k intersection, p = ½ the many
-    small ones too, which decide Kendall's tau.
+    `|IG₀|` for p = 1, of `(|IG₀|/mean|IG₀| + 10⁻³)ᵖ` otherwise: p = 1 weighs the few largest entries, those of a
+    top-k intersection, p = ½ the many small ones too, which decide Kendall's tau.
 
     Args:
         factor: Float >= 0, λ; 0 is adversarial training. Defaults to `12.0`.

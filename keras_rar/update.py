@@ -19,12 +19,6 @@ def replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def check_replicas() -> None:
-    """Refuse several replicas on a Keras that leaves their weights different from those of one replica."""
-    if replicas() > 1 and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 8):
-        raise ValueError(f"Several replicas need Keras 3.8 or later. Received: Keras {keras.__version__}")
-
-
 def is_finite(loss: tf.Tensor, gradients: Sequence[Any], optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
     """Whether an update may be applied; a loss-scaling optimizer judges the gradients itself."""
     checked = [loss]

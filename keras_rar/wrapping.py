@@ -91,7 +91,8 @@ def unwrap(model: RARModel) -> keras.Model:
         model: What `wrap` returned, or a loaded one.
 
     Returns:
-        A plain Keras model; saving it needs nothing of keras_rar.
+        A plain Keras model. A file that it is saved to needs nothing of keras_rar to be loaded, unless the base model
+        did before: `keras_rar.paper.networks.resnet` has a layer of keras_rar.
 
     Raises:
         TypeError: If `model` is not a `keras_rar.RARModel`.

@@ -377,7 +377,7 @@ def test_explain_without_matplotlib(files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, _, err = run("explain", files / "model.keras", files / "image.png", "--out", tmp_path / "map.png")
     assert code == 2
-    assert 'pip install "keras_rar[plot]"' in one_line(err)
+    assert 'pip install ".[plot]"' in one_line(err)
     assert run("explain", files / "model.keras", files / "image.png", "--out", tmp_path / "map.npy")[0] == 0
 
 
@@ -528,7 +528,7 @@ def test_the_page_without_matplotlib_says_so(report, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     parsed = Page(page.to_html(report))
     assert not parsed.all("img")
-    assert any('pip install "keras_rar[plot]"' in text for _, text in parsed.all("p"))
+    assert any('pip install ".[plot]"' in text for _, text in parsed.all("p"))
 
 
 def test_the_page_of_a_model_that_is_always_wrong(files, tmp_path):

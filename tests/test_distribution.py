@@ -9,17 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from conftest import batch
 
 import keras_rar
 
-pytestmark = pytest.mark.skipif(
-    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 8),
-    reason="before 3.8 Keras itself does not add up the updates of replicas: a plain model too trains otherwise",
-)
 METHODS = sorted(keras_rar.METHODS)
 X, Y = batch(8)
 

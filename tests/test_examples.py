@@ -111,7 +111,7 @@ def test_hour_smoke_trains_once_and_goes_on(tmp_path):
     assert [run.returncode for run in runs] == [0, 0], runs[-1].stderr[-2000:]
     assert "map_distance" in runs[0].stdout  # of the history of the second phase
     assert "map_distance" not in runs[1].stdout
-    name = "epochs5-factor64-seed0"
+    name = "epochs2-factor24-seed0-smoke"
     assert f"{name}, fast" in runs[1].stdout
     result = json.loads((tmp_path / f"{name}.json").read_text())
     assert result["summary"]["topk_intersection"]["n"] <= 4
@@ -123,8 +123,8 @@ def test_hour_smoke_trains_once_and_goes_on(tmp_path):
 def test_reproduce_smoke_prints_the_table(tmp_path):
     command = [sys.executable, str(ROOT / "examples/reproduce.py"), "--smoke", "--out", str(tmp_path)]
     output = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=True).stdout
-    assert "| fashion_mnist, IG-SUM-NORM | fashion_mnist-ig_sum_norm, fast, 0 minutes, on noise |" in output
-    assert (tmp_path / "fashion_mnist-ig_sum_norm.png").exists()
+    assert "| fashion_mnist, IG-SUM-NORM | fashion_mnist-ig_sum_norm-smoke, fast, 0 minutes, on noise |" in output
+    assert (tmp_path / "fashion_mnist-ig_sum_norm-smoke.png").exists()
 
 
 @pytest.mark.slow

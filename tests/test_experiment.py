@@ -1,5 +1,6 @@
 """The paper's experiments from data to table, on noise and small networks."""
 
+import dataclasses
 import json
 
 import keras
@@ -10,6 +11,7 @@ from conftest import conv_model
 from keras_rar.paper import experiment, networks, recipes
 from keras_rar.paper.experiment import Experiment, phases, table
 from keras_rar.paper.published import METHODS, PUBLISHED
+from keras_rar.paper.runs import claim
 from keras_rar.paper.training import Phase
 
 
@@ -25,12 +27,12 @@ def made(out, method="madry", **options):
 
 def test_a_run_writes_its_result_and_its_picture(small, tmp_path):
     result = made(tmp_path, attacked=2, restarted=2).run()
-    assert json.loads((tmp_path / "fashion_mnist-madry.json").read_text())["summary"] == result["summary"]
-    assert (tmp_path / "fashion_mnist-madry.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "fashion_mnist-madry-smoke.json").read_text())["summary"] == result["summary"]
+    assert (tmp_path / "fashion_mnist-madry-smoke.png").read_bytes().startswith(b"\x89PNG")
     assert result["protocol"]["name"].startswith("paper, fashion_mnist")
     assert result["training_seconds"] > 0
     assert set(result["restarted"]) == {"topk_intersection", "kendall_tau"}
-    assert keras.saving.load_model(tmp_path / "fashion_mnist-madry/model.keras").count_params()
+    assert keras.saving.load_model(tmp_path / "fashion_mnist-madry-smoke/model.keras").count_params()
 
 
 @pytest.mark.parametrize("recipe", recipes.RECIPES)
@@ -110,8 +112,8 @@ def test_a_plan_a_threshold_a_policy_and_a_name_of_ones_own(tmp_path):
     assert own.network().layers[0].name == "firm_threshold"
     network, _ = own.train()
     assert network.dtype_policy.name == "float32"
-    assert (tmp_path / "own/model.keras").exists()
-    assert {path.name for path in (tmp_path / "own").glob("*.h5")} == {"phase0-finished.weights.h5"}
+    assert (tmp_path / "own-smoke/model.keras").exists()
+    assert {path.name for path in (tmp_path / "own-smoke").glob("*.h5")} == {"phase0-finished.weights.h5"}
 
 
 @pytest.mark.parametrize(
@@ -131,20 +133,19 @@ def test_what_there_is_not_is_refused(arguments, match):
         Experiment(*arguments)
 
 
-@pytest.mark.parametrize(
-    "other",
-    [{"seed": 1}, {"dtype": "mixed_bfloat16"}, {"threshold": 0.1}, {"smoke": False}, {"method": "igr"}],
-    ids=str,
-)
+OTHERS = [{"seed": 1}, {"dtype": "mixed_bfloat16"}, {"threshold": 0.1}, {"method": "igr"}]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
 def test_a_folder_is_not_taken_for_a_run_with_other_settings(small, tmp_path, other):
-    made(tmp_path, name="own").train()
+    first = made(tmp_path, name="own")
+    claim(first.folder, "experiment", first.settings)
     with pytest.raises(ValueError, match="must be new, or of a run with the same settings"):
-        Experiment(
-            **{"dataset": "fashion_mnist", "method": "madry", "out": tmp_path, "smoke": True, "name": "own", **other}
-        ).train()
+        dataclasses.replace(first, **other).train()
 
 
-def test_another_recipe_or_seed_is_another_file():
+def test_another_recipe_or_seed_is_another_file_and_so_is_noise():
+    assert Experiment("mnist", "madry", name="own", smoke=True).stem == "own-smoke"
     stems = {Experiment("mnist", "madry", recipe, seed=seed).stem for recipe in recipes.RECIPES for seed in (0, 1)}
     assert stems == {"mnist-madry", "mnist-madry-seed1", "mnist-madry-paper", "mnist-madry-paper-seed1"}
 
@@ -158,4 +159,4 @@ def test_missing_data_are_named(tmp_path):
 @pytest.mark.parametrize("dataset", [*PUBLISHED, "mnist_10k"])
 def test_every_data_set_runs_from_data_to_table(tmp_path, dataset):
     Experiment(dataset, "ig_sum_norm", out=tmp_path, smoke=True).run()
-    assert f"{dataset}, IG-SUM-NORM | {dataset}-ig_sum_norm, fast" in table(tmp_path)
+    assert f"{dataset}, IG-SUM-NORM | {dataset}-ig_sum_norm-smoke, fast" in table(tmp_path)

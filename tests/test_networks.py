@@ -1,5 +1,10 @@
 """The networks of the paper: sizes, and outputs against NumPy."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from scipy.signal import correlate
 
 import keras_rar
 from keras_rar.paper import networks
+from keras_rar.standardization import PerImageStandardization
 
 
 def small(units=1):
@@ -89,7 +95,7 @@ def test_initial_weights_are_of_the_papers_size():
 
 def test_standardization_is_that_of_tensorflow():
     x = images()
-    found = networks.PerImageStandardization()(x)
+    found = PerImageStandardization()(x)
     np.testing.assert_allclose(found, tf.image.per_image_standardization(x), atol=1e-5)
 
 
@@ -100,7 +106,7 @@ def test_standardization_of_one_color_has_a_gradient():
         outer.watch(x)
         with tf.GradientTape() as tape:
             tape.watch(x)
-            value = tf.reduce_sum(networks.PerImageStandardization()(x) ** 3)
+            value = tf.reduce_sum(PerImageStandardization()(x) ** 3)
         gradient = tape.gradient(value, x)
         total = tf.reduce_sum(gradient**2)
     assert np.isfinite(gradient).all()
@@ -114,6 +120,33 @@ def test_the_resnet_is_saved_and_has_a_softplus_twin(tmp_path):
     np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
     twin = keras_rar.softplus_twin(model)
     assert np.abs(twin(x) - model(x)).max() > 1e-3
+
+
+LOAD = """
+import sys
+import keras, numpy as np
+if sys.argv[1] == "with":
+    import keras_rar
+assert "keras_rar.paper.networks" not in sys.modules
+np.save(sys.argv[3], keras.saving.load_model(sys.argv[2], safe_mode=True)(np.load(sys.argv[3])))
+"""
+
+
+def loaded_elsewhere(how, folder):
+    environment = {**os.environ, "PYTHONPATH": str(Path(keras_rar.__file__).parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", LOAD, how, str(folder / "model.keras"), str(folder / "x.npy")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_saved_resnet_loads_where_keras_rar_alone_is_imported(tmp_path):
+    model, x = small(), images()
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "x.npy", x)
+    without = loaded_elsewhere("without", tmp_path)  # negative control
+    assert "PerImageStandardization" in without.stderr
+    run = loaded_elsewhere("with", tmp_path)
+    assert run.returncode == 0, run.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), model(x), atol=1e-6)
 
 
 def test_the_resnet_trains_with_every_method_of_the_paper():

