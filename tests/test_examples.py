@@ -66,8 +66,24 @@ def test_the_tables_of_the_readme_are_those_of_the_committed_files():
         assert f"| {result['training_seconds'] / 60:.0f} minutes |" in readme
         rows.append(result["summary"])
     for row in rows:
-        cells = [cell(measure, row[measure]).rpartition(" (")[0] for measure in list(row)[:4]]
-        assert f"| {' | '.join(cells)} |" in readme
+        assert four_cells(row) in readme
+
+
+def four_cells(row):
+    """The first four measures of a summary, as the tables show them."""
+    return f"| {' | '.join(cell(measure, row[measure]).rpartition(' (')[0] for measure in list(row)[:4])} |"
+
+
+def test_the_table_of_the_hour_has_every_committed_result():
+    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    paths = list((ROOT / "examples/results/fashion_mnist_hour").glob("*.json"))
+    assert len(paths) >= 3
+    for path in paths:
+        result = json.loads(path.read_text())
+        of = re.fullmatch(r"epochs(\d+)-factor(\d+)(-plain)?-seed(\d+)", path.stem)
+        minutes = f"{result['training_seconds'] / 60:.0f} minutes"
+        label = f"{of[1]}, {of[2]}{', no threshold' if of[3] else ''}"
+        assert f"| {label} | {of[4]} | {minutes} {four_cells(result['summary'])}" in page
 
 
 @pytest.mark.slow
