@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from keras_rar.report import cell
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -49,10 +51,19 @@ def kendall(results):
         yield label, ", ".join(f"{row['speed_up'][name]:.1f}" for name in ("eager", "graph", "xla"))
 
 
+def stronger(results):
+    for name, row in results.items():
+        if "accuracy" in row:
+            yield f"accuracy of {results['of']['model']} under {name}", cell("natural_accuracy", row["accuracy"])
+        elif "kendall_tau" in row:
+            cells = [cell(measure, row[measure]) for measure in ("topk_intersection", "kendall_tau")]
+            yield f"top-k intersection, Kendall's tau of {results['of']['model']} under {name}", ", ".join(cells)
+
+
 def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
     print("| | |\n|---|---|")
-    for part in (engine, libraries, attack, kendall):
+    for part in (engine, libraries, attack, kendall, stronger):
         path = folder / f"{part.__name__}.json"
         if not path.exists():
             continue

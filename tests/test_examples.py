@@ -86,6 +86,17 @@ def test_the_table_of_the_hour_has_every_committed_result():
         assert f"| {label} | {of[4]} | {minutes} {four_cells(result['summary'])}" in page
 
 
+def test_the_page_says_what_stronger_attacks_left():
+    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks/results/stronger.json").read_text())
+    for name, row in results.items():
+        if "kendall_tau" in row or ("accuracy" in row and "epsilon" not in name):
+            cells = [cell(measure, found).rpartition(" (")[0] for measure, found in row.items()]
+            assert f"| {' | '.join(cells)} |" in page, name
+    larger = ", ".join(f"{100 * results[f'PGD-20, epsilon {e}']['accuracy']['mean']:.1f} %" for e in (0.3, 0.5, 1.0))
+    assert f"| {larger} |" in page
+
+
 @pytest.mark.slow
 def test_quickstart_shows_what_it_claims(tmp_path):
     """Minutes long: the robust network loses accuracy and wins the rest, each by more than natural's interval."""
