@@ -86,6 +86,13 @@ def test_the_table_of_the_hour_has_every_committed_result():
         assert f"| {label} | {of[4]} | {minutes} {four_cells(result['summary'])}" in page
 
 
+def test_the_page_has_every_trial_of_the_study():
+    command = [sys.executable, str(ROOT / "benchmarks/study.py"), "--table"]
+    table = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, cwd=ROOT).stdout
+    assert len(table.splitlines()) > 8
+    assert table in (ROOT / "docs/fast.md").read_text("utf-8")
+
+
 def test_the_page_says_what_stronger_attacks_left():
     page = (ROOT / "docs/fast.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/stronger.json").read_text())
