@@ -680,13 +680,6 @@ def test_methods_refuse_an_x_prime_of_another_shape(model, call, x_prime):
         getattr(model, call)(X, x_prime, Y)
 
 
-def test_several_replicas_need_a_keras_that_adds_up_their_updates(monkeypatch):
-    monkeypatch.setattr("keras_rar.update.replicas", lambda: 2)
-    monkeypatch.setattr(keras, "__version__", "3.7.0")
-    with pytest.raises(ValueError, match=r"Several replicas need Keras 3\.8 or later\. Received: Keras 3\.7\.0"):
-        wrapped()
-
-
 def test_a_term_cannot_take_the_name_of_the_whole():
     class Confusing(keras_rar.NaturalRegularizer):
         def objective(self, terms):
