@@ -56,11 +56,11 @@ def other(method, epochs=1, **options):
     return {"phases": [["madry", 1, INNER], [method, epochs, {**settings, **options}]], "threshold": None}
 
 
-def hour(epochs, factor):
+def hour(epochs, factor, threshold=BASE["threshold"]):
     """The plan of examples/fashion_mnist_hour.py."""
     whole = {"steps": 5, "step_size": 0.04}
-    maps = {"ascend": "objective", "factor": factor, "baseline": 0.102}
-    return {"phases": [["madry", 4, whole], ["igr", epochs, {**whole, **maps}]]}
+    maps = {"ascend": "objective", "factor": factor, "baseline": threshold or 0.0}
+    return {"phases": [["madry", 4, whole], ["igr", epochs, {**whole, **maps}]], "threshold": threshold}
 
 
 TRIALS = {
@@ -111,6 +111,9 @@ TRIALS = {
     "hour_2_epochs_factor_24": hour(2, 24.0),
     "hour_5_epochs_factor_24": hour(5, 24.0),
     "hour_5_epochs_factor_160": hour(5, 160.0),
+    "hour_plain": hour(2, 24.0, threshold=None),
+    "hour_plain_factor_12": hour(2, 12.0, threshold=None),
+    "hour_plain_5_epochs": hour(5, 24.0, threshold=None),
     # the paper's methods
     "madry": {"phases": [["madry", 2, INNER]]},
     "madry_no_threshold": {"phases": [["madry", 2, INNER]], "threshold": None},

@@ -48,7 +48,7 @@ def evaluate_robustness(
 
     The attribution attack costs `6 m steps` passes over the network for each image and start: with
     `protocol="paper"` many seconds an image on a processor. `attacked=…` bounds the number of images, and with
-    `path` an interrupted evaluation goes on where it was.
+    `path` an interrupted evaluation goes on where it was; one with a larger `attacked` goes on with more images.
 
     Args:
         model: Any Keras classifier with one input and one output, or a `RARModel`.
@@ -124,7 +124,8 @@ class _Evaluation:
         columns["constant_map"] = np.zeros(n, bool)
         about = {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
         about["batch_size"] = batch_size  # of which the random starts depend
-        fingerprint = _fingerprint([self.model, gradient_model], x, y, about)
+        of_an_image = {name: value for name, value in about.items() if name not in ("name", "attacked")}
+        fingerprint = _fingerprint([self.model, gradient_model], x, y, of_an_image)
         self.report = RobustnessReport(self.model.name, about, columns, {}, _versions(), fingerprint)
         if self.path is not None and not self.path.parent.is_dir():
             raise ValueError(f"`path` must be in a folder that exists. Received: {self.path}")
@@ -135,7 +136,12 @@ class _Evaluation:
                     "`path` must be a new file, or one that this very evaluation wrote: of the same model, images, "
                     f"labels, settings and batch size. Received: {self.path}, of another one"
                 )
-            self.report = before
+            if settings.attacked is not None and before.counts["attacked"] > settings.attacked:
+                raise ValueError(
+                    f"`attacked` must be at least the number of images in `path`, {before.counts['attacked']}. "
+                    f"Received: attacked={settings.attacked}"
+                )
+            self.report = dataclasses.replace(before, protocol=about)
 
     def predictions(self, attack: Any, progress: bool) -> None:
         """Fill in `predicted`, `correct` and `robust`."""

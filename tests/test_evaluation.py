@@ -526,13 +526,12 @@ OTHERS = {
     "epsilon": lambda model: {"epsilon": 0.11},
     "bounds": lambda model: {"bounds": (0, 2)},
     "seed": lambda model: {"seed": 1},
-    "attacked": lambda model: {"attacked": 14},
     "k": lambda model: {"k": 2},
     "batch size": lambda model: {"batch_size": 9},
     "baseline": lambda model: {"baseline": [0, 0, 0, 1e-9]},
     "saliency": lambda model: {"saliency": "gradient"},
     "saliency object": lambda model: {"saliency": saliency.core.IntegratedGradients(baseline=0.5)},
-    "protocol": lambda model: {"protocol": dataclasses.replace(protocols.QUICK, name="quick.")},
+    "protocol": lambda model: {"protocol": dataclasses.replace(protocols.QUICK, softplus_beta=2.0)},
 }
 
 
@@ -560,6 +559,18 @@ def test_the_same_evaluation_goes_on_from_the_file(instant, dense, tmp_path):
     assert copy.name != dense.name
     assert_same(look(copy, X.astype("float64"), np.eye(3)[Y], path=str(path), progress=True), expected)
     assert instant == []
+
+
+def test_more_images_go_on_from_the_file(instant, dense, tmp_path):
+    path = tmp_path / "report.npz"
+    assert look(dense, path=path, attacked=5).counts["attacked"] == 5
+    del instant[:]
+    more = look(dense, path=path, attacked=11)
+    assert instant == [("attributions", 5)]
+    assert_same(more, look(dense, attacked=11))
+    assert json.loads(RobustnessReport.load(path).to_json())["protocol"]["attacked"] == 11
+    with pytest.raises(ValueError, match=r"^`attacked` must be at least the number of images in `path`, 11. Received"):
+        look(dense, path=path, attacked=10)
 
 
 @pytest.mark.parametrize("content", [b"", b"index,label\n", b"PK\x03\x04", b"\x80\x04K\x01."])
