@@ -227,7 +227,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TRIALS, metavar="TRIAL", help="these trials")
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
-    parser.add_argument("--dtype", default="mixed_bfloat16", help="policy of the training")
+    parser.add_argument("--dtype", default="mixed_bfloat16", help="policy of the training; on some machines slower")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--save", type=Path, help="folder to keep the trained networks in")
     parser.add_argument("--out", type=Path, default=RESULTS)
