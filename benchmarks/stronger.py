@@ -23,6 +23,7 @@ from keras_rar.report import mean_with_interval
 
 EPSILON = 0.1
 RADII = (0.05, 0.15, 0.2, 0.3, 0.5, 1.0)  # beside that of the protocol
+MEASURES = ("topk_intersection", "kendall_tau")
 MAPS = {  # what is changed in the paper's protocol, with a fifth of its nodes
     "100 iterations": {},
     "300 iterations, 3 restarts": {"steps": 300, "restarts": 3},
@@ -107,23 +108,16 @@ def main():
     of = {"sha256": hashlib.sha256(arguments.model.read_bytes()).hexdigest(), "images": arguments.images}
     of |= {"model": arguments.model.parent.name, "attacked": arguments.attacked}
     x, y = (part[: arguments.images] for part in datasets.load("fashion_mnist", "test", data_dir=arguments.data_dir))
-    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"machine": describe(), "of": of}
-    if results["of"] != of:
-        raise SystemExit(f"{arguments.out} is of {results['of']}: give another --out")
-
-    def keep(name, result):
-        results[name] = result
-        arguments.out.write_text(json.dumps(results, indent=2) + "\n")
-        print(name, result, flush=True)
-
+    found = Found(arguments.out, of)
     for name, robust in predictions(model, x, y, arguments.data_dir):
-        if name not in results:
-            keep(name, {"accuracy": mean_with_interval(robust().astype("float64"), seed=0)})
+        if name not in found:
+            found.keep(name, {"accuracy": robust().astype("float64")})
+    found.keep_worst(["accuracy"])
     variants = dict(MAPS)
     if has_threshold(model):
         variants["softplus behind the threshold alone"] = {"gradient_model": smooth_behind(model)}
     for name, changes in variants.items():
-        if name not in results:
+        if name not in found:
             report = keras_rar.evaluate_robustness(
                 model,
                 x,
@@ -135,8 +129,36 @@ def main():
                 pgd_steps=1,
                 **changes,
             )
-            summary = report.summary()
-            keep(name, {measure: summary[measure] for measure in ("topk_intersection", "kendall_tau")})
+            found.keep(name, {measure: report.values(measure) for measure in MEASURES})
+    found.keep_worst(MEASURES)
+
+
+class Found:
+    """What was found: means in a `.json`, and beside it, in a `.npz`, the value of each image."""
+
+    def __init__(self, out, of):
+        self.out, self.archive = out, out.with_suffix(".npz")
+        is_there = out.exists() and self.archive.exists()
+        self.results = json.loads(out.read_text()) if is_there else {"machine": describe(), "of": of}
+        self.values = dict(np.load(self.archive)) if is_there else {}
+        if self.results["of"] != of:
+            raise SystemExit(f"{out} is of {self.results['of']}: give another --out")
+
+    def __contains__(self, name):
+        return name in self.results
+
+    def keep(self, name, values):
+        self.results[name] = {measure: mean_with_interval(array, seed=0) for measure, array in values.items()}
+        self.values |= {f"{name}: {measure}": array for measure, array in values.items()}
+        np.savez_compressed(self.archive, **self.values)
+        self.out.write_text(json.dumps(self.results, indent=2) + "\n")
+        print(name, self.results[name], flush=True)
+
+    def keep_worst(self, measures):
+        """For each image the worst that any of the attacks in the ball of the protocol found."""
+        names = [name for name in self.results if f"{name}: {measures[0]}" in self.values and "epsilon" not in name]
+        arrays = {measure: [self.values[f"{name}: {measure}"] for name in names] for measure in measures}
+        self.keep(f"the worst of all, {measures[0]}", {measure: np.min(of, axis=0) for measure, of in arrays.items()})
 
 
 if __name__ == "__main__":

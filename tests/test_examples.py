@@ -104,6 +104,27 @@ def test_the_page_says_what_stronger_attacks_left():
     assert f"| {larger} |" in page
 
 
+def test_stronger_attacks_are_kept_and_their_worst_is_image_by_image(monkeypatch, tmp_path):
+    path, accuracy = tmp_path / "stronger.json", {"one": [1, 0, 1, 1], "two": [1, 1, 0, 1], "epsilon 1": [0, 0, 0, 0]}
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    Found = runpy.run_path(str(ROOT / "benchmarks/stronger.py"))["Found"]
+    found = Found(path, {"model": "a"})
+    for name, values in accuracy.items():
+        found.keep(name, {"accuracy": np.array(values, float)})
+    found.keep_worst(["accuracy"])
+    again = Found(path, {"model": "a"})
+    assert "one" in again
+    assert "three" not in again
+    again.keep("three", {"accuracy": np.array([0.0, 1, 1, 1])})
+    again.keep_worst(["accuracy"])
+    results = json.loads(path.read_text())
+    assert {name: row["accuracy"]["mean"] for name, row in results.items() if name != "machine" and name != "of"} == {
+        "one": 0.75, "two": 0.75, "three": 0.75, "epsilon 1": 0.0, "the worst of all, accuracy": 0.25
+    }  # fmt: skip
+    with pytest.raises(SystemExit, match="give another --out"):
+        Found(path, {"model": "b"})
+
+
 @pytest.mark.slow
 def test_quickstart_shows_what_it_claims(tmp_path):
     """Minutes long: the robust network loses accuracy and wins the rest, each by more than natural's interval."""
