@@ -20,6 +20,7 @@ from unittest import mock
 import keras
 import numpy as np
 import tensorflow as tf
+from machine import describe
 
 import keras_rar
 from keras_rar.attacks import PGDAttack
@@ -56,11 +57,11 @@ def other(method, epochs=1, **options):
     return {"phases": [["madry", 1, INNER], [method, epochs, {**settings, **options}]], "threshold": None}
 
 
-def hour(epochs, factor, threshold=BASE["threshold"]):
+def hour(epochs, factor, threshold=BASE["threshold"], before=4, ascend="objective"):
     """The plan of examples/fashion_mnist_hour.py."""
     whole = {"steps": 5, "step_size": 0.04}
-    maps = {"ascend": "objective", "factor": factor, "baseline": threshold or 0.0}
-    return {"phases": [["madry", 4, whole], ["igr", epochs, {**whole, **maps}]], "threshold": threshold}
+    maps = {"ascend": ascend, "factor": factor, "baseline": threshold or 0.0}
+    return {"phases": [["madry", before, whole], ["igr", epochs, {**whole, **maps}]], "threshold": threshold}
 
 
 TRIALS = {
@@ -112,8 +113,8 @@ TRIALS = {
     "hour_5_epochs_factor_24": hour(5, 24.0),
     "hour_5_epochs_factor_160": hour(5, 160.0),
     "hour_plain": hour(2, 24.0, threshold=None),
-    "hour_plain_factor_12": hour(2, 12.0, threshold=None),
-    "hour_plain_5_epochs": hour(5, 24.0, threshold=None),
+    "hour_plain_8_and_1_factor_12": hour(1, 12.0, threshold=None, before=8),
+    "hour_plain_ascend_loss": hour(2, 24.0, threshold=None, ascend="loss"),
     # the paper's methods
     "madry": {"phases": [["madry", 2, INNER]]},
     "madry_no_threshold": {"phases": [["madry", 2, INNER]], "threshold": None},
@@ -205,6 +206,7 @@ def trial(name, dtype, data_dir, save):
         "name": name,
         "settings": settings,
         "dtype": dtype,
+        "processor": describe()["processor"],
         "seconds": round(seconds, 1),
         "processor_seconds": round(processor, 1),
         "natural_accuracy": natural,
@@ -215,11 +217,13 @@ def trial(name, dtype, data_dir, save):
 
 def table(results):
     """The trials as a Markdown table."""
-    rows = ["| trial | processor seconds | natural | adversarial | top-k | Kendall |", "|---|---|---|---|---|---|"]
+    rows = ["| trial | natural | adversarial | top-k | Kendall | processor seconds |", "|---|---|---|---|---|---|"]
     for name, result in results.items():
         accuracies = [f"{100 * result[measure]:.1f} %" for measure in ("natural_accuracy", "adversarial_accuracy")]
-        cells = [*accuracies, *(cell(measure, result["maps"][measure]) for measure in MEASURES)]
-        rows.append(f"| `{name}` | {result['processor_seconds']:.0f} | {' | '.join(cells)} |")
+        cells = [*accuracies, *(cell(measure, result["maps"][measure]).rpartition(" (")[0] for measure in MEASURES)]
+        on = f"{result['processor'].split('(')[0]}, {result['dtype'].removeprefix('mixed_')}"
+        cells.append(f"{result['processor_seconds']:.0f} ({on})")
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
