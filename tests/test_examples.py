@@ -93,6 +93,15 @@ def test_the_page_has_every_trial_of_the_study():
     assert table in (ROOT / "docs/fast.md").read_text("utf-8")
 
 
+def test_the_page_says_how_many_nodes_are_exact():
+    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    integrals = json.loads((ROOT / "benchmarks/results/nodes.json").read_text())["errors"]
+    for integral, rules in integrals.items():
+        for rule in ("right", "midpoint", "gauss_legendre"):
+            cells = [f"{100 * rules[rule][m]['map']:.1f} %" for m in ("2", "3", "5", "10", "20", "50")]
+            assert f"| {integral.replace('*', chr(92) + '*')} | `{rule}` | {' | '.join(cells)} |" in page
+
+
 def test_the_page_says_what_stronger_attacks_left():
     page = (ROOT / "docs/fast.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/stronger.json").read_text())
