@@ -138,11 +138,12 @@ class Found:
 
     def __init__(self, out, of):
         self.out, self.archive = out, out.with_suffix(".npz")
-        is_there = out.exists() and self.archive.exists()
-        self.results = json.loads(out.read_text()) if is_there else {"machine": describe(), "of": of}
-        self.values = dict(np.load(self.archive)) if is_there else {}
-        if self.results["of"] != of:
-            raise SystemExit(f"{out} is of {self.results['of']}: give another --out")
+        self.results, self.values = {"machine": describe(), "of": of}, {}
+        before = json.loads(out.read_text()) if out.exists() else self.results
+        if before["of"] != of:
+            raise SystemExit(f"{out} is of {before['of']}: give another --out")
+        if self.archive.exists():  # or nothing is known of the images
+            self.results, self.values = before, dict(np.load(self.archive))
 
     def __contains__(self, name):
         return name in self.results
