@@ -57,11 +57,24 @@ def other(method, epochs=1, **options):
     return {"phases": [["madry", 1, INNER], [method, epochs, {**settings, **options}]], "threshold": None}
 
 
+def whole(method, epochs=1, before=4, threshold=None, **options):
+    """Four epochs of adversarial training, and a method in a cycle of its own, in the paper's network."""
+    inner = {"steps": 5, "step_size": 0.04}
+    options = {**inner, "baseline": threshold or 0.0, **options}
+    return {
+        "phases": [["madry", before, inner], [method, epochs, options]],
+        **{"threshold": threshold, "schedule": "cycles"},
+    }
+
+
 def hour(epochs, factor, threshold=BASE["threshold"], before=4, ascend="objective"):
-    """The plan of examples/fashion_mnist_hour.py."""
-    whole = {"steps": 5, "step_size": 0.04}
-    maps = {"ascend": ascend, "factor": factor, "baseline": threshold or 0.0}
-    return {"phases": [["madry", before, whole], ["igr", epochs, {**whole, **maps}]], "threshold": threshold}
+    """IGR in the one cycle of a longer training."""
+    return {**whole("igr", epochs, before, threshold, ascend=ascend, factor=factor), "schedule": "one_cycle"}
+
+
+def topk(epochs=1, factor=4.0, **options):
+    """IG-TOP-K, as in examples/fashion_mnist_hour.py."""
+    return whole("ig_topk", epochs, **{"factor": factor, "k": 100, "ascend": "objective", **options})
 
 
 TRIALS = {
@@ -115,6 +128,21 @@ TRIALS = {
     "hour_plain": hour(2, 24.0, threshold=None),
     "hour_plain_8_and_1_factor_12": hour(1, 12.0, threshold=None, before=8),
     "hour_plain_ascend_loss": hour(2, 24.0, threshold=None, ascend="loss"),
+    # smooth top-k intersection
+    "topk": topk(),
+    "topk_one_cycle": {**topk(), "schedule": "one_cycle"},
+    "topk_ascend_loss": topk(ascend="loss"),
+    "topk_factor_2": topk(factor=2.0),
+    "topk_factor_8": topk(factor=8.0),
+    "topk_k_50": topk(k=50),
+    "topk_k_200": topk(k=200),
+    "topk_sharpness_2": topk(sharpness=2.0),
+    "topk_sharpness_8": topk(sharpness=8.0),
+    "topk_midpoint_3": topk(m=3),
+    "topk_threshold": topk(threshold=0.102),
+    "topk_hour": topk(4, 6.0),
+    "igr_cycles": whole("igr", factor=12.0, ascend="objective"),
+    "madry_cycles": whole("madry"),
     # the paper's methods
     "madry": {"phases": [["madry", 2, INNER]]},
     "madry_no_threshold": {"phases": [["madry", 2, INNER]], "threshold": None},

@@ -21,12 +21,12 @@ from keras_rar.core.saliency import Saliency
 from keras_rar.core.terms import Terms
 from keras_rar.evaluation import evaluate_robustness
 from keras_rar.export import export_saved_model
+from keras_rar.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.model import RARModel
 from keras_rar.protocols import Protocol
 from keras_rar.regularizers import (
     AbstractAttributionRegularizer,
     IGNormRegularizer,
-    IGRRegularizer,
     IGSumNormRegularizer,
     MadryRegularizer,
     NaturalRegularizer,
@@ -47,6 +47,7 @@ __all__ = [
     "IGNormRegularizer",
     "IGRRegularizer",
     "IGSumNormRegularizer",
+    "IGTopKRegularizer",
     "L2Ball",
     "LinfBall",
     "MadryRegularizer",

@@ -5,12 +5,12 @@ from typing import Any
 import keras
 
 from keras_rar.core import checks
+from keras_rar.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.model import RARModel
 from keras_rar.paper import recipes
 from keras_rar.regularizers import (
     AbstractAttributionRegularizer,
     IGNormRegularizer,
-    IGRRegularizer,
     IGSumNormRegularizer,
     MadryRegularizer,
     NaturalRegularizer,
@@ -22,6 +22,7 @@ METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
     "ig_norm": IGNormRegularizer,
     "ig_sum_norm": IGSumNormRegularizer,
     "igr": IGRRegularizer,
+    "ig_topk": IGTopKRegularizer,
 }
 
 
@@ -43,8 +44,8 @@ def wrap(
 
     Args:
         base_model: A built Keras 3 classifier with one input and one output, logits or probabilities.
-        method: A name in `keras_rar.METHODS` (`"natural"`, `"madry"`, `"ig_norm"`, `"ig_sum_norm"`, `"igr"`) or
-            a regularizer object. Defaults to `"ig_sum_norm"`.
+        method: A name in `keras_rar.METHODS` (`"natural"`, `"madry"`, `"ig_norm"`, `"ig_sum_norm"`, `"igr"`,
+            `"ig_topk"`) or a regularizer object. Defaults to `"ig_sum_norm"`.
         recipe: Where the options come from that are not given: `"paper"`, the exact settings for a `dataset`, or
             `"fast"`, the defaults of the method's class.
         dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"oxford_flower17"`: whose ε and bounds, and with

@@ -70,7 +70,7 @@ def run(name, model, x=x, y=y, batch_size=8, epochs=1, **options):
 
 
 models = {}
-for method in ("natural", "madry", "ig_norm", "ig_sum_norm", "igr"):
+for method in ("natural", "madry", "ig_norm", "ig_sum_norm", "igr", "ig_topk"):
     for name, strategy in (("one", one), ("two", two)):
         if method == "ig_norm" and name == "one":  # its random starts are other ones
             continue

@@ -179,7 +179,7 @@ def test_hour_smoke_trains_once_and_goes_on(tmp_path):
     assert [run.returncode for run in runs] == [0, 0], runs[-1].stderr[-2000:]
     assert "map_distance" in runs[0].stdout  # of the history of the second phase
     assert "map_distance" not in runs[1].stdout
-    name = "epochs2-factor24-seed0-smoke"
+    name = "epochs4-factor6-seed0-smoke"
     assert f"{name}, fast" in runs[1].stdout
     result = json.loads((tmp_path / f"{name}.json").read_text())
     assert result["summary"]["topk_intersection"]["n"] <= 4

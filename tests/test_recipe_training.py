@@ -40,11 +40,34 @@ def weights(net):
 
 def test_the_rate_rises_and_falls_once_over_all_phases(monkeypatch):
     rates = []
-    trained(monkeypatch, watch=lambda model, epoch: rates.append(float(model.optimizer.learning_rate)))
+    watch = lambda model, epoch: rates.append(float(model.optimizer.learning_rate))  # noqa: E731
+    trained(monkeypatch, watch=watch, schedule="one_cycle")
     assert len(rates) == 4
     assert np.argmax(rates) == 0  # the rise took the first of twelve updates
     assert np.all(np.diff(rates) < 0)
     assert rates[-1] == pytest.approx(2e-3 / 50, rel=1e-3)
+
+
+def test_the_rate_rises_and_falls_in_every_phase(monkeypatch):
+    """And each phase begins with a new optimizer, from averages."""
+    rates, seen = [], []
+
+    def watch(model, epoch):
+        rates.append(float(model.optimizer.learning_rate))
+        seen.append((int(model.optimizer.iterations), model.optimizer))
+
+    trained(monkeypatch, watch=watch)
+    assert [rates[1], rates[3]] == pytest.approx([2e-3 / 50] * 2, rel=1e-3)
+    assert min(rates[0], rates[2]) > 1e-3
+    assert [iterations for iterations, _ in seen] == [3, 6, 3, 6]
+    assert seen[1][1] is not seen[2][1]
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cycles"])
+def test_which_phases_end_in_averages(monkeypatch, schedule):
+    used = []
+    trained(monkeypatch, watch=lambda model, epoch: used.append(model.optimizer.use_ema), schedule=schedule)
+    assert used == [schedule == "cycles"] * 2 + [True] * 2
 
 
 def test_the_weights_of_the_last_phase_are_averages(monkeypatch):
@@ -57,7 +80,7 @@ def test_the_weights_of_the_last_phase_are_averages(monkeypatch):
         tf.py_function(lambda *now: steps.append(np.concatenate([np.ravel(v) for v in now])), list(variables), [])
 
     monkeypatch.setattr(keras.optimizers.Adam, "apply", watched)
-    net, _ = trained(monkeypatch, phases=phases)
+    net, _ = trained(monkeypatch, phases=phases, schedule="one_cycle")
     averaged = 60 // 20
     expected = steps[3]
     for now in steps[3:]:
@@ -94,18 +117,26 @@ def test_options_are_validated(option):
         train(network(), X, Y, PHASES, **option)
 
 
-@pytest.mark.parametrize("stop", [("MadryRegularizer", 0), ("MadryRegularizer", 1), ("IGRRegularizer", 0)])
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch, tmp_path, stop):
-    whole, _ = trained(monkeypatch, folder=tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("schedule", "stop"),
+    [
+        ("cycles", ("MadryRegularizer", 0)),
+        ("cycles", ("MadryRegularizer", 1)),
+        ("cycles", ("IGRRegularizer", 0)),
+        ("one_cycle", ("IGRRegularizer", 0)),
+    ],
+)
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch, tmp_path, stop, schedule):
+    whole, _ = trained(monkeypatch, folder=tmp_path / "whole", schedule=schedule)
 
     def interrupt(model, epoch):
         if (type(model.regularizer).__name__, epoch) == stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(monkeypatch, folder=tmp_path / "parts", watch=interrupt)
-    epochs = []
-    resumed, _ = trained(monkeypatch, folder=tmp_path / "parts", watch=lambda model, epoch: epochs.append(epoch))
+        trained(monkeypatch, folder=tmp_path / "parts", watch=interrupt, schedule=schedule)
+    epochs, watch = [], lambda model, epoch: epochs.append(epoch)
+    resumed, _ = trained(monkeypatch, folder=tmp_path / "parts", watch=watch, schedule=schedule)
     assert 0 < len(epochs) < 4  # not from the beginning
     np.testing.assert_allclose(weights(resumed), weights(whole), rtol=1e-5, atol=1e-6)
     assert np.abs(weights(whole) - weights(network())).max() > 1e-3  # it did train

@@ -105,7 +105,8 @@ def assert_same_run(actual, expected):
 # The wrapped model, whole
 
 SMALL = {"step_size": 0.01}  # too small to reach the end of the ball: x* depends on the random start
-OPTIONS = {"natural": {}, "madry": SMALL, "ig_norm": SMALL, "ig_sum_norm": {"random_start": False}, "igr": SMALL}
+OPTIONS = {"natural": {}, "ig_sum_norm": {"random_start": False}}
+OPTIONS |= dict.fromkeys(["madry", "ig_norm", "igr", "ig_topk"], SMALL)
 
 
 @pytest.fixture(scope="module", params=sorted(OPTIONS))
@@ -387,6 +388,7 @@ CASES = {  # every public class with a config: arguments that all differ from th
     "MadryRegularizer": {**INNER, "random_start": False},
     "IGNormRegularizer": {**INNER, "factor": 0.5},  # it has no other `random_start`
     "IGSumNormRegularizer": {**INNER, "random_start": False, "beta": 0.5},
+    "IGTopKRegularizer": {**INNER, "factor": 0.5, "k": 3, "sharpness": 2.0, "ascend": "objective"},
     "IGRRegularizer": {**INNER, "random_start": False, "factor": 0.5, "powers": (1.0, 0.5), "ascend": "objective"},
     "LinfBall": BALL,
     "L2Ball": BALL,

@@ -151,3 +151,38 @@ def tempered(attributions: tf.Tensor, power: float) -> tf.Tensor:
         return size
     mean = tf.reduce_mean(size, axis=1, keepdims=True)
     return (tf.math.divide_no_nan(size, mean) + 1e-3) ** power
+
+
+def soft_top_k(attributions: tf.Tensor, k: int | None = None, sharpness: float = 4.0) -> tf.Tensor:
+    """`rᵖ / (1 + rᵖ)`, `r = |a|` over the k-th largest `|a|`: near 1 for the k largest entries, near 0 for the others.
+
+    The size of a map costs nothing. The k-th largest entry counts for at least 10⁻³ of the largest, where fewer than k
+    are not zero.
+
+    Args:
+        attributions: Tensor of shape `(batch, ...)`, of more than `k` entries an example.
+        k: Integer > 0. Defaults to an eighth of the entries, at least 1.
+        sharpness: Float > 0, p.
+
+    Returns:
+        Tensor of shape `(batch, entries)`, from 0 to 1.
+
+    Raises:
+        ValueError: If an example has no more than `k` entries.
+
+    Example:
+
+    >>> soft_top_k([[1.0, 0.5, 0.0]], k=1, sharpness=1.0).numpy().round(3)
+    array([[0.5  , 0.333, 0.   ]], dtype=float32)
+    """
+    attributions = tf.convert_to_tensor(attributions)
+    size = tf.abs(_per_example(attributions))
+    shape = attributions.shape[1:]
+    if shape.is_fully_defined() and k is not None and not 0 < k < shape.num_elements():
+        checks.fail("k", f"an integer from 1 to {shape.num_elements() - 1}, less than an input has entries", k)
+    if k is None:
+        k = tf.maximum(tf.shape(size)[1] // 8, 1)
+    largest = tf.stop_gradient(tf.reduce_max(size, axis=1, keepdims=True))
+    size = tf.math.divide_no_nan(size, largest)
+    threshold = tf.maximum(tf.math.top_k(size, k).values[:, -1:], 1e-3)
+    return tf.sigmoid(sharpness * tf.math.log(size / threshold + 1e-6))

@@ -1,7 +1,14 @@
 """The numbers of Chen et al. 2019, tables 1 and 2."""
 
-METHODS = {"natural": "NATURAL", "madry": "Madry", "ig_norm": "IG-NORM", "ig_sum_norm": "IG-SUM-NORM", "igr": "IGR"}
-"""By their names in `wrap`; IGR is later work (Wang & Kong 2022)."""
+METHODS = {
+    "natural": "NATURAL",
+    "madry": "Madry",
+    "ig_norm": "IG-NORM",
+    "ig_sum_norm": "IG-SUM-NORM",
+    "igr": "IGR",
+    "ig_topk": "IG-TOP-K",
+}
+"""By their names in `wrap`; the last two are not the paper's."""
 PUBLISHED = {
     "mnist": {
         "natural": (99.17, 0.00, 46.61, 0.1758),

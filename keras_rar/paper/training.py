@@ -51,15 +51,15 @@ def train(
     learning_rate: float = 2e-3,
     batch_size: int = 100,
     seed: int = 0,
-    schedule: str = "one_cycle",
+    schedule: str = "cycles",
     average: bool = True,
     folder: str | Path | None = None,
     verbose: int = 2,
 ) -> float:
     """Train a classifier of logits, one phase after the other; returns the seconds that took, over all runs.
 
-    Adam. In one cycle the learning rate rises for a seventh of all updates, and falls as a cosine to a fiftieth. The
-    weights that the last phase ends with are exponential averages, over 500 updates or a twentieth of its own.
+    Adam. In a cycle the learning rate rises for a seventh of the updates, and falls as a cosine to a fiftieth. The
+    weights that it ends with are exponential averages, over 500 updates or a twentieth of those of the last phase.
 
     Args:
         network: A built Keras classifier that returns logits; its weights are trained.
@@ -70,7 +70,8 @@ def train(
         learning_rate: Float > 0, the highest. Defaults to `2e-3`.
         batch_size: Positive integer, of arrays. Defaults to `100`.
         seed: Integer seed of the order of batches and of random starts.
-        schedule: `"one_cycle"` or `"constant"`.
+        schedule: `"cycles"`, a new one with each phase, each of which ends in averages and begins with an optimizer of
+            its own; `"one_cycle"` over all phases; or `"constant"`. Defaults to `"cycles"`.
         average: Whether the weights are averaged in the end. Defaults to `True`.
         folder: Where a run is kept, so that another one goes on where it was stopped. Defaults to nowhere.
         verbose: As for `keras.Model.fit`.
@@ -85,7 +86,7 @@ def train(
     >>> train(network, x, y, [Phase("madry", 1), Phase("igr", 1)], verbose=0) > 0
     True
     """
-    checks.one_of("schedule", schedule, ["one_cycle", "constant"])
+    checks.one_of("schedule", schedule, ["cycles", "one_cycle", "constant"])
     checks.boolean("average", average)
     batches = x if isinstance(x, Batches) else shuffled(x, np.asarray(y), batch_size, seed)
     an_epoch = len(batches)
@@ -95,27 +96,20 @@ def train(
         **{"schedule": schedule, "average": average, "dtype": network.dtype_policy.name},
     }
     run = Run(folder, settings)
-    updates = an_epoch * sum(phase.epochs for phase in phases)
-    rising = max(1, updates // 7)
-    rate: Any = learning_rate
-    if schedule == "one_cycle":
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, updates - rising), alpha=0.02, warmup_target=learning_rate, warmup_steps=rising
-        )
-    averaged = min(500, max(1, an_epoch * phases[-1].epochs // 20))
-    optimizer = keras.optimizers.Adam(
-        rate, beta_2=0.99, use_ema=True, ema_momentum=1 - 1 / averaged, global_clipnorm=10.0
-    )
-    optimizer.build(network.trainable_variables)  # with the averages, which the first phase does not use
     keras.utils.set_random_seed(seed)
-    start = 0
+    in_cycles, start = schedule == "cycles", 0
     for number, phase in enumerate(phases):
+        updates = an_epoch * phase.epochs
+        if number == 0 or in_cycles:
+            in_all, ending = an_epoch * sum(phase.epochs for phase in phases), an_epoch * phases[-1].epochs
+            rate = learning_rate if schedule == "constant" else _cycle(learning_rate, updates if in_cycles else in_all)
+            optimizer = _adam(network, rate, updates if in_cycles else ending)
         model = wrap(network, phase.method, recipe="fast", dataset=dataset, seed=seed, **phase.options)
-        is_last = number == len(phases) - 1  # an earlier phase would end in averages with its beginning
-        optimizer.use_ema = average and is_last
+        # In one cycle an earlier phase would end in averages with its beginning.
+        optimizer.use_ema = average and (in_cycles or number == len(phases) - 1)
         _compile(model, optimizer)
         run.fit(model, batches, f"phase{number}", start=start, steps=an_epoch, epochs=phase.epochs, verbose=verbose)
-        start += an_epoch * phase.epochs
+        start += updates
     return run.seconds
 
 
@@ -163,6 +157,23 @@ def train_as_published(
     _compile(model, settings.optimizer())
     run.fit(model, data, "published", start=0, steps=steps, epochs=updates // steps, verbose=verbose)
     return run.seconds
+
+
+def _cycle(highest: float, updates: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A rate that rises, and falls for six times as long."""
+    rising = max(1, updates // 7)
+    falling = max(1, updates - rising)
+    return keras.optimizers.schedules.CosineDecay(0.0, falling, alpha=0.02, warmup_target=highest, warmup_steps=rising)
+
+
+def _adam(network: keras.Model, rate: Any, updates: int) -> keras.optimizers.Optimizer:
+    """Adam for a network, with averages over the end of so many updates."""
+    averaged = min(500, max(1, updates // 20))
+    optimizer = keras.optimizers.Adam(
+        rate, beta_2=0.99, use_ema=True, ema_momentum=1 - 1 / averaged, global_clipnorm=10.0
+    )
+    optimizer.build(network.trainable_variables)  # with the averages, also where an early phase does not use them
+    return optimizer
 
 
 def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
