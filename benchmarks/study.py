@@ -74,7 +74,7 @@ def hour(epochs, factor, threshold=BASE["threshold"], before=4, ascend="objectiv
 
 def topk(epochs=1, factor=4.0, **options):
     """IG-TOP-K, as in examples/fashion_mnist_hour.py."""
-    return whole("ig_topk", epochs, **{"factor": factor, "k": 100, "ascend": "objective", **options})
+    return whole("ig_topk", epochs, **{"factor": factor, "k": 100, **options})
 
 
 TRIALS = {

@@ -77,7 +77,7 @@ def four_cells(row):
 def test_the_table_of_the_hour_has_every_committed_result():
     page = (ROOT / "docs/fast.md").read_text("utf-8")
     paths = list((ROOT / "examples/results/fashion_mnist_hour").glob("*.json"))
-    assert len(paths) >= 3
+    assert paths
     for path in paths:
         result = json.loads(path.read_text())
         of = re.fullmatch(r"epochs(\d+)-factor(\d+)(-plain)?-seed(\d+)", path.stem)
@@ -179,7 +179,7 @@ def test_hour_smoke_trains_once_and_goes_on(tmp_path):
     assert [run.returncode for run in runs] == [0, 0], runs[-1].stderr[-2000:]
     assert "map_distance" in runs[0].stdout  # of the history of the second phase
     assert "map_distance" not in runs[1].stdout
-    name = "epochs4-factor6-seed0-smoke"
+    name = "epochs1-factor12-seed0-smoke"
     assert f"{name}, fast" in runs[1].stdout
     result = json.loads((tmp_path / f"{name}.json").read_text())
     assert result["summary"]["topk_intersection"]["n"] <= 4

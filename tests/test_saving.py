@@ -388,7 +388,7 @@ CASES = {  # every public class with a config: arguments that all differ from th
     "MadryRegularizer": {**INNER, "random_start": False},
     "IGNormRegularizer": {**INNER, "factor": 0.5},  # it has no other `random_start`
     "IGSumNormRegularizer": {**INNER, "random_start": False, "beta": 0.5},
-    "IGTopKRegularizer": {**INNER, "factor": 0.5, "k": 3, "sharpness": 2.0, "ascend": "objective"},
+    "IGTopKRegularizer": {**INNER, "factor": 0.5, "k": 3, "sharpness": 2.0, "ascend": "loss", "random_start": False},
     "IGRRegularizer": {**INNER, "random_start": False, "factor": 0.5, "powers": (1.0, 0.5), "ascend": "objective"},
     "LinfBall": BALL,
     "L2Ball": BALL,

@@ -40,8 +40,8 @@ def phases(method: str) -> list[Phase]:
     checks.one_of("method", method, METHODS)
     if method in ("natural", "madry"):
         return [Phase(method, 8)]
-    options = {"igr": {"ascend": "objective", "factor": 64.0}, "ig_topk": {"ascend": "objective"}}
-    return [Phase("madry", 4), Phase(method, 4, options.get(method, {}))]
+    options = {"ascend": "objective", "factor": 64.0} if method == "igr" else {}
+    return [Phase("madry", 4), Phase(method, 4, options)]
 
 
 @dataclasses.dataclass(frozen=True)
