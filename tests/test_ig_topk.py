@@ -92,6 +92,21 @@ def test_the_gradient_by_central_differences():
     np.testing.assert_allclose(tf.reduce_sum(gradient * direction, axis=[1, 2, 3]), slope, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("k", [None, 5])
+def test_the_same_under_xla(k):
+    a = maps()[0].astype("float32")
+
+    def size(value):
+        return tf.reduce_sum(sizes.soft_top_k(value, k) ** 2, axis=1)
+
+    with tf.GradientTape(persistent=True) as tape:
+        a = tf.constant(a)
+        tape.watch(a)
+        value, compiled = size(a), tf.function(size, jit_compile=True)(a)
+    np.testing.assert_allclose(compiled, value, rtol=1e-5)  # float32
+    np.testing.assert_allclose(tape.gradient(compiled, a), tape.gradient(value, a), rtol=1e-4, atol=1e-5)
+
+
 def test_inputs_of_any_size_and_graphs():
     a, _, _ = maps()
     function = tf.function(
@@ -129,6 +144,46 @@ def test_the_order_within_the_k_largest_hardly_counts():
     moved = keras_rar.IGTopKRegularizer(factor=1.0, k=8).objective(Given(a, a[:, ::-1].copy(), loss))[0]
     assert topk < 0.4 * igr
     assert moved > 0.9
+
+
+@pytest.fixture
+def float64():
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_derivatives_of_the_objective_by_central_differences():
+    """In x′, which the inner maximum follows, and in θ, of second order in the network, in float64."""
+    base_model = dense_model(features=8, activation="tanh", dtype="float64")
+    x, y = batch(5, (8,))
+    x = tf.constant(x, tf.float64)
+    rng = np.random.default_rng(1)
+    x_prime = x + 0.1 * rng.uniform(-1, 1, x.shape)
+    options = {"factor": 3.0, "k": 3, "bounds": None, "compile": {"run_eagerly": True}}
+    model = wrapped("ig_topk", base_model, **options)
+    weights = base_model.trainable_variables
+
+    def value(z):
+        return tf.reduce_sum(model.objective(x, z, y))
+
+    with tf.GradientTape() as tape:
+        tape.watch(x_prime)
+        total = value(x_prime)
+    in_x, *in_weights = tape.gradient(total, [x_prime, *(weight.value for weight in weights)])
+    h = 1e-6
+    step = h * rng.normal(size=x.shape)
+    slope = (value(x_prime + step) - value(x_prime - step)) / 2
+    np.testing.assert_allclose(tf.reduce_sum(in_x * step), slope, rtol=1e-6)
+    for weight, gradient in zip(weights, in_weights, strict=True):
+        before, step = weight.numpy(), h * rng.normal(size=weight.shape)
+        ends = []
+        for sign in (1, -1):
+            weight.assign(before + sign * step)
+            ends.append(value(x_prime))
+        weight.assign(before)
+        np.testing.assert_allclose(tf.reduce_sum(gradient * step), (ends[0] - ends[1]) / 2, rtol=1e-6, atol=1e-13)
 
 
 def test_factor_zero_is_adversarial_training():

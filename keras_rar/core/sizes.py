@@ -177,11 +177,11 @@ def soft_top_k(attributions: tf.Tensor, k: int | None = None, sharpness: float =
     """
     attributions = tf.convert_to_tensor(attributions)
     size = tf.abs(_per_example(attributions))
-    shape = attributions.shape[1:]
-    if shape.is_fully_defined() and k is not None and not 0 < k < shape.num_elements():
-        checks.fail("k", f"an integer from 1 to {shape.num_elements() - 1}, less than an input has entries", k)
+    entries = attributions.shape[1:].num_elements()  # None where inputs have any size
     if k is None:
-        k = tf.maximum(tf.shape(size)[1] // 8, 1)
+        k = tf.maximum(tf.shape(size)[1] // 8, 1) if entries is None else max(entries // 8, 1)
+    elif entries is not None and not 0 < k < entries:
+        checks.fail("k", f"an integer from 1 to {entries - 1}, less than an input has entries", k)
     largest = tf.stop_gradient(tf.reduce_max(size, axis=1, keepdims=True))
     size = tf.math.divide_no_nan(size, largest)
     threshold = tf.maximum(tf.math.top_k(size, k).values[:, -1:], 1e-3)
