@@ -58,13 +58,10 @@ def other(method, epochs=1, **options):
 
 
 def whole(method, epochs=1, before=4, threshold=None, **options):
-    """Four epochs of adversarial training, and a method in a cycle of its own, in the paper's network."""
+    """Some epochs of adversarial training, and a method in a cycle of its own."""
     inner = {"steps": 5, "step_size": 0.04}
-    options = {**inner, "baseline": threshold or 0.0, **options}
-    return {
-        "phases": [["madry", before, inner], [method, epochs, options]],
-        **{"threshold": threshold, "schedule": "cycles"},
-    }
+    phases = [["madry", before, inner], [method, epochs, {**inner, "baseline": threshold or 0.0, **options}]]
+    return {"phases": phases, "threshold": threshold, "schedule": "cycles"}
 
 
 def hour(epochs, factor, threshold=BASE["threshold"], before=4, ascend="objective"):
@@ -74,7 +71,7 @@ def hour(epochs, factor, threshold=BASE["threshold"], before=4, ascend="objectiv
 
 def topk(epochs=1, factor=4.0, **options):
     """IG-TOP-K, as in examples/fashion_mnist_hour.py."""
-    return whole("ig_topk", epochs, **{"factor": factor, "k": 100, **options})
+    return whole("ig_topk", epochs, factor=factor, **{"k": 100, **options})
 
 
 TRIALS = {

@@ -11,8 +11,8 @@ from keras_rar.paper.experiment import Experiment, table
 from keras_rar.paper.precision import fastest_policy
 from keras_rar.paper.training import Phase
 
-WHOLE = {"steps": 5, "step_size": 0.04}  # in all 2 ε: across the ball, from anywhere in it
 THRESHOLD = 0.102  # somewhat more than ε
+WHOLE = {"steps": 5, "step_size": 0.04}  # in all 2 ε: across the ball, from anywhere in it
 
 
 def plan(epochs, factor, threshold):

@@ -86,7 +86,7 @@ class IGTopKRegularizer(_ComparesMaps):
         k: Integer > 0, below the number of entries of an input, channels apart. Defaults to an eighth of the entries.
         sharpness: Float > 0, p: the larger, the less an entry counts that is far from the k-th. Defaults to `4.0`.
         ascend: What x* ascends: `"objective"`, with maps of `attack_m` nodes, which finds the inputs whose maps change;
-            or `"loss"`, `ℓ(x′)`, which takes two thirds of the time. Defaults to `"objective"`.
+            or `"loss"`, `ℓ(x′)`, which costs less. Defaults to `"objective"`.
         m: Integer > 0, nodes of the maps. Defaults to `2`.
         **kwargs: As `AbstractAttributionRegularizer`.
 

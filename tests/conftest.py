@@ -16,6 +16,13 @@ def _seed():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture
+def policy():
+    """Sets the precision of models built in a test."""
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")
+
+
 def dense_model(
     features=4, classes=3, hidden=8, activation="tanh", output=None, dtype=None, **layer_options
 ) -> keras.Model:

@@ -424,12 +424,6 @@ def test_a_callback_that_trains_would_be_noticed():
     assert any(np.any(first != second) for first, second in zip(*weights, strict=True))
 
 
-@pytest.fixture
-def policy():
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.parametrize("name", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(name, policy):
     policy(name)

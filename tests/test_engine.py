@@ -16,13 +16,6 @@ OPTIONS = {"epsilon": 0.3, "steps": 2, "step_size": 0.2, "m": 3, "attack_m": 2, 
 LAMBDA = 0.7  # λ or β
 
 
-@pytest.fixture
-def policy():
-    """Sets the precision of models built in a test."""
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy("float32")
-
-
 def smooth_model():
     """Convolutions with max-pooling, smooth, so that derivatives do not jump with rounding."""
     return keras.Sequential(

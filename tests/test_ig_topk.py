@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import batch, conv_model, dense_model, wrapped
-from test_igr import Given, distances, maps
+from test_igr import Given, data, distances, maps, trained
 
 import keras_rar
 from keras_rar.core import sizes
@@ -146,16 +146,9 @@ def test_the_order_within_the_k_largest_hardly_counts():
     assert moved > 0.9
 
 
-@pytest.fixture
-def float64():
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
-@pytest.mark.usefixtures("float64")
-def test_the_derivatives_of_the_objective_by_central_differences():
+def test_the_derivatives_of_the_objective_by_central_differences(policy):
     """In x′, which the inner maximum follows, and in θ, of second order in the network, in float64."""
+    policy("float64")
     base_model = dense_model(features=8, activation="tanh", dtype="float64")
     x, y = batch(5, (8,))
     x = tf.constant(x, tf.float64)
@@ -258,28 +251,11 @@ def test_the_sharpness_is_validated(sharpness):
 # What it is for
 
 
-def trained(method, x, y, **options):
-    """The distance of maps at x and at the x* that is worst for it, after a short training; and the accuracy."""
-    keras.utils.set_random_seed(1)
-    base_model = dense_model(features=8, hidden=24, activation="relu")
-    model = keras_rar.wrap(base_model, method, seed=0, epsilon=0.1, steps=3, m=4, **options)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
-    model.fit(x, y, epochs=30, batch_size=64, verbose=0)
-    judge = {"k": 2, "factor": 1.0, "ascend": "objective", "attack_m": 10, "m": 50}
-    judge = keras_rar.wrap(base_model, "ig_topk", epsilon=0.1, steps=10, seed=0, **judge)
-    judge.compile("sgd", loss)
-    x_star = judge.perturb(x, y, seed=0)
-    distance = judge.objective(x, x_star, y) - tf.nn.sparse_softmax_cross_entropy_with_logits(y, base_model(x_star))
-    return float(tf.reduce_mean(distance)), model.evaluate(x, y, verbose=0)[1]
-
-
 def test_the_largest_attributions_stay_where_they_are():
-    rng = np.random.default_rng(0)
-    x = rng.uniform(size=(256, 8)).astype("float32")
-    y = (x[:, 0] + 0.5 * x[:, 1] > x[:, 2] + 0.5 * x[:, 3]).astype("int64") + (x[:, 4] * x[:, 5] > 0.4)
-    distance, accuracy = trained("ig_topk", x, y, factor=1.0, k=2)
-    madry, madry_accuracy = trained("madry", x, y)
+    """At the x* that is worst for them."""
+    judge = keras_rar.IGTopKRegularizer(k=2, factor=1.0, attack_m=10, m=50, steps=10)
+    distance, accuracy = trained("ig_topk", *data(), judge, factor=1.0, k=2)
+    madry, madry_accuracy = trained("madry", *data(), judge)
     assert 0 < distance < 0.8 * madry
     assert accuracy > madry_accuracy - 0.1
     assert accuracy > 0.6

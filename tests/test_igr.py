@@ -277,15 +277,21 @@ def test_what_is_ascended_is_validated_and_saved():
 # What it is for
 
 
-def trained(method, x, y, **options):
-    """The distance between maps before and after an attack, after a short training, and the accuracy."""
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(256, 8)).astype("float32")
+    return x, (x[:, 0] + 0.5 * x[:, 1] > x[:, 2] + 0.5 * x[:, 3]).astype("int64") + (x[:, 4] * x[:, 5] > 0.4)
+
+
+def trained(method, x, y, judge, **options):
+    """The distance that a judge, of factor 1, sees between maps at x and at its x*, after a training; and the accuracy."""
     keras.utils.set_random_seed(1)
     base_model = dense_model(features=8, hidden=24, activation="relu")
     model = keras_rar.wrap(base_model, method, seed=0, epsilon=0.1, steps=3, m=4, **options)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
     model.fit(x, y, epochs=30, batch_size=64, verbose=0)
-    judge = keras_rar.wrap(base_model, "igr", epsilon=0.1, steps=10, m=50, factor=1.0, seed=0)
+    judge = keras_rar.wrap(base_model, judge, seed=0)
     judge.compile("sgd", loss)
     x_star = judge.perturb(x, y, seed=0)
     distance = judge.objective(x, x_star, y) - tf.nn.sparse_softmax_cross_entropy_with_logits(y, base_model(x_star))
@@ -293,11 +299,9 @@ def trained(method, x, y, **options):
 
 
 def test_maps_agree_more_after_it_than_after_adversarial_training():
-    rng = np.random.default_rng(0)
-    x = rng.uniform(size=(256, 8)).astype("float32")
-    y = (x[:, 0] + 0.5 * x[:, 1] > x[:, 2] + 0.5 * x[:, 3]).astype("int64") + (x[:, 4] * x[:, 5] > 0.4)
-    igr, igr_accuracy = trained("igr", x, y, factor=5.0)
-    madry, madry_accuracy = trained("madry", x, y)
+    judge = keras_rar.IGRRegularizer(epsilon=0.1, steps=10, m=50, factor=1.0)
+    igr, igr_accuracy = trained("igr", *data(), judge, factor=5.0)
+    madry, madry_accuracy = trained("madry", *data(), judge)
     assert 0 < igr < 0.7 * madry
     assert igr_accuracy > madry_accuracy - 0.1
     assert igr_accuracy > 0.6

@@ -189,13 +189,6 @@ def test_ig_norm_without_a_random_start_is_refused():
 # Precision
 
 
-@pytest.fixture
-def policy():
-    """Sets the precision of models built in a test."""
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy("float32")
-
-
 def updated(base_model, optimizer, method="ig_sum_norm"):
     options = {} if method == "ig_norm" else {"random_start": False}
     model = wrapped(method, base_model, optimizer=optimizer, **options)

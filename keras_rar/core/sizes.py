@@ -125,10 +125,14 @@ def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 def _unit(values: tf.Tensor) -> tf.Tensor:
     """`a / ‖a‖₂`, and 0 of zeros. Divided by the largest entry first, or squares of tiny ones would underflow."""
-    values = _per_example(values)
-    largest = tf.stop_gradient(tf.reduce_max(tf.abs(values), axis=1, keepdims=True))
-    values = tf.math.divide_no_nan(values, largest)
+    values = _over_largest(_per_example(values))
     return values * tf.math.rsqrt(tf.maximum(tf.reduce_sum(values**2, axis=1, keepdims=True), 1))
+
+
+def _over_largest(values: tf.Tensor) -> tf.Tensor:
+    """Each example over the size of its largest entry, which is taken for a constant; 0 of zeros."""
+    largest = tf.stop_gradient(tf.reduce_max(tf.abs(values), axis=1, keepdims=True))
+    return tf.math.divide_no_nan(values, largest)
 
 
 def tempered(attributions: tf.Tensor, power: float) -> tf.Tensor:
@@ -176,13 +180,11 @@ def soft_top_k(attributions: tf.Tensor, k: int | None = None, sharpness: float =
     array([[0.5  , 0.333, 0.   ]], dtype=float32)
     """
     attributions = tf.convert_to_tensor(attributions)
-    size = tf.abs(_per_example(attributions))
+    size = tf.abs(_over_largest(_per_example(attributions)))
     entries = attributions.shape[1:].num_elements()  # None where inputs have any size
     if k is None:
         k = tf.maximum(tf.shape(size)[1] // 8, 1) if entries is None else max(entries // 8, 1)
     elif entries is not None and not 0 < k < entries:
         checks.fail("k", f"an integer from 1 to {entries - 1}, less than an input has entries", k)
-    largest = tf.stop_gradient(tf.reduce_max(size, axis=1, keepdims=True))
-    size = tf.math.divide_no_nan(size, largest)
     threshold = tf.maximum(tf.math.top_k(size, k).values[:, -1:], 1e-3)
     return tf.sigmoid(sharpness * tf.math.log(size / threshold + 1e-6))

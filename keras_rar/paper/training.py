@@ -98,12 +98,12 @@ def train(
     run = Run(folder, settings)
     keras.utils.set_random_seed(seed)
     in_cycles, start = schedule == "cycles", 0
-    for number, phase in enumerate(phases):
-        updates = an_epoch * phase.epochs
+    lengths = [an_epoch * phase.epochs for phase in phases]
+    for number, (phase, updates) in enumerate(zip(phases, lengths, strict=True)):
         if number == 0 or in_cycles:
-            in_all, ending = an_epoch * sum(phase.epochs for phase in phases), an_epoch * phases[-1].epochs
-            rate = learning_rate if schedule == "constant" else _cycle(learning_rate, updates if in_cycles else in_all)
-            optimizer = _adam(network, rate, updates if in_cycles else ending)
+            cycle, ending = (updates, updates) if in_cycles else (sum(lengths), lengths[-1])
+            rate = learning_rate if schedule == "constant" else _cycle(learning_rate, cycle)
+            optimizer = _adam(network, rate, ending)
         model = wrap(network, phase.method, recipe="fast", dataset=dataset, seed=seed, **phase.options)
         # In one cycle an earlier phase would end in averages with its beginning.
         optimizer.use_ema = average and (in_cycles or number == len(phases) - 1)
