@@ -284,7 +284,7 @@ def data():
 
 
 def trained(method, x, y, judge, **options):
-    """The distance that a judge, of factor 1, sees between maps at x and at its x*, after a training; and the accuracy."""
+    """After a training: the distance that a judge, of factor 1, sees between maps at x and at its x*; the accuracy."""
     keras.utils.set_random_seed(1)
     base_model = dense_model(features=8, hidden=24, activation="relu")
     model = keras_rar.wrap(base_model, method, seed=0, epsilon=0.1, steps=3, m=4, **options)
