@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.classifier import TARGETS, Classifier
+from keras_rar.compiled import compiled
 from keras_rar.core import checks, quadrature
 from keras_rar.core import saliency as core
 from keras_rar.core.saliency import Saliency, normalize_map
@@ -121,7 +122,8 @@ def saliency_map(
         def explain(x, y):
             return saliency(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
 
-        explained = _in_batches(explain, batch_size, x, y)
+        key = (method, target, samples, noise, seed, chunk) if isinstance(method, str) else None
+        explained = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
     result = normalize_map(tf.constant(explained)).numpy() if normalize else explained
     return (result, completeness) if return_completeness else result
 
@@ -228,7 +230,9 @@ def _complete_ig(
     nodes = 16 if m == "auto" else checks.positive_int("m", m)
     while True:
         explain = _with_gap(classifier, target, core.IntegratedGradients(quadrature.get(rule, nodes), baseline, chunk))
-        explained, gap, change = _in_batches(explain, batch_size, x, y)
+        start = np.asarray(baseline)
+        key = ("ig", target, rule, nodes, start.tobytes(), start.shape, start.dtype.str, chunk)
+        explained, gap, change = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
         relative_gap = np.abs(gap) / np.maximum(np.abs(change), 1)
         if m != "auto" or relative_gap.max() <= tolerance:
             break
@@ -259,14 +263,14 @@ def _with_gap(classifier: Classifier, target: str, saliency: core.IntegratedGrad
 
 
 def _predicted(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
-    return _in_batches(lambda x, y: classifier.predicted(x), batch_size, x, np.zeros(len(x), "int64"))
+    predicted = compiled(classifier.model, "predicted", lambda x, y: classifier.predicted(x))
+    return _in_batches(predicted, batch_size, x, np.zeros(len(x), "int64"))
 
 
 def _in_batches(function: Callable, batch_size: int, x: np.ndarray, y: np.ndarray) -> Any:
-    """The function of all rows, compiled once; a tuple of arrays if it returns several tensors."""
-    compiled = tf.function(function, autograph=False, reduce_retracing=True)
+    """The function of all rows; a tuple of arrays if it returns several tensors."""
     parts = [
-        compiled(tf.constant(x[start : start + batch_size]), tf.constant(y[start : start + batch_size]))
+        function(tf.constant(x[start : start + batch_size]), tf.constant(y[start : start + batch_size]))
         for start in range(0, len(x), batch_size)
     ]
     if tf.is_tensor(parts[0]):

@@ -1,5 +1,6 @@
 """What is shown is run: the README's code, and the examples."""
 
+import dataclasses
 import json
 import re
 import runpy
@@ -91,6 +92,44 @@ def test_the_page_has_every_trial_of_the_study():
     table = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, cwd=ROOT).stdout
     assert len(table.splitlines()) > 8
     assert table in (ROOT / "docs/fast.md").read_text("utf-8")
+
+
+def test_the_study_has_the_plan_of_the_hour(monkeypatch):
+    """So that what it says of `topk_threshold` and `topk` is of that example, but for λ."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    plan = runpy.run_path(str(ROOT / "examples/fashion_mnist_hour.py"))["plan"]
+    trials = runpy.run_path(str(ROOT / "benchmarks/study.py"))["TRIALS"]
+    for name, threshold in (("topk_threshold", 0.102), ("topk", None)):
+        expected = [list(dataclasses.astuple(phase)) for phase in plan(1, 4.0, threshold)]
+        assert trials[name]["phases"] == expected
+        assert trials[name]["threshold"] == threshold
+
+
+def test_the_page_says_what_the_engine_costs():
+    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks/results/engine.json").read_text())
+    rows = [("inner gradient, {}", "times faster"), ("inner gradient, {}", "of the bound")]
+    rows += [("update, {}, chunk=auto", "times faster"), ("update, {}, chunk=None", "times faster")]
+    for name, figure in rows:
+        found = [results[name.format(dtype)][figure] for dtype in ("float32", "bfloat16")]
+        cells = [f"{median:.2f} [{low:.2f}, {high:.2f}]" for median, low, high in found]
+        assert f" | {' | '.join(cells)} |" in page
+    of_memory = "at most {:.2f} GB with 10 nodes outside, {:.2f} with 50, {:.2f} with 200; nested tapes take {:.2f} GB"
+    names = ("m = 10", "m = 50", "m = 200", "nested tapes, m = 50")
+    assert of_memory.format(*(results[f"peak memory, {name}"] for name in names)) in " ".join(page.split())
+    exponents = (results[f"cost against {what}"]["exponent"] for what in ("m", "steps", "batch", "size"))
+    of_cost = "to the power {:.2f}, steps {:.2f}, batch {:.2f}, side of the image {:.2f}."
+    assert of_cost.format(*exponents) in " ".join(page.split())
+
+
+def test_the_page_says_what_other_libraries_take():
+    page = " ".join((ROOT / "docs/benchmarks.md").read_text("utf-8").split())
+    libraries = json.loads((ROOT / "benchmarks/results/libraries.json").read_text())["libraries"]
+    ours = libraries.pop("keras_rar")
+    assert f"takes for {ours['nodes']} nodes and a gap of {100 * ours['gap']:.2f} %" in page
+    for name, found in libraries.items():
+        times = "{:.2f} [{:.2f}, {:.2f}]".format(*found["times ours"])
+        assert f"| {name} {found['version']} | {found['nodes']} | {100 * found['gap']:.2f} % | {times} |" in page
 
 
 def test_the_page_says_how_many_nodes_are_exact():

@@ -1,6 +1,8 @@
 """Saliency maps of Keras models: closed forms, any target, any method, completeness, baselines."""
 
+import gc
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -119,6 +121,85 @@ def test_the_model_is_as_before(method):
     raw(model, method=method)
     np.testing.assert_array_equal(model.predict(X, verbose=0), before[0])
     np.testing.assert_array_equal(raw(model, method="gradient"), before[1])
+
+
+# Compiled once
+
+
+class Traced(keras.layers.Layer):
+    """The identity, which counts how often it is met while a graph is traced."""
+
+    count = 0
+
+    def call(self, x):
+        self.count += not tf.executing_eagerly()
+        return x
+
+
+@every_method
+def test_a_second_call_traces_nothing(method):
+    layer = Traced()
+    model = keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
+
+    def traces(target):
+        before = layer.count
+        saliency_map(model, X, method=method, target=target)
+        return layer.count - before
+
+    assert traces("loss") > 0
+    assert traces("loss") == 0
+    assert traces("probability") > 0  # negative control: another function
+
+
+@pytest.mark.parametrize(
+    "options", [{"rule": "left"}, {"m": 3}, {"baseline": 0.5}, {"baseline": [0.5, 0.5, 0.5, 0.0]}, {"target": "loss"}]
+)
+def test_other_options_are_another_function(options):
+    (model, _), (fresh, _) = two_layers(), two_layers()
+    fresh.set_weights(model.get_weights())
+    before, options = raw(model, m=2), {"m": 2, **options}
+    np.testing.assert_allclose(raw(model, **options), raw(fresh, **options), **ROUNDING)
+    assert np.abs(raw(model, **options) - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("change", ["weights", "activation", "layer"])
+def test_a_changed_model_is_explained_as_it_is(change):
+    def seeded():
+        keras.utils.set_random_seed(0)
+        return two_layers()[0]
+
+    def changed(explained_before):
+        model = seeded()
+        if explained_before:
+            raw(model)
+        if change == "weights":
+            model.set_weights([0.5 * weight for weight in model.get_weights()])
+        elif change == "activation":
+            model.layers[0].activation = keras.activations.tanh
+        else:
+            model.add(keras.layers.Dense(3, kernel_initializer="ones"))
+        return raw(model)
+
+    expected, unchanged = changed(explained_before=False), raw(seeded())
+    np.testing.assert_allclose(changed(explained_before=True), expected, **ROUNDING)
+    assert np.abs(expected - unchanged).max() > 1e-3
+
+
+def test_what_is_compiled_goes_with_the_model_and_into_no_file(tmp_path):
+    model = Hidden()
+    model(X)
+    model.save_weights(tmp_path / "before.weights.h5")
+    raw(model)
+    model.save_weights(tmp_path / "after.weights.h5")
+    before, after = Hidden(), Hidden()
+    for other, name in ((before, "before"), (after, "after")):
+        other(X)
+        other.load_weights(tmp_path / f"{name}.weights.h5")
+        np.testing.assert_array_equal(other(X).numpy(), model(X).numpy())
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 # Targets, endings, labels

@@ -40,8 +40,9 @@ def phases(method: str) -> list[Phase]:
     checks.one_of("method", method, METHODS)
     if method in ("natural", "madry"):
         return [Phase(method, 8)]
-    options = {"ascend": "objective", "factor": 64.0} if method == "igr" else {}
-    return [Phase("madry", 4), Phase(method, 4, options)]
+    if method in ("igr", "ig_topk"):
+        return [Phase("madry", 4), Phase(method, 1, {"ascend": "objective"})]
+    return [Phase("madry", 4), Phase(method, 4)]
 
 
 @dataclasses.dataclass(frozen=True)
