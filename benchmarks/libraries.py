@@ -1,7 +1,7 @@
 """Integrated gradients: this package against captum, alibi and Xplique, at an equal completeness gap.
 
-The same network, with the same weights, and the same images. The rule is Gauss-Legendre, the default of captum and alibi;
-Xplique has its own. Each library gets the smallest number of nodes that brings the median gap,
+The same network, with the same weights, and the same images. The rule is Gauss-Legendre, the default of captum and
+alibi; Xplique has its own. Each library gets the smallest number of nodes that brings the median gap,
 `|Σ IG − (f(x) − f(0))| / |f(x) − f(0)|`, below one percent; then they take turns.
 A library that is not installed is left out; `make bench-libraries` installs them in an environment of their own.
 """
