@@ -147,6 +147,7 @@ TRIALS = {
     "ig_sum_norm_beta_1": other("ig_sum_norm", beta=1.0),
     "ig_sum_norm_inner_5": other("ig_sum_norm", attack_m=5),
     "ig_sum_norm_longer": other("ig_sum_norm", epochs=4),
+    "ig_sum_norm_longer_beta_1": other("ig_sum_norm", epochs=4, beta=1.0),
     "madry_longer": {"phases": [["madry", 5, INNER]], "threshold": None},
     "ig_norm": other("ig_norm"),
     "ig_norm_inner_5": other("ig_norm", attack_m=5),
@@ -241,11 +242,14 @@ def trial(name, dtype, data_dir, save):
 
 
 def table(results):
-    """The trials as a Markdown table."""
-    rows = ["| trial | natural | adversarial | top-k | Kendall | processor seconds |", "|---|---|---|---|---|---|"]
-    for name, result in results.items():
+    """The trials as a Markdown table, in the order they have here."""
+    titles = "trial | threshold | natural | adversarial | top-k | Kendall | processor seconds"
+    rows = [f"| {titles} |", "|---|---|---|---|---|---|---|"]
+    for name in sorted(results, key=list(TRIALS).index):
+        result = results[name]
         accuracies = [f"{100 * result[measure]:.1f} %" for measure in ("natural_accuracy", "adversarial_accuracy")]
-        cells = [*accuracies, *(cell(measure, result["maps"][measure]).rpartition(" (")[0] for measure in MEASURES)]
+        cells = [str(result["settings"]["threshold"] or "none"), *accuracies]
+        cells += [cell(measure, result["maps"][measure]).rpartition(" (")[0] for measure in MEASURES]
         on = f"{result['processor'].split('(')[0]}, {result['dtype'].removeprefix('mixed_')}"
         cells.append(f"{result['processor_seconds']:.0f} ({on})")
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
