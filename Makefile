@@ -33,7 +33,7 @@ bench-libraries: .venv-libraries/installed
 .venv-libraries/installed:
 	$(PYTHON) -m venv .venv-libraries
 	.venv-libraries/bin/pip install --quiet --editable . "tensorflow<2.21" "numpy<2" torch captum alibi click deprecated \
-		einops "opencv-python-headless<4.12" "tensorflow-probability<0.26"
+		einops "opencv-python-headless<4.12" "tensorflow-probability[tf]<0.26"
 	-.venv-libraries/bin/pip install --quiet --no-deps xplique  # it asks for a newer NumPy, and works with this one
 	touch $@
 
