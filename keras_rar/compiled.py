@@ -36,11 +36,16 @@ def compiled(model: keras.Model, key: Hashable, function: Callable) -> Callable:
     >>> compiled(model, "twice", lambda x: model(2 * x)) is compiled(model, "twice", lambda x: model(2 * x))
     True
     """
-    made = tf.function(function, autograph=False, reduce_retracing=True)
-    if key is None:
-        return made
+    functions = {} if key is None else _kept_with(model)
+    if key not in functions:
+        functions[key] = tf.function(function, autograph=False, reduce_retracing=True)
+    return functions[key]
+
+
+def _kept_with(model: keras.Model) -> dict[Hashable, Callable]:
+    """The functions compiled of the model as it is."""
     parts = [(operation, getattr(operation, "activation", None)) for operation in operations(model)]
     kept = vars(model).get(_ATTRIBUTE)
     if kept is None or kept.parts != parts:
         kept = vars(model)[_ATTRIBUTE] = _Kept(parts, {})
-    return kept.functions.setdefault(key, made)
+    return kept.functions
