@@ -48,8 +48,9 @@ def main():
         rows = np.flatnonzero(model.predict(x[:1000], verbose=0).argmax(axis=1) == y[:1000])[: arguments.images]
         maps = np.abs(keras_rar.saliency_map(model, x[rows], y[rows], m=100, normalize=False)).reshape(len(rows), -1)
         found = np.asarray(topk_intersection(maps, moved(model, x[rows].reshape(len(rows), -1), maps), k=K))
-        results[str(path)] = mean_with_interval(found.astype("float64"), seed=0)
-        print(path, results[str(path)], flush=True)
+        name = "/".join(path.parts[-2:])
+        results[name] = mean_with_interval(found.astype("float64"), seed=0)
+        print(name, results[name], flush=True)
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 

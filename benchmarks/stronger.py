@@ -27,6 +27,7 @@ MEASURES = ("topk_intersection", "kendall_tau")
 MAPS = {  # what is changed in the paper's protocol, with a fifth of its nodes; the longest last
     "100 iterations": {},
     "softplus 10": {"softplus_beta": 10.0},
+    "softplus 30": {"softplus_beta": 30.0},
     "k = 50": {"k": 50, "k_report": 50},
     "k = 200": {"k": 200, "k_report": 200},
     "mass centre": {"attack": "mass_center"},
@@ -45,6 +46,10 @@ def predictions(model, x, y, data_dir):
     for radius in RADII:
         options = {**attack, "epsilon": radius, "step_size": radius / 8, "steps": 20}
         yield f"PGD-20, epsilon {radius}", lambda options=options: PGDAttack(**options)(model, x, y).robust
+        if has_threshold(model):
+            options = {**options, "restarts": 1}
+            name = f"PGD-20 through a leaking threshold, epsilon {radius}"
+            yield name, lambda options=options: through(leaking(model), model, x, y, **options)
     if has_threshold(model):
         yield "PGD-100 through a leaking threshold", lambda: through(leaking(model), model, x, y)
     yield "100 corners of the ball at random", lambda: corners(model, x, y)
@@ -75,17 +80,18 @@ def leaking(model, slope=0.1):
     """The network with a slope below its threshold, where its own gradient is 0."""
 
     def leaky(layer):
-        is_threshold = type(layer) is keras.layers.ReLU
-        return keras.layers.LeakyReLU(slope) if is_threshold else type(layer).from_config(layer.get_config())
+        if type(layer) is keras.layers.ReLU:
+            return keras.layers.LeakyReLU(slope, name=layer.name)
+        return type(layer).from_config(layer.get_config())
 
     twin = keras.models.clone_model(model, clone_function=leaky, recursive=True)
     twin.set_weights(model.get_weights())
     return twin
 
 
-def through(other, model, x, y):
+def through(other, model, x, y, **options):
     """Which images a network gets right where PGD leads on another one."""
-    found = PGDAttack(EPSILON, steps=100, step_size=0.01, restarts=1)(other, x, y)
+    found = PGDAttack(**{"epsilon": EPSILON, "steps": 100, "step_size": 0.01, "restarts": 1, **options})(other, x, y)
     return model.predict(found.x_adv, verbose=0, batch_size=500).argmax(axis=1) == y
 
 
@@ -107,7 +113,8 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     model = keras.saving.load_model(arguments.model)
-    of = {"sha256": hashlib.sha256(arguments.model.read_bytes()).hexdigest(), "images": arguments.images}
+    weights = b"".join(weight.tobytes() for weight in model.get_weights())
+    of = {"sha256 of the weights": hashlib.sha256(weights).hexdigest(), "images": arguments.images}
     of |= {"model": arguments.model.parent.name, "attacked": arguments.attacked}
     x, y = (part[: arguments.images] for part in datasets.load("fashion_mnist", "test", data_dir=arguments.data_dir))
     found = Found(arguments.out, of)
@@ -117,7 +124,8 @@ def main():
     found.keep_worst(["accuracy"])
     variants = MAPS
     if has_threshold(model):
-        variants = {"softplus behind the threshold alone": {"gradient_model": smooth_behind(model)}, **MAPS}
+        leaks = {"softplus behind a leaking threshold": {"gradient_model": smooth_behind(leaking(model))}}
+        variants = {"softplus behind the threshold alone": {"gradient_model": smooth_behind(model)}, **leaks, **MAPS}
     for name, changes in variants.items():
         if name not in found:
             report = keras_rar.evaluate_robustness(

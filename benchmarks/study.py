@@ -74,6 +74,12 @@ def topk(epochs=1, factor=4.0, **options):
     return whole("ig_topk", epochs, factor=factor, **{"k": 100, **options})
 
 
+def slow(phase):
+    """One method from the first step on, with the paper's rate, batch and initializer, and no averages."""
+    settings = {"learning_rate": 1e-4, "schedule": "constant", "batch_size": 50, "average": False}
+    return {"phases": [phase], "threshold": None, "initializer": "paper", **settings}
+
+
 TRIALS = {
     "base": igr(),
     "base_again": {**igr(), "seed": 1},
@@ -152,6 +158,9 @@ TRIALS = {
     "ig_norm": other("ig_norm"),
     "ig_norm_inner_5": other("ig_norm", attack_m=5),
     "ig_norm_longer": other("ig_norm", epochs=4),
+    "madry_paper_rate": slow(["madry", 10, INNER]),
+    "madry_paper_rate_longer": slow(["madry", 30, INNER]),
+    "ig_sum_norm_paper_rate": slow(other("ig_sum_norm", epochs=10)["phases"][1]),
 }
 
 

@@ -63,8 +63,9 @@ def stronger(results):
 def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
     print("| | |\n|---|---|")
-    for part in (engine, libraries, attack, kendall, stronger):
-        path = folder / f"{part.__name__}.json"
+    parts = {part.__name__: part for part in (engine, libraries, attack, kendall, stronger)}
+    for name, part in {**parts, "stronger_plain": stronger}.items():
+        path = folder / f"{name}.json"
         if not path.exists():
             continue
         results = json.loads(path.read_text())

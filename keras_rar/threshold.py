@@ -13,8 +13,9 @@ def firm_threshold(width: float) -> keras.Sequential:
     predictions nor maps. A soft threshold, `max(x − width, 0)`, does that too, but takes something from every input
     and so makes maps, x times a gradient, more sensitive to x.
 
-    It is knowledge of the data and of ε: it does nothing for photographs. Between 0 and `width` its gradient is 0,
-    though an attack may raise an input above: attack it through a twin (`softplus_twin`) too.
+    It is knowledge of the data and of ε: it does nothing for photographs, and beyond ε it protects nothing. Between 0
+    and `width` its gradient is 0, though an attack may raise an input above: a network behind it looks more robust than
+    it is, little so within ε and much so beyond. Measure it with `PGDAttack(…, softplus_beta=30)` too.
 
     Args:
         width: Float > 0, in units of the inputs, somewhat more than ε.

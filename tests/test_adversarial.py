@@ -154,6 +154,26 @@ def test_a_larger_epsilon_is_never_weaker_on_average():
     assert accuracies[-1] < 0.3
 
 
+def test_gradients_of_the_softplus_twin_lead_where_those_of_the_model_vanish():
+    """Behind a threshold that an attack can cross; the margin that counts is that of the model."""
+    inputs = keras.Input((1,))
+    z = keras.layers.ReLU()(keras.layers.Rescaling(1.0, offset=-0.05)(inputs))
+    model = keras.Model(inputs, keras.ops.concatenate([0.01 + 0 * z, z], axis=1))
+    x, y = np.zeros((3, 1), "float32"), np.zeros(3, int)
+    options = {"epsilon": 0.1, "restarts": 0}
+    assert PGDAttack(**options)(model, x, y).robust.all()  # negative control
+    found = PGDAttack(**options, softplus_beta=30.0)(model, x, y)
+    assert not found.robust.any()
+    np.testing.assert_allclose(found.x_adv, 0.1)
+    small = PGDAttack(**{**options, "epsilon": 0.055}, softplus_beta=30.0)(model, x, y)  # the twin would be fooled
+    assert small.robust.all()
+
+
+def test_softplus_beta_must_be_positive():
+    with pytest.raises(ValueError, match="`softplus_beta` must be"):
+        PGDAttack(0.1, softplus_beta=0.0)
+
+
 @every_objective
 def test_any_iterate_counts(objectives):
     """`z₁ − z₀ = 0.05² − (x − 0.59)²` is positive near 0.59: from 0.5 to 0.6 and back."""
