@@ -47,9 +47,9 @@ def predictions(model, x, y, data_dir):
         options = {**attack, "epsilon": radius, "step_size": radius / 8, "steps": 20}
         yield f"PGD-20, epsilon {radius}", lambda options=options: PGDAttack(**options)(model, x, y).robust
         if has_threshold(model):
-            options = {**options, "restarts": 1}
+            leaks = PGDAttack(**{**options, "restarts": 1})
             name = f"PGD-20 through a leaking threshold, epsilon {radius}"
-            yield name, lambda options=options: through(leaking(model), model, x, y, **options)
+            yield name, lambda leaks=leaks: through(leaking(model), model, x, y, leaks)
     if has_threshold(model):
         yield "PGD-100 through a leaking threshold", lambda: through(leaking(model), model, x, y)
     yield "100 corners of the ball at random", lambda: corners(model, x, y)
@@ -89,9 +89,10 @@ def leaking(model, slope=0.1):
     return twin
 
 
-def through(other, model, x, y, **options):
+def through(other, model, x, y, attack=None):
     """Which images a network gets right where PGD leads on another one."""
-    found = PGDAttack(**{"epsilon": EPSILON, "steps": 100, "step_size": 0.01, "restarts": 1, **options})(other, x, y)
+    attack = attack or PGDAttack(EPSILON, steps=100, step_size=0.01, restarts=1)
+    found = attack(other, x, y)
     return model.predict(found.x_adv, verbose=0, batch_size=500).argmax(axis=1) == y
 
 
@@ -124,8 +125,11 @@ def main():
     found.keep_worst(["accuracy"])
     variants = MAPS
     if has_threshold(model):
-        leaks = {"softplus behind a leaking threshold": {"gradient_model": smooth_behind(leaking(model))}}
-        variants = {"softplus behind the threshold alone": {"gradient_model": smooth_behind(model)}, **leaks, **MAPS}
+        behind = {
+            "softplus behind the threshold alone": {"gradient_model": smooth_behind(model)},
+            "softplus behind a leaking threshold": {"gradient_model": smooth_behind(leaking(model))},
+        }
+        variants = {**behind, **MAPS}
     for name, changes in variants.items():
         if name not in found:
             report = keras_rar.evaluate_robustness(

@@ -43,6 +43,7 @@ BASE = {
     "threshold": 0.102,
 }
 INNER = {"steps": 5, "step_size": 0.05}  # the package's defaults, as is the base
+NODES = {"rule": "midpoint", "m": 3, "attack_m": 1}  # likewise, of the paper's methods
 
 
 def igr(epochs=1, before="madry", **options):
@@ -53,8 +54,7 @@ def igr(epochs=1, before="madry", **options):
 
 def other(method, epochs=1, **options):
     """An epoch of adversarial training, then one of the paper's methods, in the paper's network."""
-    settings = {**INNER, "rule": "midpoint", "m": 3, "attack_m": 1}
-    return {"phases": [["madry", 1, INNER], [method, epochs, {**settings, **options}]], "threshold": None}
+    return {"phases": [["madry", 1, INNER], [method, epochs, {**INNER, **NODES, **options}]], "threshold": None}
 
 
 def whole(method, epochs=1, before=4, threshold=None, **options):
@@ -74,9 +74,10 @@ def topk(epochs=1, factor=4.0, **options):
     return whole("ig_topk", epochs, factor=factor, **{"k": 100, **options})
 
 
-def slow(phase):
+def slow(method, epochs=10, **options):
     """One method from the first step on, with the paper's rate, batch and initializer, and no averages."""
     settings = {"learning_rate": 1e-4, "schedule": "constant", "batch_size": 50, "average": False}
+    phase = [method, epochs, {**INNER, **options}]
     return {"phases": [phase], "threshold": None, "initializer": "paper", **settings}
 
 
@@ -158,9 +159,9 @@ TRIALS = {
     "ig_norm": other("ig_norm"),
     "ig_norm_inner_5": other("ig_norm", attack_m=5),
     "ig_norm_longer": other("ig_norm", epochs=4),
-    "madry_paper_rate": slow(["madry", 10, INNER]),
-    "madry_paper_rate_longer": slow(["madry", 30, INNER]),
-    "ig_sum_norm_paper_rate": slow(other("ig_sum_norm", epochs=10)["phases"][1]),
+    "madry_paper_rate": slow("madry"),
+    "madry_paper_rate_longer": slow("madry", epochs=30),
+    "ig_sum_norm_paper_rate": slow("ig_sum_norm", **NODES),
 }
 
 

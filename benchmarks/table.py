@@ -63,16 +63,13 @@ def stronger(results):
 def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
     print("| | |\n|---|---|")
-    parts = {part.__name__: part for part in (engine, libraries, attack, kendall, stronger)}
-    for name, part in {**parts, "stronger_plain": stronger}.items():
-        path = folder / f"{name}.json"
-        if not path.exists():
-            continue
-        results = json.loads(path.read_text())
-        machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
-        print(f"| **{path.name}** | {machine} |")
-        for label, value in part(results):
-            print(f"| {label} | {value} |")
+    for part in (engine, libraries, attack, kendall, stronger):
+        for path in sorted(folder.glob(f"{part.__name__}*.json")):
+            results = json.loads(path.read_text())
+            machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+            print(f"| **{path.name}** | {machine} |")
+            for label, value in part(results):
+                print(f"| {label} | {value} |")
 
 
 if __name__ == "__main__":

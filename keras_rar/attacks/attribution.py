@@ -130,6 +130,7 @@ class AttributionAttack(Attack):
             bounds=bounds,
             steps=steps,
             step_size=self.default_step_size(epsilon) if step_size is None else step_size,
+            softplus_beta=softplus_beta,
             restarts=restarts,
             seed=seed,
             batch_size=batch_size,
@@ -139,7 +140,6 @@ class AttributionAttack(Attack):
         self.target = checks.one_of("target", target, TARGETS)
         self.keep = checks.one_of("keep", keep, attacks.SIMILARITIES)
         self.k_report = None if k_report is None else checks.positive_int("k_report", k_report)
-        self.softplus_beta = None if softplus_beta is None else checks.positive_float("softplus_beta", softplus_beta)
 
     def default_step_size(self, epsilon: float) -> float:
         """A tenth of the radius, as in the paper."""

@@ -13,13 +13,16 @@ from keras_rar.core import checks, neighborhoods
 
 
 class Attack(abc.ABC):
-    """What all attacks share: the ball, the loop's length, batches, compilation."""
+    """What all attacks share: the ball, the loop's length, the softplus of the twin, batches, compilation."""
 
-    def __init__(self, epsilon, *, norm, bounds, steps, step_size, restarts, seed, batch_size, jit_compile):
+    def __init__(
+        self, epsilon, *, norm, bounds, steps, step_size, softplus_beta, restarts, seed, batch_size, jit_compile
+    ):
         self.neighborhood = neighborhoods.get(norm, epsilon, bounds)
         self.epsilon, self.norm, self.bounds = self.neighborhood.epsilon, norm, bounds
         self.steps = checks.positive_int("steps", steps)
         self.step_size = checks.positive_float("step_size", step_size)
+        self.softplus_beta = None if softplus_beta is None else checks.positive_float("softplus_beta", softplus_beta)
         self.restarts = checks.nonnegative_int("restarts", restarts)
         self.seed = checks.integer("seed", seed)
         self.batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)

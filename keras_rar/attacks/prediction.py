@@ -108,6 +108,7 @@ class PGDAttack(Attack):
             bounds=bounds,
             steps=steps,
             step_size=checks.positive_float("epsilon", epsilon) / 10 if step_size is None else step_size,
+            softplus_beta=softplus_beta,
             restarts=restarts,
             seed=seed,
             batch_size=batch_size,
@@ -115,7 +116,6 @@ class PGDAttack(Attack):
         )
         objectives = (objectives,) if isinstance(objectives, str) else tuple(objectives)
         self.objectives = tuple(checks.one_of("objectives", name, OBJECTIVES) for name in objectives)
-        self.softplus_beta = None if softplus_beta is None else checks.positive_float("softplus_beta", softplus_beta)
         if not self.objectives:
             checks.fail("objectives", f"one or more of {list(OBJECTIVES)}", objectives)
 
