@@ -74,11 +74,11 @@ def topk(epochs=1, factor=4.0, **options):
     return whole("ig_topk", epochs, factor=factor, **{"k": 100, **options})
 
 
-def slow(method, epochs=10, **options):
-    """One method from the first step on, with the paper's rate, batch and initializer, and no averages."""
+def slow(method, epochs=10, before=0, **options):
+    """The paper's rate, batch and initializer, no averages; the method from the first step on, if nothing is before."""
     settings = {"learning_rate": 1e-4, "schedule": "constant", "batch_size": 50, "average": False}
-    phase = [method, epochs, {**INNER, **options}]
-    return {"phases": [phase], "threshold": None, "initializer": "paper", **settings}
+    phases = [["madry", before, INNER]] * bool(before) + [[method, epochs, {**INNER, **options}]]
+    return {"phases": phases, "threshold": None, "initializer": "paper", **settings}
 
 
 TRIALS = {
@@ -162,6 +162,7 @@ TRIALS = {
     "madry_paper_rate": slow("madry"),
     "madry_paper_rate_longer": slow("madry", epochs=30),
     "ig_sum_norm_paper_rate": slow("ig_sum_norm", **NODES),
+    "ig_sum_norm_paper_rate_longer": slow("ig_sum_norm", before=20, **NODES),
 }
 
 

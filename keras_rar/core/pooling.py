@@ -28,8 +28,9 @@ def max_pool(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
         @tf.custom_gradient
         def derivative(dy):
             def collect(ddx):
-                mask = tf.stop_gradient(spread(tf.ones_like(y)))
-                return math.prod(size) * tf.nn.avg_pool2d(mask * ddx, size, size, "VALID")
+                with tf.control_dependencies([ddx]):  # not before it is needed: it is as large as x
+                    mask = tf.stop_gradient(spread(tf.fill(tf.shape(y), tf.cast(math.prod(size), y.dtype))))
+                return tf.nn.avg_pool2d(mask * ddx, size, size, "VALID")
 
             return spread(dy), collect
 
