@@ -1,5 +1,6 @@
 """`RARModel`: a Keras classifier trained for robust attributions."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from keras_rar import update
 from keras_rar.base_model import check_base_model
-from keras_rar.core import checks, labels
+from keras_rar.core import checks, graphs, labels
 from keras_rar.core.ascent import projected_ascent
 from keras_rar.core.memory import chunk_size
 from keras_rar.core.quadrature import QuadratureRule
@@ -81,7 +82,8 @@ class RARModel(keras.Model):
         for option in regularizer.bounds or ():
             checks.broadcasts("bounds", option, self._input_shape)
         checks.broadcasts("baseline", regularizer.baseline, self._input_shape)
-        terms, self._ascent_reads_of_x = probe(regularizer, self._input_shape, self._classes)
+        found = probe(regularizer, self._input_shape, self._classes)
+        terms, self._ascent_reads_of_x, self._ascent_integrates = found
         self._perturbs = terms.depends_on_x_prime
         self._term_means = {term: keras.metrics.Mean(name=term) for term in terms.reported}
         if not trainable:
@@ -209,11 +211,18 @@ class RARModel(keras.Model):
         return self.regularizer.objective(self._terms(x, x_prime, y, self.regularizer.training_rule))
 
     def _inner_maximum(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        method = self.regularizer
         if not self._perturbs:
             return x
+        arguments = x, y, self._start(x, seed)
+        examples = self._examples_at_once(x)
+        if examples is None:
+            return self._ascended(*arguments)
+        return graphs.in_parts(functools.partial(self._ascended, examples=examples), arguments, examples)
 
-        terms = self._terms(x, x, y, method.attack_rule, variables=False)
+    def _ascended(self, x: tf.Tensor, y: tf.Tensor, start: tf.Tensor, examples: int | None = None) -> tf.Tensor:
+        """The inner maximum from a start, for as many examples as go at once."""
+        method = self.regularizer
+        terms = self._terms(x, x, y, method.attack_rule, variables=False, examples=examples)
         for name in sorted(self._ascent_reads_of_x):  # computed here, they are not computed at every step
             getattr(terms, name)
 
@@ -223,7 +232,7 @@ class RARModel(keras.Model):
         return projected_ascent(
             ascended,
             x,
-            self._start(x, seed),
+            start,
             method.neighborhood,
             steps=method.steps,
             step_size=method.step_size,
@@ -243,6 +252,7 @@ class RARModel(keras.Model):
         logits: Callable | None = None,
         training: bool = False,
         variables: bool = True,
+        examples: int | None = None,
     ) -> Terms:
         logits = logits or self._head.logits
         network = Network(
@@ -256,19 +266,32 @@ class RARModel(keras.Model):
             rule=rule,
             baseline=self.regularizer.baseline,
             training=training,
-            chunk=self._chunk_size(x, len(rule), variables),
+            chunk=self._chunk_size(examples or self._examples(x), len(rule), variables),
             variables=variables,
         )
 
-    def _chunk_size(self, x: tf.Tensor, nodes: int, variables: bool) -> int | None:
+    def _chunk_size(self, examples: int, nodes: int, variables: bool) -> int | None:
         """How many nodes of an IG to evaluate at once."""
         method = self.regularizer
         if not isinstance(method.chunk, str):
             return method.chunk
+        return chunk_size(nodes, examples, self._point_size(), method.memory_budget, variables=variables)
+
+    def _examples_at_once(self, x: tf.Tensor) -> int | None:
+        """Of how many examples to look for the inner maximum at once, with all nodes: in chunks they cost more."""
+        method = self.regularizer
+        if not isinstance(method.chunk, str) or not self._ascent_integrates:
+            return None
+        nodes, budget = len(method.attack_rule), method.memory_budget
+        return chunk_size(self._examples(x), nodes, self._point_size(), budget, variables=False)
+
+    def _examples(self, x: tf.Tensor) -> int:
+        return x.shape[0] or self._batch_size
+
+    def _point_size(self) -> float:
         if self._bytes_a_point is None:
             self._bytes_a_point = self._head.bytes_a_point(self._input_shape)
-        batch = x.shape[0] or self._batch_size
-        return chunk_size(nodes, batch, self._bytes_a_point, method.memory_budget, variables=variables)
+        return self._bytes_a_point
 
     def _function(self, method: Callable, x: tf.Tensor) -> Callable:
         """The method as a compiled function, made once for each `compile`; for larger batches another, of its chunk."""

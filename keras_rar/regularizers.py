@@ -37,8 +37,9 @@ class AbstractAttributionRegularizer(abc.ABC):
             `perturbed_map` begin. Defaults to `0.`.
         chunk: Number of nodes of an IG evaluated at once: a positive integer, `None` for all, or `"auto"` for as
             many as fit in `memory_budget`. Fewer save memory, also of the derivatives, which then cost a third
-            more; the result is the same. Defaults to `"auto"`.
-        memory_budget: Float > 0, gigabytes that `chunk="auto"` lets the nodes of one IG take. Defaults to `0.45`.
+            more; the result is the same. With `"auto"` the inner maximum is looked for in fewer examples at a time
+            instead, which costs no more. Defaults to `"auto"`.
+        memory_budget: Float > 0, gigabytes that `chunk="auto"` lets the nodes of one IG take. Defaults to `0.35`.
 
     Raises:
         TypeError: If an argument is not of its type.
@@ -69,7 +70,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         attack_m: int = 1,
         baseline: Any = 0.0,
         chunk: int | str | None = "auto",
-        memory_budget: float = 0.45,
+        memory_budget: float = 0.35,
     ):
         self.neighborhood = neighborhoods.get(norm, epsilon, bounds)
         self.epsilon, self.bounds = self.neighborhood.epsilon, self.neighborhood.bounds
@@ -218,11 +219,12 @@ class IGSumNormRegularizer(AbstractAttributionRegularizer):
 
 def probe(
     regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int
-) -> tuple[Terms, frozenset[str]]:
+) -> tuple[Terms, frozenset[str], bool]:
     """What a method reads and reports, found by evaluating it on a network of zeros.
 
     Returns:
-        The terms of the objective and of what is ascended, and the names of those of x alone that the ascent reads.
+        The terms of the objective and of what is ascended, the names of those of x alone that the ascent reads, and
+        whether it reads an IG.
 
     Raises:
         ValueError: If the objective does not return one value an example.
@@ -238,7 +240,7 @@ def probe(
     read = []
     for method in (regularizer.ascended, regularizer.objective):
         value = method(terms)
-        read.append(terms.read_of_x)
+        read.append((terms.read_of_x, terms.integrated))
         if not tf.is_tensor(value) or value.shape != (2,):
             shape = getattr(value, "shape", None)
             raise ValueError(
@@ -247,4 +249,4 @@ def probe(
             )
     if "loss" in terms.reported:
         raise ValueError('A term must not be reported as "loss", the name of the whole objective.')
-    return terms, read[0]
+    return terms, *read[0]

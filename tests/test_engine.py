@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch, conv_model, wrapped
+from conftest import batch, conv_model, dense_model, wrapped
 
 import keras_rar
 
@@ -364,14 +364,16 @@ def test_nothing_is_traced_again_over_batches_epochs_and_calls():
 
 
 def chosen(model, monkeypatch):
-    """The numbers of nodes at once, in the order they are resolved."""
-    seen, resolve = [], keras_rar.model.chunk_size
+    """Examples and nodes at once where variables have gradients, in the order they are resolved."""
+    seen, resolve = [], keras_rar.RARModel._chunk_size
 
-    def record(*args, **kwargs):
-        seen.append((args[1], resolve(*args, **kwargs)))
-        return seen[-1][1]
+    def record(self, examples, nodes, variables):
+        size = resolve(self, examples, nodes, variables)
+        if variables:
+            seen.append((examples, size))
+        return size
 
-    monkeypatch.setattr(keras_rar.model, "chunk_size", record)
+    monkeypatch.setattr(keras_rar.RARModel, "_chunk_size", record)
     return seen
 
 
@@ -412,6 +414,28 @@ def test_chunk_auto_follows_a_larger_batch_of_a_later_call(monkeypatch):
         for n in (5, 63):
             feed(model, x, y, n)
         assert max(batch_size for batch_size, _ in seen) >= 63
+
+
+@pytest.mark.parametrize("method", ["ig_norm", "ig_sum_norm", "igr"])
+@pytest.mark.parametrize("budget", [1e-9, 2e-5])
+def test_an_inner_maximum_goes_by_examples_where_the_batch_does_not_fit(method, budget, policy):
+    """By as many as fit with all of their nodes, or one at a time, and finds the same."""
+    policy("float64")
+    base_model, (x, y) = dense_model(dtype="float64"), batch(30)
+    x = x.astype("float64")
+    options = {"attack_m": 10, "steps": 3, "ascend": "objective"} if method == "igr" else {"attack_m": 10, "steps": 3}
+    whole = wrapped(method, base_model, chunk=None, **options)
+    parts = wrapped(method, base_model, chunk="auto", memory_budget=budget, **options)
+    examples, size = parts._examples_at_once(x), parts._point_size()
+    assert examples == max(1, int(budget * 1e9 / (2.2 * 10 * size))) < 30
+    assert parts._chunk_size(examples, 10, False) == (1 if budget == 1e-9 else None)
+    np.testing.assert_allclose(parts.perturb(x, y, seed=1), whole.perturb(x, y, seed=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"method": "madry"}, {"method": "igr"}, {"method": "ig_sum_norm", "chunk": 1}])
+def test_an_inner_maximum_goes_as_one_without_an_ig_or_with_a_chunk_of_ones_own(options):
+    x, _ = batch(30)
+    assert wrapped(**{"memory_budget": 1e-9, **options})._examples_at_once(x) is None
 
 
 def test_a_model_without_a_stem_has_chunks_too():
@@ -466,4 +490,4 @@ def test_the_options_are_in_the_config(chunk):
 
 def test_defaults_are_those_written():
     regularizer = keras_rar.IGSumNormRegularizer()
-    assert (regularizer.chunk, regularizer.memory_budget) == ("auto", 0.45)
+    assert (regularizer.chunk, regularizer.memory_budget) == ("auto", 0.35)

@@ -1,6 +1,6 @@
 """How a computation is put in a TensorFlow graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +24,37 @@ def body(function: Callable[..., Any]) -> Callable[..., Any]:
     if tf.executing_eagerly():
         return function
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def in_parts(function: Callable[..., tf.Tensor], rows: Sequence[tf.Tensor], size: int) -> tf.Tensor:
+    """A function of rows that do not depend on each other, of at most `size` of them at a time.
+
+    The parts are of one size: the last row is repeated where they do not go in evenly.
+
+    Args:
+        function: Function of tensors of shape `(n, ...)` that returns one, of the shape of the first.
+        rows: Its arguments, of shape `(batch, ...)`.
+        size: Positive integer.
+
+    Example:
+
+    >>> in_parts(lambda x: x + 1.0, [tf.constant([1.0, 2.0, 3.0])], 2).numpy()
+    array([2., 3., 4.], dtype=float32)
+    """
+    like = rows[0]
+    batch = tf.shape(like)[0] if like.shape[0] is None else like.shape[0]
+    parts = (batch + size - 1) // size
+    parts = tf.maximum(parts, 1) if tf.is_tensor(parts) else max(parts, 1)
+    each = (batch + parts - 1) // parts
+    indices = tf.reshape(tf.minimum(tf.range(parts * each), batch - 1), [parts, each])
+    of_a_part = body(lambda part: function(*(tf.gather(value, part) for value in rows)))
+    found = tf.map_fn(
+        of_a_part,
+        indices,
+        parallel_iterations=1,
+        fn_output_signature=tf.TensorSpec([indices.shape[1], *like.shape[1:]], like.dtype),
+    )
+    return tf.reshape(found, tf.concat([[-1], tf.shape(like)[1:]], 0))[:batch]
 
 
 def of_unknown_batch(x: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,7 @@ from keras_rar.core.quadrature import QuadratureRule
 
 _OF_X = frozenset({"clean_logits", "clean_loss", "clean_map"})
 _OF_X_PRIME = frozenset({"attributions", "perturbed_logits", "perturbed_loss", "perturbed_map"})
+_INTEGRATED = frozenset({"attributions", "clean_map", "perturbed_map"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +130,11 @@ class Terms:
     def read_of_x(self) -> frozenset[str]:
         """Names of the terms computed so far that are functions of x alone."""
         return _OF_X.intersection(vars(self))
+
+    @property
+    def integrated(self) -> bool:
+        """Whether anything computed so far is an IG."""
+        return not _INTEGRATED.isdisjoint(vars(self))
 
     def at(self, x_prime: tf.Tensor) -> "Terms":
         """The terms at another x′, with what has been computed of x alone."""
