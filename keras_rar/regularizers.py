@@ -38,7 +38,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         chunk: Number of nodes of an IG evaluated at once: a positive integer, `None` for all, or `"auto"` for as
             many as fit in `memory_budget`. Fewer save memory, also of the derivatives, which then cost a third
             more; the result is the same. With `"auto"` the inner maximum is looked for in fewer examples at a time
-            instead, which costs no more. Defaults to `"auto"`.
+            instead, which costs little. Defaults to `"auto"`.
         memory_budget: Float > 0, gigabytes that `chunk="auto"` lets the nodes of one IG take. Defaults to `0.35`.
 
     Raises:
