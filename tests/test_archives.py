@@ -6,6 +6,7 @@ import io
 import pickle
 import re
 import shutil
+import sys
 import tarfile
 import zipfile
 
@@ -17,6 +18,7 @@ from PIL import Image
 from keras_rar.paper import archives, datasets
 from keras_rar.paper.augmentation import balanced, equalized, pipeline, transformations
 
+LISTED = "GTSRB/Final_Training/Images/00007/GT-00007.csv"
 ROI = "Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2"
 
 
@@ -194,6 +196,10 @@ def test_a_file_too_large_for_an_image_is_refused(tmp_path):
     ("changes", "split", "match"),
     [
         ({"table": {0: 42, 1: 7}}, "test", r"must name every test image\. Received: none for 00002\.ppm"),
+        ({"table": {0: 42, 1: 7, 2: 0, 3: 0, 4: 0}}, "test", r"complete.* 2 images missing, such as 00003\.ppm"),
+        ({"table": {0: 42, 1: "none", 2: 0}}, "test", "must be a table of Filename and ClassId"),
+        ({"training": {LISTED: b"Filename;ClassId\n00009_00000.ppm;7\n"}}, "train", r"1 images missing.*7/00009_00000"),
+        ({"training": {LISTED: b"Filename,ClassId\n00000_00000.ppm,7\n"}}, "train", "must be a table of Filename"),
         ({"table": {0: 42, 1: 43, 2: 0}}, "test", r"must be below 43\. Received: 43"),
         ({"training": {"GTSRB/Final_Training/Images/00043/0_0.ppm": encoded((1, 1, 1))}}, "train", "must be below 43"),
         ({"training": {"GTSRB/Final_Training/Images/00001/0_0.ppm": b"P6\n4 4\n255\n1"}}, "train", "must be a PPM"),
@@ -211,8 +217,57 @@ def test_a_damaged_archive_is_refused(tmp_path, file, kept):
     folder = signs(tmp_path) if name == "gtsrb" else flowers(tmp_path)
     content = (folder / file).read_bytes()
     (folder / file).write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(ValueError, match=r"must (be a whole archive|hold images)"):
+    with pytest.raises(ValueError, match=r"must (be a whole archive|be complete|hold images)"):
         datasets.raw(name, "train", data_dir=folder)
+
+
+@pytest.mark.parametrize("where", [0.1, 0.3, 0.5, 0.9, 0.999])
+def test_flowers_damaged_anywhere_are_refused(tmp_path, where):
+    """A header that cannot be read looks like the end of a tar."""
+    path = flowers(tmp_path) / "17flowers.tgz"
+    content = bytearray(path.read_bytes())
+    begin = int(where * len(content))
+    content[begin : begin + 20] = bytes(255 - byte for byte in content[begin : begin + 20])
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"must (be a whole archive|be complete|be a PPM or JPEG)"):
+        datasets.raw("oxford_flower17", "train", data_dir=tmp_path)
+
+
+def test_flowers_must_all_be_there(tmp_path):
+    tarred(tmp_path / "17flowers.tgz", {"jpg/image_0001.jpg": encoded((0, 0, 0), format="JPEG")})
+    with pytest.raises(ValueError, match=r"Received: 1359 images missing, such as image_0002\.jpg"):
+        datasets.raw("oxford_flower17", "train", data_dir=tmp_path)
+
+
+def test_a_tar_whose_end_is_damaged_is_refused(tmp_path):
+    path = flowers(tmp_path) / "17flowers.tgz"
+    path.write_bytes(path.read_bytes()[:-8] + bytes(8))  # the checksum
+    with pytest.raises(ValueError, match="must be a whole archive"):
+        datasets.raw("oxford_flower17", "train", data_dir=tmp_path)
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    path = signs(tmp_path) / "GTSRB_Final_Training_Images.zip"
+    content = bytearray(path.read_bytes())
+    for signature, at in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        for match in re.finditer(re.escape(signature), bytes(content)):
+            content[match.start() + at] |= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"must be a whole archive.*encrypted"):
+        datasets.raw("gtsrb", "train", data_dir=tmp_path)
+
+
+def test_more_files_than_any_of_the_archives_has_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_MOST", 5)
+    with pytest.raises(ValueError, match="fewer than 5 files"):
+        datasets.raw("gtsrb", "train", data_dir=signs(tmp_path))
+
+
+def test_without_pillow_the_error_says_what_to_install(tmp_path, monkeypatch):
+    signs(tmp_path)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match="Pillow, of the extra 'data'"):
+        datasets.raw("gtsrb", "train", data_dir=tmp_path)
 
 
 # tensorflow-datasets
@@ -329,6 +384,23 @@ def test_the_pipeline_is_balanced_and_transforms_copies_only():
         originals = [image for image in x if any((image == other).all() for other in images)]
         assert len(originals) == 5
     assert not np.array_equal(np.concatenate([b[0] for b in epochs[0]]), np.concatenate([b[0] for b in epochs[1]]))
+
+
+@pytest.mark.parametrize("start", [1, 4])
+def test_the_pipeline_goes_on_from_any_batch_on(start):
+    """Transformations too, in a new process or behind what was made ahead."""
+    images, labels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8), np.array([0, 0, 1])
+
+    def made(data, first):
+        return [x for x, _ in data.stream(first).take(6 - first).as_numpy_iterator()]
+
+    data = pipeline(images, labels, 4, batch_size=3, equalize=False)
+    whole = made(data, 0)
+    assert len({x.tobytes() for x in whole}) == 6
+    for again in (data, pipeline(images, labels, 4, batch_size=3, equalize=False)):
+        np.testing.assert_array_equal(np.concatenate(made(again, start)), np.concatenate(whole[start:]))
+    other = pipeline(images, labels, 4, batch_size=3, equalize=False, seed=1)
+    assert not np.array_equal(np.concatenate(made(other, start)), np.concatenate(whole[start:]))
 
 
 def test_the_pipeline_equalizes_image_by_image():

@@ -46,13 +46,13 @@ def test_batches_that_are_skipped_are_not_made():
         made.append(1)
         return rows, rows
 
-    batches = Batches(20, lambda rows: tf.numpy_function(make, [rows], ["int64", "int64"]), 5)
+    batches = Batches(20, lambda rows, number: tf.numpy_function(make, [rows], ["int64", "int64"]), 5)
     next(iter(batches.stream(400).prefetch(0)))
     assert 0 < len(made) < 50
 
 
 def test_what_is_left_over_may_be_kept():
-    batches = Batches(10, lambda rows: (rows, rows), 4, whole=False)
+    batches = Batches(10, lambda rows, number: (rows, rows), 4, whole=False)
     assert [len(labels) for labels in taken(batches, 0, 6)] == [4, 4, 2] * 2
     assert [len(labels) for labels in taken(batches, 2, 1)] == [2]
     assert len(batches) == 3

@@ -164,6 +164,32 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
         datasets.load("mnist", data_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-9],
+        lambda content: content[:-8] + bytes(8),
+        lambda content: content[:200] + bytes(50) + content[250:],
+        lambda content: content[:10],
+    ],
+    ids=["short", "checksum", "data", "empty"],
+)
+def test_a_damaged_gzipped_file_is_refused(tmp_path, damage):
+    idx_files(tmp_path, compress=True)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"{path} must be (a whole|an IDX) file"):
+        datasets.load("mnist", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_file_larger_than_the_data_set_is_not_read_to_its_end(tmp_path, monkeypatch, compress):
+    monkeypatch.setattr(datasets.idx, "_LARGEST", 1000)
+    idx_files(tmp_path, compress=compress)
+    with pytest.raises(ValueError, match="must have at most 1000 bytes, unpacked"):
+        datasets.load("mnist", data_dir=tmp_path)
+
+
 def test_labels_of_other_images_are_refused(tmp_path):
     idx_files(tmp_path / "a", n=(5, 3))
     idx_files(tmp_path / "b", n=(4, 3))

@@ -100,7 +100,7 @@ def test_the_study_has_the_plan_of_the_hour(monkeypatch):
     plan = runpy.run_path(str(ROOT / "examples/fashion_mnist_hour.py"))["plan"]
     trials = runpy.run_path(str(ROOT / "benchmarks/study.py"))["TRIALS"]
     for name, threshold in (("topk_threshold", 0.102), ("topk", None)):
-        expected = [list(dataclasses.astuple(phase)) for phase in plan(1, 4.0, threshold)]
+        expected = [list(dataclasses.astuple(phase)) for phase in plan(1, 4.0, threshold).phases]
         assert trials[name]["phases"] == expected
         assert trials[name]["threshold"] == threshold
 

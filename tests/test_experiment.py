@@ -9,10 +9,10 @@ import pytest
 from conftest import conv_model
 
 from keras_rar.paper import experiment, networks, recipes
-from keras_rar.paper.experiment import Experiment, phases, table
-from keras_rar.paper.published import METHODS, PUBLISHED
+from keras_rar.paper.experiment import Experiment, fast, table
+from keras_rar.paper.published import METHODS
 from keras_rar.paper.runs import claim
-from keras_rar.paper.training import Phase
+from keras_rar.paper.training import Phase, Plan
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def made(out, method="madry", **options):
 
 def test_a_run_writes_its_result_and_its_picture(small, tmp_path):
     result = made(tmp_path, attacked=2, restarted=2).run()
-    assert json.loads((tmp_path / "fashion_mnist-madry-smoke.json").read_text())["summary"] == result["summary"]
+    assert (tmp_path / "fashion_mnist-madry-smoke.json").read_text() == json.dumps(result, indent=2) + "\n"
+    assert [phase["method"] for phase in result["plan"]["phases"]] == ["madry"]
     assert (tmp_path / "fashion_mnist-madry-smoke.png").read_bytes().startswith(b"\x89PNG")
     assert result["protocol"]["name"].startswith("paper, fashion_mnist")
     assert result["training_seconds"] > 0
@@ -49,7 +50,7 @@ def test_a_run_that_was_finished_is_not_trained_again(small, tmp_path, monkeypat
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("dataset", [*PUBLISHED, "mnist_10k"])
+@pytest.mark.parametrize("dataset", experiment.DATASETS)
 def test_the_network_and_the_data_of_each_data_set_fit(dataset):
     of_data = Experiment(dataset, "natural", smoke=True)
     x, y = next(iter(of_data.batches(4).stream()))
@@ -77,7 +78,24 @@ def test_only_the_papers_recipe_decays_weights():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_fast_recipe_ends_with_its_method(method):
-    assert phases(method)[-1].method == method
+    assert fast(method).phases[-1].method == method
+
+
+@pytest.mark.parametrize("method", ["natural", "madry", "ig_norm", "ig_sum_norm"])
+def test_the_fast_recipe_trains_the_papers_cnn_at_the_papers_rate_from_its_weights(method):
+    for dataset, an_epoch in (("fashion_mnist", 1200), ("mnist", 1200), ("mnist_10k", 160)):
+        plan, published = fast(method, dataset), recipes.training(method, "fashion_mnist")
+        assert (plan.learning_rate, plan.batch_size) == (*published.rates, published.batch_size)
+        updates = an_epoch * sum(phase.epochs for phase in plan.phases)
+        assert 0.1 * published.updates < updates < 1.01 * published.updates
+    assert np.ptp(Experiment("fashion_mnist", method).network().weights[1]) == 0
+    assert float(Experiment("fashion_mnist", method).network().weights[1][0]) == pytest.approx(0.1)
+
+
+def test_the_fast_recipe_has_cycles_elsewhere():
+    for method, dataset in (("igr", "fashion_mnist"), ("ig_topk", "mnist"), ("ig_norm", "gtsrb")):
+        assert fast(method, dataset).schedule == "cycles"
+        assert fast(method, dataset).learning_rate == 2e-3
 
 
 def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path):
@@ -88,7 +106,10 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     for dataset, method in (("mnist_10k", "igr"), ("fashion_mnist", "madry")):
         content = json.dumps({**result, "dataset": dataset, "method": method})
         (tmp_path / f"{dataset}-{method}.json").write_text(content)
-    (tmp_path / "quickstart.json").write_text("{}")  # no result of an experiment
+    noise = json.dumps({**result, "dataset": "mnist", "method": "madry", "smoke": True})
+    (tmp_path / "mnist-madry-smoke.json").write_text(noise)
+    for name, content in (("quickstart", "{}"), ("list", "[1]")):  # no results of experiments
+        (tmp_path / f"{name}.json").write_text(content)
     lines = table(tmp_path).splitlines()
     assert sum("| paper |" in line for line in lines) == 16
     assert sum("not run here" in line for line in lines) == 15
@@ -101,13 +122,20 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     assert len(table(tmp_path, ["fashion_mnist"], ["madry", "ig_norm"]).splitlines()) == 2 + 2 + 2
 
 
+def test_a_damaged_result_is_named(tmp_path):
+    (tmp_path / "mnist-madry.json").write_text('{"dataset": ')
+    with pytest.raises(ValueError, match=r"mnist-madry\.json must hold JSON"):
+        table(tmp_path)
+
+
 def test_a_run_on_noise_is_marked(small, tmp_path):
     made(tmp_path, restarted=0).run()
     assert "on noise" in table(tmp_path)
 
 
 def test_a_plan_a_threshold_a_policy_and_a_name_of_ones_own(tmp_path):
-    own = made(tmp_path, "igr", plan=[Phase("igr", 3, {"steps": 1})], threshold=0.1, dtype="mixed_bfloat16", name="own")
+    plan = Plan([Phase("igr", 3, {"steps": 1})])
+    own = made(tmp_path, "igr", plan=plan, threshold=0.1, dtype="mixed_bfloat16", name="own")
     assert keras.config.dtype_policy().name == "float32"
     assert own.network().layers[0].name == "firm_threshold"
     network, _ = own.train()
@@ -123,7 +151,7 @@ def test_a_plan_a_threshold_a_policy_and_a_name_of_ones_own(tmp_path):
         (("mnist", "madrid"), "`method` must be one of"),
         (("mnist", "igr", "paper"), "`method` must be one of"),
         (("mnist", "madry", "slow"), "`recipe` must be one of"),
-        (("mnist", "madry", "paper", [Phase("madry", 1)]), "`plan` and `dtype` must be left out"),
+        (("mnist", "madry", "paper", Plan([Phase("madry", 1)])), "`plan` and `dtype` must be left out"),
         (("mnist", "madry", "paper", None, None, "mixed_bfloat16"), "`plan` and `dtype` must be left out"),
         (("gtsrb", "madry", "fast", None, 0.1), "`threshold` must be None for gtsrb"),
     ],
@@ -133,15 +161,83 @@ def test_what_there_is_not_is_refused(arguments, match):
         Experiment(*arguments)
 
 
-OTHERS = [{"seed": 1}, {"dtype": "mixed_bfloat16"}, {"threshold": 0.1}, {"method": "igr"}]
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"phases": []}, "`phases` must be one Phase or more"),
+        ({"phases": ["madry"]}, "`phases` must be one Phase or more"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be a positive float"),
+        ({"schedule": "linear"}, "`schedule` must be one of"),
+    ],
+)
+def test_a_plan_is_validated(options, match):
+    with pytest.raises(ValueError, match=match):
+        Plan(**{"phases": [Phase("igr", 1)], **options})
+
+
+def test_phases_are_no_plan():
+    with pytest.raises(TypeError, match="`plan` must be a Plan"):
+        Experiment("mnist", "madry", plan=[Phase("madry", 1)])
+    with pytest.raises(ValueError, match="`method` must be one of"):
+        Phase("madrid", 1)
+    with pytest.raises(ValueError, match="`dataset` must be one of"):
+        fast("madry", "imagenet")
+
+
+OTHERS = [
+    {"seed": 1},
+    {"dtype": "mixed_bfloat16"},
+    {"threshold": 0.1},
+    {"method": "igr"},
+    {"plan": Plan(fast("madry").phases, 1e-4, 8, "constant", False, initializer="he_normal")},
+]
 
 
 @pytest.mark.parametrize("other", OTHERS, ids=str)
 def test_a_folder_is_not_taken_for_a_run_with_other_settings(small, tmp_path, other):
     first = made(tmp_path, name="own")
     claim(first.folder, "experiment", first.settings)
-    with pytest.raises(ValueError, match="must be new, or of a run with the same settings"):
+    claim(first.folder, "experiment", first.settings)  # the same is the same
+    with pytest.raises(ValueError, match=f"must be new, or of a run with the same settings.*{next(iter(other))}="):
         dataclasses.replace(first, **other).train()
+
+
+def test_the_fastest_policy_is_that_which_a_run_was_begun_with(small, tmp_path, monkeypatch):
+    """Whatever the machine it goes on with finds fastest."""
+    monkeypatch.setattr(experiment, "fastest_policy", lambda: "mixed_bfloat16")
+    begun = made(tmp_path, dtype="fastest")
+    assert begun.policy == "mixed_bfloat16"
+    begun.train()
+    monkeypatch.setattr(experiment, "fastest_policy", lambda: "float32")
+    assert made(tmp_path, dtype="fastest").policy == "mixed_bfloat16"
+    assert made(tmp_path, "igr", dtype="fastest").policy == "float32"
+    assert made(tmp_path, dtype="fastest", recipe="paper").policy == "float32"
+    made(tmp_path, dtype="fastest").train()
+
+
+def test_a_result_says_with_which_plan_also_if_json_has_no_word_for_it(small, tmp_path):
+    plan = Plan([Phase("igr", 1, {"baseline": np.zeros((28, 28, 1))})])
+    made(tmp_path, "igr", plan=plan, restarted=0).run()
+    written = json.loads((tmp_path / "fashion_mnist-igr-smoke.json").read_text())
+    assert written["plan"]["phases"][0]["options"]["baseline"].startswith("[[[0.]")
+
+
+@pytest.mark.parametrize(("dataset", "count"), [("gtsrb", 430_000), ("oxford_flower17", 17_000)])
+def test_classes_are_augmented_to_as_many_as_in_the_paper(monkeypatch, dataset, count):
+    """Of batches of 64 and 16 whole ones only with the paper's recipe: its rate is that of a sum over so many."""
+    labels = np.arange(experiment.archives.CLASSES[dataset], dtype=np.uint8)
+    monkeypatch.setattr(Experiment, "images", lambda self, split: (np.zeros((len(labels), 8, 8, 3), np.uint8), labels))
+    size = recipes.training("ig_norm", dataset).batch_size
+    fast_recipe, paper = (len(Experiment(dataset, "ig_norm", recipe).batches(size)) for recipe in ("fast", "paper"))
+    assert (fast_recipe, paper) == (-(-count // size), count // size)
+
+
+@pytest.mark.parametrize(("dataset", "count"), [("gtsrb", 14), ("oxford_flower17", 8)])
+def test_the_residual_networks_have_as_many_layers_as_in_the_paper(dataset, count):
+    """A first convolution, two in each unit of three stages, a dense layer."""
+    layers = Experiment(dataset, "natural").network()._flatten_layers()
+    assert sum(isinstance(layer, keras.layers.Conv2D | keras.layers.Dense) for layer in layers) == count
 
 
 def test_another_recipe_or_seed_is_another_file_and_so_is_noise():
@@ -156,7 +252,7 @@ def test_missing_data_are_named(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset", [*PUBLISHED, "mnist_10k"])
+@pytest.mark.parametrize("dataset", experiment.DATASETS)
 def test_every_data_set_runs_from_data_to_table(tmp_path, dataset):
     Experiment(dataset, "ig_sum_norm", out=tmp_path, smoke=True).run()
     assert f"{dataset}, IG-SUM-NORM | {dataset}-ig_sum_norm-smoke, fast" in table(tmp_path)

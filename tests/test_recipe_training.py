@@ -124,6 +124,8 @@ def test_options_are_validated(option):
         ("cycles", ("MadryRegularizer", 1)),
         ("cycles", ("IGRRegularizer", 0)),
         ("one_cycle", ("IGRRegularizer", 0)),
+        ("constant", ("MadryRegularizer", 0)),
+        ("constant", ("IGRRegularizer", 0)),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch, tmp_path, stop, schedule):
@@ -160,7 +162,7 @@ def published(tmp_path, stop=None, updates=12):
     """Weights after training as published, and the labels that each update saw; ended after so many epochs."""
     net, seen = network(), []
 
-    def make(rows):
+    def make(rows, number):
         labels = tf.gather(tf.constant(Y), rows)
         tf.py_function(lambda now: seen.append(now.numpy().tolist()), [labels], [])
         return tf.gather(tf.constant(X), rows), labels

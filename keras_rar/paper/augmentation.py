@@ -9,6 +9,7 @@ from keras_rar.paper.batches import Batches
 
 _ROTATION = 15 / 360  # turns
 _TRANSLATION = 2.5  # pixels, of any size of image
+_DRAWS = 16  # more seeds than a layer takes for a batch
 _CORNERS = 0.24  # of the size, the furthest that a corner moves
 
 
@@ -87,9 +88,16 @@ def balanced(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray
 
 
 def pipeline(
-    images: np.ndarray, labels: np.ndarray, per_class: int, *, batch_size: int, equalize: bool, seed: int = 0
+    images: np.ndarray,
+    labels: np.ndarray,
+    per_class: int,
+    *,
+    batch_size: int,
+    equalize: bool,
+    seed: int = 0,
+    whole: bool = False,
 ) -> Batches:
-    """Balanced, augmented batches; every epoch transforms anew.
+    """Balanced, augmented batches; every epoch transforms anew, in a way that is known from the seed.
 
     Args:
         images: Array of bytes, `(n, size, size, channels)`.
@@ -98,6 +106,7 @@ def pipeline(
         batch_size: Positive integer.
         equalize: Whether histograms are equalised, after the transformations.
         seed: Integer. Defaults to `0`.
+        whole: As for `Batches`. Defaults to `False`.
 
     Returns:
         `Batches` of `(x, y)`, x float32 in [0, 255].
@@ -111,13 +120,16 @@ def pipeline(
     transform, equalization = transformations(images.shape[1], seed), keras.layers.Equalization(dtype="float32")
     source, classes = tf.constant(images), tf.constant(labels, tf.int64)
 
+    seeds = [int(layer.generator.state[0]) for layer in transform.layers]
     examples, are_new = (tf.constant(values) for values in balanced(labels, per_class))
 
-    def make(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def make(numbers: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         rows, is_new = tf.gather(examples, numbers), tf.gather(are_new, numbers)
+        for layer, own in zip(transform.layers, seeds, strict=True):  # or it would depend on what was made before
+            layer.generator.state.assign([own, _DRAWS * batch])
         x = tf.cast(tf.gather(source, rows), tf.float32)
         x = tf.where(is_new[:, None, None, None], transform(x, training=True), x)
         x = tf.round(tf.clip_by_value(x, 0.0, 255.0))
         return tf.map_fn(equalization, x) if equalize else x, tf.gather(classes, rows)
 
-    return Batches(len(examples), make, batch_size, seed, whole=False)
+    return Batches(len(examples), make, batch_size, seed, whole)

@@ -15,14 +15,14 @@ class Batches:
 
     Args:
         rows: Number of examples.
-        make: Function from int64 row numbers, `(batch,)`, to `(x, y)`.
+        make: Function from int64 row numbers, `(batch,)`, and the number of the batch, to `(x, y)`.
         batch_size: Positive integer.
         seed: Integer. Defaults to `0`.
         whole: Whether what is left over of an epoch is dropped; it is another part every time. Defaults to `True`.
 
     Example:
 
-    >>> batches = Batches(10, lambda rows: (rows, rows), 4)
+    >>> batches = Batches(10, lambda rows, number: (rows, rows), 4)
     >>> len(batches)
     2
     >>> [x.shape[0] for x, _ in batches.stream().take(3)]
@@ -30,7 +30,7 @@ class Batches:
     """
 
     rows: int
-    make: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    make: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     batch_size: int
     seed: int = 0
     whole: bool = True
@@ -52,8 +52,9 @@ class Batches:
             A `tf.data.Dataset`, for `fit(steps_per_epoch=…)`.
         """
         epoch, skipped = divmod(start, len(self))
-        epochs = tf.data.Dataset.range(epoch, np.iinfo(np.int64).max)
-        return epochs.flat_map(self._order).skip(skipped).map(self.make).prefetch(tf.data.AUTOTUNE)
+        epochs, numbers = (tf.data.Dataset.range(first, np.iinfo(np.int64).max) for first in (epoch, start))
+        rows = epochs.flat_map(self._order).skip(skipped)
+        return tf.data.Dataset.zip(rows, numbers).map(self.make).prefetch(tf.data.AUTOTUNE)
 
     def _order(self, epoch: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.cast(self.seed, tf.int64), epoch])
@@ -77,4 +78,4 @@ def shuffled(x: np.ndarray, y: np.ndarray, batch_size: int, seed: int = 0) -> Ba
     """
     inputs, labels = tf.constant(x), tf.constant(y)
     size = min(checks.positive_int("batch_size", batch_size), len(x))
-    return Batches(len(x), lambda rows: (tf.gather(inputs, rows), tf.gather(labels, rows)), size, seed)
+    return Batches(len(x), lambda rows, _: (tf.gather(inputs, rows), tf.gather(labels, rows)), size, seed)

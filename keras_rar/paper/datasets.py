@@ -14,7 +14,7 @@ DATASETS = ("fashion_mnist_mini", *_IDX, "mnist_10k", *archives.ARCHIVES)
 Split = tuple[np.ndarray, np.ndarray]
 
 
-def raw(name: str, split: str, *, data_dir: str | Path | None = None) -> Split:
+def raw(name: str, split: str, data_dir: str | Path | None = None) -> Split:
     """A data set as bytes: images `(n, height, width, channels)` of 0 to 255, and class indices `(n,)`, uint8.
 
     Args:
@@ -86,7 +86,7 @@ def _downloaded(name: str, split: str, files: str) -> Split:
     return np.asarray(data["image"]), np.asarray(data["label"]).astype(np.uint8)
 
 
-def load(name: str, split: str | None = None, *, data_dir: str | Path | None = None) -> Split | tuple[Split, Split]:
+def load(name: str, split: str | None = None, data_dir: str | Path | None = None) -> Split | tuple[Split, Split]:
     """A data set, as NumPy arrays.
 
     `"fashion_mnist_mini"` is part of the package: 6,000 training and 1,000 test images of the real

@@ -2,12 +2,14 @@
 
 import gzip
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 _NAMES = {"train": "train", "test": "t10k"}
 FILES = [f"{name}-{kind}-ubyte" for name in _NAMES.values() for kind in ("images-idx3", "labels-idx1")]
+_LARGEST = 16 + 60_000 * 28 * 28  # bytes
 _SYSTEM = Path("/usr/share/datasets")  # of the Debian packages dataset-…
 
 
@@ -36,11 +38,23 @@ def _path(folder: Path, file: str) -> Path | None:
 
 def _array(path: Path | None, rank: int) -> np.ndarray:
     """An array of bytes: 0, 0, 8 for unsigned bytes, the rank, each size in four bytes, then the data."""
-    content = path.read_bytes() if path is not None else b""
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+    content = _content(path) if path is not None else b""
     header = 4 + 4 * rank
     shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4")) if len(content) >= header else ()
     if content[:4] != bytes([0, 0, 8, rank]) or len(content) != header + math.prod(shape):
         raise ValueError(f"{path} must be an IDX file of {rank} dimensions of unsigned bytes. Received: something else")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _content(path: Path) -> bytes:
+    """Of a file, gzipped or not, that is no larger than the largest of the data sets."""
+    try:
+        with path.open("rb") as opened:
+            is_gzipped = opened.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if is_gzipped else path.open("rb") as opened:
+            content = opened.read(_LARGEST + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} must be a whole file. Received: one that cannot be read ({error})") from error
+    if len(content) > _LARGEST:
+        raise ValueError(f"{path} must have at most {_LARGEST} bytes, unpacked. Received: more")
+    return content

@@ -17,12 +17,29 @@ def claim(folder: Path, name: str, settings: dict[str, Any]) -> None:
     Raises:
         ValueError: If it is that of a run with others.
     """
-    path, text = folder / f"{name}.json", json.dumps(settings, indent=2, default=str) + "\n"
+    path, settings = folder / f"{name}.json", json.loads(as_json(settings))
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    elif path.read_text() != text:
-        raise ValueError(f"{folder} must be new, or of a run with the same settings. Received: others than in {path}")
+        write(path, as_json(settings))
+    theirs = json.loads(path.read_text())
+    others = [key for key in sorted({*settings, *theirs}) if settings.get(key) != theirs.get(key)]
+    if others:
+        ours = ", ".join(f"{key}={settings.get(key)}" for key in others)
+        raise ValueError(
+            f"{folder} must be new, or of a run with the same settings. Received: other than {path}: {ours}"
+        )
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """Content as a JSON file holds it; what JSON has not, in words."""
+    return json.dumps(content, indent=2, default=str) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that is whole whenever it is there."""
+    part = path.with_name(f"part-{path.name}")
+    part.write_text(text)
+    part.replace(path)
 
 
 class Run:
@@ -77,7 +94,7 @@ class Run:
         for file in earlier:
             if file != self._file(name, what):
                 file.unlink()
-        (self.folder / "seconds.json").write_text(json.dumps(self.seconds))
+        write(self.folder / "seconds.json", json.dumps(self.seconds))
 
     def _file(self, name: str, what: Any) -> Path:
         return Path(self.folder or "", f"{name}-{what}.weights.h5")

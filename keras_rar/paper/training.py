@@ -12,10 +12,13 @@ from keras_rar.core import checks
 from keras_rar.paper import recipes
 from keras_rar.paper.batches import Batches, shuffled
 from keras_rar.paper.runs import Run
-from keras_rar.wrapping import wrap
+from keras_rar.wrapping import METHODS, wrap
 
 _KEPT_EVERY = 1000
 """Updates of the paper's recipe from one kept state to the next."""
+
+
+SCHEDULES = ("cycles", "one_cycle", "constant")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,42 @@ class Phase:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        checks.one_of("method", self.method, METHODS)
         checks.positive_int("epochs", self.epochs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a network is trained: what `train` takes that is of no data set.
+
+    Args:
+        phases: As for `train`.
+        learning_rate: As for `train`.
+        batch_size: As for `train`.
+        schedule: As for `train`.
+        average: As for `train`.
+        initializer: As for `networks.cnn`: `None` for the paper's. Defaults to `"glorot_uniform"`.
+
+    Example:
+
+    >>> Plan([Phase("igr", 3)]).batch_size
+    100
+    """
+
+    phases: Sequence[Phase]
+    learning_rate: float = 2e-3
+    batch_size: int = 100
+    schedule: str = "cycles"
+    average: bool = True
+    initializer: str | None = "glorot_uniform"
+
+    def __post_init__(self) -> None:
+        checks.positive_float("learning_rate", self.learning_rate)
+        checks.positive_int("batch_size", self.batch_size)
+        checks.one_of("schedule", self.schedule, SCHEDULES)
+        checks.boolean("average", self.average)
+        if not self.phases or not all(isinstance(phase, Phase) for phase in self.phases):
+            checks.fail("phases", "one Phase or more, in a list", self.phases)
 
 
 def train(
@@ -86,7 +124,7 @@ def train(
     >>> train(network, x, y, [Phase("madry", 1), Phase("igr", 1)], verbose=0) > 0
     True
     """
-    checks.one_of("schedule", schedule, ["cycles", "one_cycle", "constant"])
+    checks.one_of("schedule", schedule, SCHEDULES)
     checks.boolean("average", average)
     batches = x if isinstance(x, Batches) else shuffled(x, np.asarray(y), batch_size, seed)
     an_epoch = len(batches)
