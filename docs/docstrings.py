@@ -1,4 +1,7 @@
-"""Our docstrings end in `Example:` and lines of doctest, as Keras's do; Google's style has another form."""
+"""Our docstrings end in `Example:` and lines of doctest, as Keras's do.
+
+Google's style has another form.
+"""
 
 import textwrap
 from typing import Any
@@ -13,4 +16,6 @@ class Examples(griffe.Extension):
         if obj.docstring is not None:
             text, _, example = obj.docstring.value.partition("\nExample:\n")
             if example:
-                obj.docstring.value = f"{text}\nExamples:\n{textwrap.indent(example.strip(), '    ')}"
+                obj.docstring.value = (
+                    f"{text}\nExamples:\n{textwrap.indent(example.strip(), '    ')}"
+                )

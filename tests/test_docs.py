@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import conv_model
 
+from keras_rar import cli
 from keras_rar.paper import datasets, networks
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +25,7 @@ def small_data(name, split=None, **options):
     """Images that a small network learns a little of."""
     rng = np.random.default_rng(0)
     parts = []
-    for n in (240, 120):
+    for n in (240, 600):
         y = np.arange(n) % 10
         x = 0.4 * rng.uniform(size=(n, 28, 28, 1))
         x[np.arange(n), 4:24, 2 * y + 4] += 0.6
@@ -45,6 +48,45 @@ def test_the_code_of_a_page_runs(page, monkeypatch, tmp_path):
     names = {}
     for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         exec(compile(block, page.name, "exec"), names)  # noqa: S102
+
+
+@pytest.fixture
+def files_named(tmp_path, monkeypatch):
+    """What the commands of the pages read, in the working directory."""
+    x, _ = small_data("fashion_mnist", "test")
+    network = small_network()
+    network.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", x=x[:6], y=network.predict(x[:6], verbose=0).argmax(axis=1))
+    (tmp_path / "image.png").write_bytes(tf.io.encode_png((255 * x[0]).astype("uint8")).numpy())
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_commands_of_the_pages_run(files_named, monkeypatch, capsys):
+    """Those of the package, with few steps; examples and make targets are there, with the options named."""
+    run = []
+    for page in [*PAGES, ROOT / "README.md"]:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                program, *arguments = shlex.split(line, comments=True)
+                run.append(program)
+                if program == "keras-rar":
+                    few = ["--steps", "2", "--m", "2", "--pgd-steps", "2"] if arguments[0] == "evaluate" else []
+                    assert cli.main([*arguments, *few]) == 0, (line, capsys.readouterr().err)
+                elif program == "python":
+                    script = (ROOT / arguments[0]).read_text("utf-8")
+                    assert all(f'"{option}"' in script for option in arguments if option.startswith("--"))
+                elif program == "make":
+                    assert f"\n{arguments[0]}:" in (ROOT / "Makefile").read_text("utf-8")
+                else:
+                    assert program in ("pip", "git", "cd", "npm", "docker", "curl")
+    assert {"keras-rar", "python", "make"} <= set(run)
+
+
+def test_code_fits_the_pages():
+    """About 86 characters are seen on a desktop."""
+    for page in PAGES:
+        for block in re.findall(r"```(?:python|sh|text)\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            assert max(map(len, block.splitlines())) <= 86, page.name
 
 
 def test_the_pages_with_code_are_found():
