@@ -16,6 +16,5 @@ class Examples(griffe.Extension):
         if obj.docstring is not None:
             text, _, example = obj.docstring.value.partition("\nExample:\n")
             if example:
-                obj.docstring.value = (
-                    f"{text}\nExamples:\n{textwrap.indent(example.strip(), '    ')}"
-                )
+                example = textwrap.indent(example.strip(), "    ")
+                obj.docstring.value = f"{text}\nExamples:\n{example}"

@@ -14,13 +14,22 @@ def on_page_markdown(markdown, **_):
     r"""Put MathML for \\(…\\) and \\[…\\]."""
 
     def block(match):
-        return f"<div>{convert(match[1].strip(), display='block')}</div>"
+        return f"<div>{_mathml(match[1].strip(), 'block')}</div>"
+
+    def inline(
+        match,
+    ):  # a line that began with <math> would be taken for a block
+        return f"<span>{_mathml(match[1], 'inline')}</span>"
 
     markdown = re.sub(r"\\\[(.+?)\\\]", block, markdown, flags=re.DOTALL)
-    # a line that began with <math> would be taken for a block
-    return re.sub(
-        r"\\\((.+?)\\\)", lambda match: f"<span>{convert(match[1])}</span>", markdown
-    )
+    return re.sub(r"\\\((.+?)\\\)", inline, markdown)
+
+
+def _mathml(latex, display):
+    """Bars would be stretched to what is beside them, or shrunk."""
+    bars = r"<mo>(&#x02016;|&#x0007C;)</mo>"
+    bar = r'<mo stretchy="false" lspace="0" rspace="0">\1</mo>'
+    return re.sub(bars, bar, convert(latex, display=display))
 
 
 def on_files(files, config):

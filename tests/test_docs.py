@@ -83,10 +83,10 @@ def test_the_commands_of_the_pages_run(files_named, monkeypatch, capsys):
 
 
 def test_code_fits_the_pages():
-    """About 86 characters are seen on a desktop."""
+    """About 80 characters are seen on a desktop."""
     for page in PAGES:
         for block in re.findall(r"```(?:python|sh|text)\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
-            assert max(map(len, block.splitlines())) <= 86, page.name
+            assert max(map(len, block.splitlines())) <= 80, page.name
 
 
 def test_the_pages_with_code_are_found():

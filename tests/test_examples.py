@@ -15,6 +15,8 @@ from conftest import batch, conv_model
 
 import keras_rar
 from keras_rar.paper import datasets, networks
+from keras_rar.paper.experiment import table
+from keras_rar.paper.published import METHODS
 from keras_rar.report import cell
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +73,7 @@ def test_the_tables_of_the_readme_are_those_of_the_committed_files():
     assert named
     for path in named:
         result = json.loads((ROOT / path).read_text())
-        assert f"| {result['training_seconds'] / 60:.0f} minutes |" in readme
+        assert f"{result['training_seconds'] / 60:.0f} minutes of training" in readme
         rows.append(result["summary"])
     for row in rows:
         assert four_cells(row) in readme
@@ -80,6 +82,18 @@ def test_the_tables_of_the_readme_are_those_of_the_committed_files():
 def four_cells(row):
     """The first four measures of a summary, as the tables show them."""
     return f"| {' | '.join(cell(measure, row[measure]).rpartition(' (')[0] for measure in list(row)[:4])} |"
+
+
+def test_the_page_of_the_paper_has_every_committed_result():
+    page = (ROOT / "docs/reproducing.md").read_text("utf-8")
+    assert table(ROOT / "examples/results/reproduce") in page
+
+
+def test_the_readme_has_the_row_of_fashion_mnist():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for path in (ROOT / "examples/results/reproduce").glob("fashion_mnist-*.json"):
+        result = json.loads(path.read_text())
+        assert f"| {METHODS[result['method']]} | here {four_cells(result['summary'])}" in readme
 
 
 def test_the_table_of_the_hour_has_every_committed_result():

@@ -10,7 +10,7 @@ from conftest import conv_model
 
 from keras_rar.paper import experiment, networks, recipes
 from keras_rar.paper.experiment import Experiment, fast, table
-from keras_rar.paper.published import METHODS
+from keras_rar.paper.published import METHODS, PUBLISHED
 from keras_rar.paper.runs import claim
 from keras_rar.paper.training import Phase, Plan
 
@@ -104,7 +104,8 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     result = {"recipe": "fast", "training_seconds": 600, "smoke": False, "threshold": None}
     result["summary"] = dict.fromkeys(measures, row)
     for dataset, method in (("mnist_10k", "igr"), ("fashion_mnist", "madry")):
-        content = json.dumps({**result, "dataset": dataset, "method": method})
+        restarted = {measure: {**row, "n": 30} for measure in measures[2:]} if method == "madry" else {}
+        content = json.dumps({**result, "dataset": dataset, "method": method, "restarted": restarted})
         (tmp_path / f"{dataset}-{method}.json").write_text(content)
     noise = json.dumps({**result, "dataset": "mnist", "method": "madry", "smoke": True})
     (tmp_path / "mnist-madry-smoke.json").write_text(noise)
@@ -113,13 +114,33 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     lines = table(tmp_path).splitlines()
     assert sum("| paper |" in line for line in lines) == 16
     assert sum("not run here" in line for line in lines) == 15
+    (restarts,) = (line for line in lines if "random starts" in line)
+    assert "fashion_mnist, Madry" in restarts
+    assert restarts.count("(n = 30)") == 2
     (own,) = (line for line in lines if "fashion_mnist, Madry | fashion_mnist-madry" in line)
     assert "fashion_mnist-madry, fast, 10 minutes" in own
     assert "50.0 % [40.0, 60.0] (n = 150)" in own
     assert sum("mnist_10k, IGR" in line for line in lines) == 1
     assert all(line.count("|") == 7 for line in lines)
-    assert len(table(tmp_path, ["fashion_mnist"]).splitlines()) == 2 + 4 + 4
-    assert len(table(tmp_path, ["fashion_mnist"], ["madry", "ig_norm"]).splitlines()) == 2 + 2 + 2
+    assert len(table(tmp_path, ["fashion_mnist"]).splitlines()) == 2 + 4 + 4 + 1
+    assert len(table(tmp_path, ["fashion_mnist"], ["madry", "ig_norm"]).splitlines()) == 2 + 2 + 2 + 1
+
+
+# Chen et al. 2019, tables 1 and 2: natural, Madry, IG-NORM, IG-SUM-NORM.
+TABLES = """
+mnist            99.17 0.00 46.61 .1758   98.40 92.47 62.56 .2422   98.74 81.43 71.36 .2841   98.34 88.17 72.45 .3111
+fashion_mnist    90.86 0.01 39.01 .4610   85.73 73.01 46.12 .6251   85.13 65.95 59.22 .6171   85.44 70.26 72.08 .6747
+gtsrb            98.57 21.05 54.16 .6790  97.59 83.24 68.85 .7520   97.02 75.24 74.81 .7555   95.68 77.12 74.04 .7684
+oxford_flower17  86.76 0.00 8.12 .4978    83.82 41.91 55.87 .7784   85.29 24.26 64.68 .7591   82.35 47.06 66.33 .7974
+"""
+
+
+@pytest.mark.parametrize("row", TABLES.split("\n")[1:-1], ids=lambda row: row.split()[0])
+def test_the_published_numbers(row):
+    dataset, *numbers = row.split()
+    expected = np.array(numbers, float).reshape(4, 4)
+    assert list(PUBLISHED[dataset]) == ["natural", "madry", "ig_norm", "ig_sum_norm"]
+    np.testing.assert_array_equal(np.array(list(PUBLISHED[dataset].values())), expected)
 
 
 def test_a_damaged_result_is_named(tmp_path):
