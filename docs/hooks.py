@@ -16,9 +16,8 @@ def on_page_markdown(markdown, **_):
     def block(match):
         return f"<div>{_mathml(match[1].strip(), 'block')}</div>"
 
-    def inline(
-        match,
-    ):  # a line that began with <math> would be taken for a block
+    def inline(match):
+        # a line that began with <math> would be taken for a block
         return f"<span>{_mathml(match[1], 'inline')}</span>"
 
     markdown = re.sub(r"\\\[(.+?)\\\]", block, markdown, flags=re.DOTALL)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_rar import files
 from keras_rar.core import checks
 from keras_rar.protocols import brief
 
@@ -168,10 +169,8 @@ class RobustnessReport:
         arrays |= {f"examples/{name}": array for name, array in self.examples.items()}
         about = {name: getattr(self, name) for name in ("model_name", "protocol", "versions", "fingerprint")}
         arrays["about"] = np.array(json.dumps(about))
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
+        with files.whole(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
-        partial.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> "RobustnessReport":

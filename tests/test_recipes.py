@@ -29,8 +29,7 @@ SETTINGS = ("epsilon", "steps", "step_size", "attack_m", "factor", "beta", "boun
 @pytest.mark.parametrize("dataset", PAPER)
 def test_a_setting_of_the_paper(dataset, setting):
     expected = dict(zip(SETTINGS, PAPER[dataset], strict=True))[setting]
-    methods = {"factor": ["ig_norm"], "beta": ["ig_sum_norm"]}.get(setting, ["madry", "ig_norm", "ig_sum_norm"])
-    for method in methods:
+    for method in {"factor": ["ig_norm"], "beta": ["ig_sum_norm"]}.get(setting, recipes.PAPER[dataset]):
         regularizer = keras_rar.wrap(network(), method, recipe="paper", dataset=dataset).regularizer
         found = getattr(regularizer, setting)
         np.testing.assert_array_equal(found, (0.0, expected) if setting == "bounds" else expected)

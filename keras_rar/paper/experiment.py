@@ -10,13 +10,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_rar import files
 from keras_rar.core import checks
 from keras_rar.evaluation import evaluate_robustness
 from keras_rar.paper import archives, augmentation, datasets, networks, recipes
 from keras_rar.paper.batches import Batches, shuffled
 from keras_rar.paper.precision import fastest_policy
 from keras_rar.paper.published import METHODS, PUBLISHED
-from keras_rar.paper.runs import as_json, claim, write
+from keras_rar.paper.runs import as_json, claim
 from keras_rar.paper.training import Phase, Plan, train, train_as_published
 from keras_rar.report import RobustnessReport, cell
 
@@ -137,8 +138,10 @@ class Experiment:
     @functools.cached_property
     def policy(self) -> str:
         """The dtype policy that it trains in."""
-        if self.dtype != "fastest" or self.recipe == "paper":
-            return "float32" if self.dtype == "fastest" else self.dtype
+        if self.dtype != "fastest":
+            return self.dtype
+        if self.recipe == "paper":
+            return "float32"
         begun = self.folder / "experiment.json"
         return json.loads(begun.read_text())["dtype"] if begun.exists() else fastest_policy()
 
@@ -243,7 +246,8 @@ class Experiment:
             "restarted": restarted,
             "versions": report.versions,
         }
-        write(Path(self.out) / f"{self.stem}.json", as_json(result))
+        with files.whole(Path(self.out) / f"{self.stem}.json") as part:
+            part.write_text(as_json(result))
         report.plot().savefig(Path(self.out) / f"{self.stem}.png", dpi=150)
         return result
 

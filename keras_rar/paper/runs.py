@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_rar import files
 from keras_rar.paper.batches import Batches
 
 
@@ -20,7 +21,8 @@ def claim(folder: Path, name: str, settings: dict[str, Any]) -> None:
     path, settings = folder / f"{name}.json", json.loads(as_json(settings))
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write(path, as_json(settings))
+        with files.whole(path) as part:
+            part.write_text(as_json(settings))
     theirs = json.loads(path.read_text())
     others = [key for key in sorted({*settings, *theirs}) if settings.get(key) != theirs.get(key)]
     if others:
@@ -33,13 +35,6 @@ def claim(folder: Path, name: str, settings: dict[str, Any]) -> None:
 def as_json(content: dict[str, Any]) -> str:
     """Content as a JSON file holds it; what JSON has not, in words."""
     return json.dumps(content, indent=2, default=str) + "\n"
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that is whole whenever it is there."""
-    part = path.with_name(f"part-{path.name}")
-    part.write_text(text)
-    part.replace(path)
 
 
 class Run:
@@ -88,13 +83,13 @@ class Run:
         if self.folder is None:
             return
         earlier = [self._file(name, epoch) for epoch in self._epochs(name)]
-        part = self._file(f"part-{name}", what)
-        model.save_weights(part, overwrite=True)
-        part.replace(self._file(name, what))
+        with files.whole(self._file(name, what)) as part:
+            model.save_weights(part, overwrite=True)
         for file in earlier:
             if file != self._file(name, what):
                 file.unlink()
-        write(self.folder / "seconds.json", json.dumps(self.seconds))
+        with files.whole(self.folder / "seconds.json") as part:
+            part.write_text(json.dumps(self.seconds))
 
     def _file(self, name: str, what: Any) -> Path:
         return Path(self.folder or "", f"{name}-{what}.weights.h5")

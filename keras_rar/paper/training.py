@@ -16,8 +16,6 @@ from keras_rar.wrapping import METHODS, wrap
 
 _KEPT_EVERY = 1000
 """Updates of the paper's recipe from one kept state to the next."""
-
-
 SCHEDULES = ("cycles", "one_cycle", "constant")
 
 
