@@ -17,6 +17,7 @@ from scipy import stats
 from keras_rar import attacks
 from keras_rar.attacks import AttributionAttack, MassCenterAttack, RandomAttack, TargetAttack, TopKAttack
 from keras_rar.classifier import Classifier
+from keras_rar.core import attacks as core
 from keras_rar.core.saliency import METHODS, Gradient, Saliency, SmoothGrad
 from keras_rar.paper import datasets, networks
 from keras_rar.saliency import saliency_map
@@ -346,12 +347,30 @@ def test_an_image_misclassified_at_the_start_is_marked(network, data):
 
 
 def test_the_twin_is_what_makes_gradients_attackable(network, data, found):
-    """The gradient of a ReLU network is piecewise constant: without softplus there is no direction to go."""
+    """The gradient of a ReLU network is piecewise constant: without softplus there is no direction but a random one."""
     result = KINDS["gradient"](softplus_beta=None)(network, *data)
-    np.testing.assert_array_equal(result.x_adv, result.x)
-    np.testing.assert_array_equal(result.iteration, 0)
+    random = RandomAttack(**{**OPTIONS, "saliency": "gradient", "k_report": 20})(network, *data)
+    np.testing.assert_array_equal(result.x_adv, random.x_adv)
     assert np.mean(found("gradient").iteration > 0) > 0.9
-    assert mean(found("gradient")) < 0.7
+    assert mean(found("gradient")) < mean(random) - 0.1
+
+
+def test_a_plateau_is_left(network, monkeypatch):
+    """A map with fewer entries than are drained: the sum of them all, of a normalised map, cannot change."""
+    x, _ = images("test", 32, black=0.0)
+    x[:, 7:] = 0  # of 196 pixels less than 98 are bright
+    moved = TopKAttack(98, **OPTIONS)(network, x).iteration > 0
+    monkeypatch.setattr(core, "unless_zero", lambda direction, otherwise: direction)
+    by_rounding = TopKAttack(98, **OPTIONS)(network, x).iteration > 0
+    assert moved.mean() > 0.9
+    assert by_rounding.mean() < 0.7
+    assert np.all(moved[by_rounding])
+
+
+def test_only_where_there_is_no_direction_is_another_one_taken():
+    rows = tf.constant([[0.0, 0.0], [0.0, 1e-30], [np.nan, 0.0]])
+    chosen = core.unless_zero(lambda k, x: rows, lambda k, x: x + k)(2.0, tf.ones([3, 2]))
+    np.testing.assert_array_equal(chosen, np.array([[3, 3], [0, 1e-30], [np.nan, 0]], "float32"))
 
 
 # Arguments

@@ -225,7 +225,8 @@ class AttributionAttack(Attack):
 
     def direction(self, x: tf.Tensor, before: tf.Tensor, smooth_map: Callable, seed: tf.Tensor) -> Callable:
         """The direction of a step, as a function `(k, x′)`."""
-        return attacks.map_gradient(self.objective, self.reference(before, lambda: smooth_map(x)), smooth_map)
+        gradient = attacks.map_gradient(self.objective, self.reference(before, lambda: smooth_map(x)), smooth_map)
+        return attacks.unless_zero(gradient, attacks.random_direction(seed, tf.shape(x)))
 
     def _worst(self, run: Callable, x: tf.Tensor, y: tf.Tensor, offset: int) -> dict[str, tf.Tensor]:
         """The worst case over the starts, for each example of a batch."""

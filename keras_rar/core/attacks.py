@@ -141,6 +141,21 @@ def map_gradient(objective: MapObjective, before: tf.Tensor, smooth_map: Callabl
     return lambda k, x_prime: input_gradient(lambda z: objective(before, smooth_map(z)), x_prime)
 
 
+def unless_zero(direction: Callable, otherwise: Callable) -> Callable:
+    """A direction, or another one for examples where it is zero everywhere: on a plateau, which no step would leave.
+
+    A map with fewer entries that are not zero than a top-k attack drains is such a plateau: all of it is in the top k,
+    and the sum of a normalised map cannot change. So begins the attack on most of MNIST's digits, with k = 200.
+    """
+
+    def chosen(k, x_prime):
+        first = direction(k, x_prime)
+        moves = tf.reduce_any(first != 0, axis=list(range(1, first.shape.rank)), keepdims=True)
+        return tf.where(moves, first, otherwise(k, x_prime))
+
+    return chosen
+
+
 def random_direction(seed: tf.Tensor, shape: tf.Tensor) -> Callable:
     """The direction of the negative control: normal noise, another at each step."""
 
