@@ -227,4 +227,7 @@ def _versions() -> dict[str, str]:
         version = importlib.metadata.version("keras_rar")
     except importlib.metadata.PackageNotFoundError:
         version = "unknown"
-    return {"keras_rar": version, "keras": keras.__version__, "tensorflow": tf.__version__, "numpy": np.__version__}
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
+    versions = {"keras_rar": version, "keras": keras.__version__, "tensorflow": tf.__version__, "numpy": np.__version__}
+    return {**versions, "device": ", ".join(names) or "CPU"}

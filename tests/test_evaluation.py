@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.stats
+import tensorflow as tf
 from conftest import batch, conv_model, dense_model
 
 import keras_rar
@@ -361,6 +362,14 @@ def test_the_report_records_every_setting(instant, dense):
 
 CHANGED = {**SETTINGS, "k": 1, "k_report": 2}
 CHANGED = {name: value for name, value in CHANGED.items() if value != getattr(protocols.QUICK, name)}
+
+
+@pytest.mark.parametrize(("names", "recorded"), [((), "CPU"), (("A", "B"), "A, B"), ((None,), "GPU")])
+def test_the_report_records_the_device(names, recorded, instant, dense, monkeypatch):
+    details = {name: {} if name is None else {"device_name": name} for name in names}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(names))
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
+    assert look(dense).versions["device"] == recorded
 
 
 def test_the_report_records_what_the_defaults_stand_for(instant):

@@ -32,7 +32,11 @@ def test_a_run_writes_its_result_and_its_picture(small, tmp_path):
     assert (tmp_path / "fashion_mnist-madry-smoke.png").read_bytes().startswith(b"\x89PNG")
     assert result["protocol"]["name"].startswith("paper, fashion_mnist")
     assert result["training_seconds"] > 0
-    assert set(result["restarted"]) == {"topk_intersection", "kendall_tau"}
+    restarted = result["restarted"]
+    assert set(restarted) == {"topk_intersection", "kendall_tau", "without", "device"}
+    for measure, value in restarted["without"].items():  # of the same images, and the starts are more
+        assert value == pytest.approx(result["summary"][measure]["mean"])
+    assert restarted["kendall_tau"]["mean"] <= restarted["without"]["kendall_tau"] + 1e-6
     assert keras.saving.load_model(tmp_path / "fashion_mnist-madry-smoke/model.keras").count_params()
 
 
@@ -104,7 +108,9 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     result = {"recipe": "fast", "training_seconds": 600, "smoke": False, "threshold": None}
     result["summary"] = dict.fromkeys(measures, row)
     for dataset, method in (("mnist_10k", "igr"), ("fashion_mnist", "madry")):
-        restarted = {measure: {**row, "n": 30} for measure in measures[2:]} if method == "madry" else {}
+        without = {"topk_intersection": 0.62, "kendall_tau": 0.51}
+        with_starts = {**{measure: {**row, "n": 30} for measure in measures[2:]}, "without": without}
+        restarted = with_starts if method == "madry" else {}
         content = json.dumps({**result, "dataset": dataset, "method": method, "restarted": restarted})
         (tmp_path / f"{dataset}-{method}.json").write_text(content)
     noise = json.dumps({**result, "dataset": "mnist", "method": "madry", "smoke": True})
@@ -117,6 +123,7 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     (restarts,) = (line for line in lines if "random starts" in line)
     assert "fashion_mnist, Madry" in restarts
     assert restarts.count("(n = 30)") == 2
+    assert "its first 30 maps, 62.0 % and 0.510, with three random starts more" in restarts
     (own,) = (line for line in lines if "fashion_mnist, Madry | fashion_mnist-madry" in line)
     assert "fashion_mnist-madry, fast, 10 minutes" in own
     assert "50.0 % [40.0, 60.0] (n = 150)" in own
