@@ -24,7 +24,7 @@ SIZES = {  # what is varied, the rest staying small
 DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def build(dtype="float32", size=28, **options):
+def build(dtype="float32", size=28, jit_compile="auto", **options):
     """The paper's network, and a model that trains it."""
     import keras
 
@@ -35,7 +35,8 @@ def build(dtype="float32", size=28, **options):
     keras.utils.set_random_seed(0)
     network = networks.cnn((size, size, 1))
     model = keras_rar.wrap(network, "ig_sum_norm", seed=0, **{**PAPER, **options})
-    model.compile(keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-4), loss, jit_compile=jit_compile)
     return network, model
 
 
@@ -44,8 +45,8 @@ def data(batch=50, size=28):
     return rng.uniform(size=[batch, size, size, 1]).astype("float32"), rng.integers(0, 10, batch)
 
 
-def straightforward(network, options):
-    """One update as nested tapes over nodes folded into the batch: `(ascend, update)`, compiled."""
+def straightforward(network, options, jit_compile=None):
+    """One update as nested tapes over nodes folded into the batch: `(ascend, update)`, compiled; with XLA if asked."""
     import keras
     import tensorflow as tf
 
@@ -67,7 +68,7 @@ def straightforward(network, options):
         size = tf.reduce_sum(tf.abs(attributions(x, x_prime, y, m)), axis=[1, 2, 3])
         return losses(y, network(x_prime)) + beta * size
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def ascend(x, y):
         def step(k, x_prime):
             with tf.GradientTape() as tape:
@@ -80,7 +81,7 @@ def straightforward(network, options):
         steps = options["steps"]
         return tf.while_loop(lambda k, _: k < steps, step, (0, start), maximum_iterations=steps)[1]
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def update(x, y):
         x_star = tf.stop_gradient(ascend(x, y))
         with tf.GradientTape() as tape:
