@@ -73,15 +73,14 @@ def seconds_and_memory(step, x, y, rounds=10):
     """Seconds until the first update, of the updates after two, and the peak of the GPU's memory in GB."""
     import tensorflow as tf
 
-    gpu = tf.config.list_logical_devices("GPU")
-    if gpu:
-        tf.config.experimental.reset_memory_stats(gpu[0].name)
+    gpu = tf.config.list_logical_devices("GPU")[0].name
+    tf.config.experimental.reset_memory_stats(gpu)
     times = []
     for _ in range(rounds + 2):
         start = time.perf_counter()
         np.asarray(step(x, y))
         times.append(time.perf_counter() - start)
-    peak = tf.config.experimental.get_memory_info(gpu[0].name)["peak"] / 1e9 if gpu else None
+    peak = tf.config.experimental.get_memory_info(gpu)["peak"] / 1e9
     return {"first": times[0], "update": spread(times[2:]), "gpu_memory_gb": peak}
 
 
@@ -93,6 +92,8 @@ def main():
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        parser.error("TensorFlow finds no GPU here")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     names = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in gpus]

@@ -32,6 +32,14 @@ def engine(results):
             yield f"{name}: exponent (seconds)", f"{found['exponent']:.2f} ({seconds})"
 
 
+def gpu(results):
+    for name, (maps, gradient) in results["errors"].items():
+        yield f"on a GPU, {name}: relative error of attributions, of the gradient", f"{maps:.1e}, {gradient:.1e}"
+    for name, row in results["updates"].items():
+        label = f"on a GPU, {name}: s, GB, s of the first update"
+        yield label, f"{spread(row['update'], 3)}, {row['gpu_memory_gb']:.2f}, {row['first']:.0f}"
+
+
 def libraries(results):
     for name, found in results["libraries"].items():
         label = f"IG with a completeness gap below 1 %: {name} {found['version']}, {found['nodes']} nodes, times ours"
@@ -63,7 +71,7 @@ def stronger(results):
 def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
     print("| | |\n|---|---|")
-    for part in (engine, libraries, attack, kendall, stronger):
+    for part in (engine, gpu, libraries, attack, kendall, stronger):
         for path in sorted(folder.glob(f"{part.__name__}*.json")):
             results = json.loads(path.read_text())
             machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())

@@ -143,6 +143,22 @@ def test_the_page_says_what_the_engine_costs():
     assert of_cost.format(*exponents) in " ".join(page.split())
 
 
+def test_the_page_says_what_a_gpu_does():
+    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks/results/gpu.json").read_text())
+    assert results["machine"]["gpu"] == ["NVIDIA H100 80GB HBM3"]
+    for name, found in results["errors"].items():
+        maps, gradient = (f"{100 * error:.2g} %" for error in found)
+        assert f"| {name} | {maps} | {gradient} |" in page
+    labels = {"nested tapes": "nested tapes", "chunk=auto": '`chunk="auto"`', "chunk=None": "`chunk=None`"}
+    for name, row in results["updates"].items():
+        label = next(label for part, label in labels.items() if part in name)
+        label += ", XLA" if "no XLA" not in name else "" if "tapes" in name else " without XLA"
+        median, low, high = (f"{1000 * seconds:.0f}" for seconds in row["update"])
+        memory, first = f"{row['gpu_memory_gb']:.2f} GB", f"{row['first']:.0f} s"
+        assert f"| {label} | {median} ms [{low}, {high}] | {memory} | {first} |" in page
+
+
 def test_the_page_says_what_other_libraries_take():
     page = " ".join((ROOT / "docs/benchmarks.md").read_text("utf-8").split())
     libraries = json.loads((ROOT / "benchmarks/results/libraries.json").read_text())["libraries"]

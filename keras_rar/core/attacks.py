@@ -145,7 +145,7 @@ def unless_zero(direction: Callable, otherwise: Callable) -> Callable:
     """A direction, or another one for examples where it is zero everywhere: on a plateau, which no step would leave.
 
     A map with fewer entries that are not zero than a top-k attack drains is such a plateau: all of it is in the top k,
-    and the sum of a normalised map cannot change. So begins the attack on most of MNIST's digits, with k = 200.
+    and the sum of a normalised map cannot change. So begins the paper's attack on nine of ten digits of MNIST, with k = 200.
     """
 
     def chosen(k, x_prime):
