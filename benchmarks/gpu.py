@@ -1,7 +1,7 @@
 """The engine on a GPU, with XLA and without: how exact its gradients are, and what an update costs.
 
-Gradients are compared with nested tapes in float64 on the processor, of which TensorFlow's own, without XLA, are the
-baseline; an update is that of engine.py, timed with its result fetched, the median of ten after two.
+Gradients, of ten images of noise and a network as it begins, are compared with nested tapes in float64 on the
+processor. An update is that of engine.py, timed with its result fetched, the median of ten after two.
 """
 
 import argparse
@@ -84,6 +84,35 @@ def seconds_and_memory(step, x, y, rounds=10):
     return {"first": times[0], "update": spread(times[2:]), "gpu_memory_gb": peak}
 
 
+def measure_errors(keep):
+    """Of float32, TensorFloat-32 and bfloat16."""
+    import tensorflow as tf
+
+    x, y = data(10)
+    shift = np.random.default_rng(1).uniform(-0.1, 0.1, x.shape)
+    rows = x, np.clip(x + shift, 0, 1).astype("float32"), y
+    reference = exact(rows)
+    for name, dtype in (("float32", "float32"), ("TensorFloat-32", "float32"), ("bfloat16", "bfloat16")):
+        tf.config.experimental.enable_tensor_float_32_execution(name != "float32")
+        for compiled, jit_compile in COMPILED.items():
+            keep("errors", f"{name}, {compiled}", errors(*reference, rows, dtype, jit_compile))
+
+
+def measure_updates(batch, keep):
+    """Of nested tapes and of the engine."""
+    x, y = data(batch)
+    for compiled, jit_compile in reversed(COMPILED.items()):
+        network, _ = build()
+        _, step = straightforward(network, PAPER, jit_compile)
+        keep("updates", f"nested tapes, TensorFloat-32, {compiled}", seconds_and_memory(step, x, y))
+    for dtype in DTYPES:
+        for compiled, jit_compile in COMPILED.items():
+            for chunk in ("auto", None):
+                _, model = build(dtype, jit_compile=jit_compile, chunk=chunk)
+                name = f"{dtype.replace('float32', 'TensorFloat-32')}, {compiled}, chunk={chunk}"
+                keep("updates", name, seconds_and_memory(model.train_on_batch, x, y))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=50)
@@ -97,7 +126,7 @@ def main():
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     names = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in gpus]
-    results = {"machine": {**describe(), "gpu": names}, "errors": {}, "updates": {}}
+    results = {"machine": {**describe(), "gpu": names}, "batch": arguments.batch, "errors": {}, "updates": {}}
 
     def keep(kind, name, value):
         results[kind][name] = value
@@ -105,28 +134,8 @@ def main():
         if arguments.out:
             arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 
-    x, y = data(10)
-    shift = np.random.default_rng(1).uniform(-0.1, 0.1, x.shape)
-    rows = x, np.clip(x + shift, 0, 1).astype("float32"), y
-    reference = exact(rows)
-    for is_exact in (True, False):
-        tf.config.experimental.enable_tensor_float_32_execution(not is_exact)
-        for compiled, jit_compile in COMPILED.items():
-            name = f"{'float32' if is_exact else 'TensorFloat-32'}, {compiled}"
-            keep("errors", name, errors(*reference, rows, "float32", jit_compile))
-    for compiled, jit_compile in COMPILED.items():
-        keep("errors", f"bfloat16, {compiled}", errors(*reference, rows, "bfloat16", jit_compile))
-    x, y = data(arguments.batch)
-    for compiled, jit_compile in reversed(COMPILED.items()):
-        network, _ = build()
-        _, step = straightforward(network, PAPER, jit_compile)
-        keep("updates", f"nested tapes, TensorFloat-32, {compiled}", seconds_and_memory(step, x, y))
-    for dtype in DTYPES:
-        for compiled, jit_compile in COMPILED.items():
-            for chunk in ("auto", None):
-                _, model = build(dtype, jit_compile=jit_compile, chunk=chunk)
-                name = f"{dtype.replace('float32', 'TensorFloat-32')}, {compiled}, chunk={chunk}"
-                keep("updates", name, seconds_and_memory(model.train_on_batch, x, y))
+    measure_errors(keep)
+    measure_updates(arguments.batch, keep)
 
 
 if __name__ == "__main__":

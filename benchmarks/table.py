@@ -74,7 +74,10 @@ def main():
     for part in (engine, gpu, libraries, attack, kendall, stronger):
         for path in sorted(folder.glob(f"{part.__name__}*.json")):
             results = json.loads(path.read_text())
-            machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+            machine = ", ".join(
+                f"{name} {', '.join(value) if isinstance(value, list) else value}"
+                for name, value in results["machine"].items()
+            )
             print(f"| **{path.name}** | {machine} |")
             for label, value in part(results):
                 print(f"| {label} | {value} |")

@@ -13,7 +13,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "attack": (["topk", "mass_center", "random"], "attribution attack; random is the negative control"),
     "steps": (int, "iterations of the attribution attack"),
     "step_size": (float, "length of its step"),
-    "restarts": (int, "its random starts, after the deterministic one"),
+    "restarts": (int, "its random starts, after the one at the input"),
     "k": (int, "entries of the map that topk drains"),
     "k_report": (int, "k of the reported top-k intersection"),
     "saliency": (["ig", "gradient", "gradient_x_input", "smoothgrad"], "attribution method"),
@@ -23,9 +23,9 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "baseline": (float, "where its segments begin"),
     "pgd_steps": (int, "iterations of the attack on predictions"),
     "pgd_step_size": (float, "length of its step"),
-    "pgd_restarts": (int, "its random starts, after the deterministic one"),
+    "pgd_restarts": (int, "its random starts, after the one at the input"),
     "attacked": (int, "attack the maps of the first N correctly classified images only"),
-    "seed": (int, "seed of random starts and of the bootstrap"),
+    "seed": (int, "seed of random starts and steps, and of the bootstrap"),
 }
 """Settings of a `Protocol` that the command line knows: type or choices, and help."""
 

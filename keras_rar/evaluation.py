@@ -123,7 +123,7 @@ class _Evaluation:
         columns |= {name: np.full(n, -1) for name in ("iteration", "restart")}
         columns["constant_map"] = np.zeros(n, bool)
         about = {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
-        about["batch_size"] = batch_size  # of which the random starts depend
+        about["batch_size"] = batch_size  # of which random starts and steps depend
         of_an_image = {name: value for name, value in about.items() if name not in ("name", "attacked")}
         fingerprint = _fingerprint([self.model, gradient_model], x, y, of_an_image)
         self.report = RobustnessReport(self.model.name, about, columns, {}, _versions(), fingerprint)
@@ -227,7 +227,7 @@ def _versions() -> dict[str, str]:
         version = importlib.metadata.version("keras_rar")
     except importlib.metadata.PackageNotFoundError:
         version = "unknown"
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
     versions = {"keras_rar": version, "keras": keras.__version__, "tensorflow": tf.__version__, "numpy": np.__version__}
     return {**versions, "device": ", ".join(names) or "CPU"}

@@ -27,13 +27,13 @@ class Protocol:
         pgd_steps: Iterations of the attack on predictions.
         pgd_step_size: Length of its step; `None` for a tenth of `epsilon`.
         pgd_objectives: Its objectives, `"crossentropy"` and `"margin"`; the worst of them counts.
-        pgd_restarts: Random starts of it, after the deterministic one.
+        pgd_restarts: Random starts of it, after the one at the input.
         attack: Attribution attack: `"topk"`, `"mass_center"` or `"random"`.
         k: Number of entries that `"topk"` drains; `None` for an eighth of the map.
         k_report: k of the reported top-k intersection; `None` for an eighth of the map.
         steps: Iterations of the attribution attack.
         step_size: Length of its step; `None` for its default.
-        restarts: Random starts of it, after the deterministic one.
+        restarts: Random starts of it, after the one at the input.
         keep: The similarity that picks the iterate.
         saliency: The attribution method: a name, a `Saliency` object or a function.
         target: The score explained.
@@ -42,7 +42,7 @@ class Protocol:
         baseline: Where its segments begin.
         softplus_beta: Sharpness of the softplus twin.
         attacked: Number of images whose maps are attacked, the first correctly classified; `None` for all.
-        seed: Seed of random starts and of the bootstrap.
+        seed: Seed of random starts and steps, and of the bootstrap.
 
     Example:
 

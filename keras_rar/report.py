@@ -41,7 +41,8 @@ class RobustnessReport:
             `robust`, `attacked`, `topk_intersection`, `kendall_tau`, `spearman_rho`, `iteration`, `restart`,
             `constant_map`. Where an image was not attacked the scores are NaN and the integers -1.
         examples: The first few attacked images, for pictures: `x`, `x_adv`, `map_before`, `map_after`, `index`.
-        versions: Versions of the libraries by name, and the `device`: the GPUs' names, or `"CPU"`.
+        versions: Versions of the libraries by name, and the `device` that it was begun on: the names of
+            its GPUs, or `"CPU"`.
         fingerprint: Hash of the model's weights, the data and the protocol.
 
     Example:

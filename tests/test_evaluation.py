@@ -367,7 +367,7 @@ CHANGED = {name: value for name, value in CHANGED.items() if value != getattr(pr
 @pytest.mark.parametrize(("names", "recorded"), [((), "CPU"), (("A", "B"), "A, B"), ((None,), "GPU")])
 def test_the_report_records_the_device(names, recorded, instant, dense, monkeypatch):
     details = {name: {} if name is None else {"device_name": name} for name in names}
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(names))
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: list(names))
     monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
     assert look(dense).versions["device"] == recorded
 

@@ -147,6 +147,8 @@ def test_the_page_says_what_a_gpu_does():
     page = (ROOT / "docs/fast.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/gpu.json").read_text())
     assert results["machine"]["gpu"] == ["NVIDIA H100 80GB HBM3"]
+    assert len(results["errors"]) == 6
+    assert len(results["updates"]) == page.count(" ms [")
     for name, found in results["errors"].items():
         maps, gradient = (f"{100 * error:.2g} %" for error in found)
         assert f"| {name} | {maps} | {gradient} |" in page
@@ -301,6 +303,25 @@ def test_reproduce_smoke_prints_the_table(tmp_path):
     output = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=True).stdout
     assert "| fashion_mnist, IG-SUM-NORM | fashion_mnist-ig_sum_norm-smoke, fast, 0 minutes, on noise |" in output
     assert (tmp_path / "fashion_mnist-ig_sum_norm-smoke.png").exists()
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_gpu_finds_the_engine_exact(monkeypatch):
+    """On a processor, and in float32; in bfloat16 it is not, by its 8 bits."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    gpu = runpy.run_path(str(ROOT / "benchmarks/gpu.py"))
+    gpu["PAPER"]["m"] = 4
+    x, y = gpu["data"](3)
+    rows = x, np.clip(x + 0.1, 0, 1).astype("float32"), y
+    before = keras.config.dtype_policy()
+    try:
+        reference = gpu["exact"](rows)
+        of_float32, of_bfloat16 = (gpu["errors"](*reference, rows, dtype, False) for dtype in gpu["DTYPES"])
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert max(of_float32) < 1e-3
+    assert min(of_bfloat16) > 1e-3
+    assert max(of_bfloat16) < 0.2
 
 
 @pytest.mark.slow

@@ -40,6 +40,26 @@ def test_a_run_writes_its_result_and_its_picture(small, tmp_path):
     assert keras.saving.load_model(tmp_path / "fashion_mnist-madry-smoke/model.keras").count_params()
 
 
+@pytest.mark.parametrize(("attacked", "restarted", "n"), [(5, 2, 2), (3, 30, 3)])
+def test_starts_are_compared_on_the_same_images(small, tmp_path, monkeypatch, attacked, restarted, n):
+    measured, measure = [], Experiment.measure
+
+    def no_smoke(self, network, name="report", **changes):  # which would attack two
+        measured.append(changes.pop("attacked"))
+        report = measure(self, network, name, **changes)
+        rows = np.arange(len(report.per_example["label"]))
+        report.per_example["attacked"] = rows < measured[-1]
+        for score in ("topk_intersection", "kendall_tau"):
+            report.per_example[score] = np.where(rows < measured[-1], 0.1 * rows, np.nan)
+        return report
+
+    monkeypatch.setattr(Experiment, "measure", no_smoke)
+    result = made(tmp_path, attacked=attacked, restarted=restarted).run()["restarted"]
+    assert measured == [attacked, n]
+    assert result["kendall_tau"]["n"] == n
+    assert result["without"]["kendall_tau"] == pytest.approx(0.1 * np.mean(range(n)))
+
+
 @pytest.mark.parametrize("recipe", recipes.RECIPES)
 def test_a_run_that_was_finished_is_not_trained_again(small, tmp_path, monkeypatch, recipe):
     first, seconds = made(tmp_path, recipe=recipe).train()
@@ -123,7 +143,7 @@ def test_the_table_has_every_row_of_the_paper_and_says_what_was_not_run(tmp_path
     (restarts,) = (line for line in lines if "random starts" in line)
     assert "fashion_mnist, Madry" in restarts
     assert restarts.count("(n = 30)") == 2
-    assert "its first 30 maps, 62.0 % and 0.510, with three random starts more" in restarts
+    assert "first maps, three random starts more (without: 62.0 %, 0.510)" in restarts
     (own,) = (line for line in lines if "fashion_mnist, Madry | fashion_mnist-madry" in line)
     assert "fashion_mnist-madry, fast, 10 minutes" in own
     assert "50.0 % [40.0, 60.0] (n = 150)" in own

@@ -30,7 +30,7 @@ class AttackResult:
         map_after: Saliency maps at `x_adv`, of the same shape.
         scores: Similarity of the two maps by name, each `(n,)`: `kendall_tau`, `spearman_rho`, `topk_intersection`.
         iteration: The iterate kept, `(n,)`; 0 where no change was found.
-        restart: The start that it came from, `(n,)`; 0 is the deterministic one.
+        restart: The start that it came from, `(n,)`; 0 is the one at the input.
 
     Example:
 
@@ -68,8 +68,8 @@ class AttributionAttack(Attack):
 
     `x* = argmin similarity(M(x), M(x′))` over the iterates of a projected ascent of the attack's own objective
     in N(x, ε), whose prediction is that at x. The gradient goes through a twin of the network with softplus for
-    ReLU, whose second derivative is 0; the maps that are compared are the network's own. Where it is zero
-    everywhere, on a plateau, the step is a random one. Abstract: a subclass says in `objective` what is ascended.
+    ReLU, whose second derivative is 0; the maps that are compared are the network's own. Where the gradient is
+    zero everywhere, on a plateau, the step is a random one. Abstract: a subclass says in `objective` what is ascended.
 
     Costs, with an IG of m nodes, `6 m` passes over the network for each example, step and start.
 
@@ -89,7 +89,7 @@ class AttributionAttack(Attack):
         keep: Similarity that picks the iterate: `"kendall_tau"`, `"spearman_rho"`, `"topk_intersection"` or
             `"mass_center"`. Defaults to `"kendall_tau"`.
         k_report: Positive integer, k of the reported top-k intersection. Defaults to an eighth of the map.
-        restarts: Integer >= 0, number of random starts after the paper's deterministic one; the worst case over
+        restarts: Integer >= 0, number of random starts after the one at the input, the paper's; the worst case over
             all starts is kept, for each example. Defaults to `0`.
         seed: Integer seed of the random starts and steps. Defaults to `0`.
         softplus_beta: Float > 0, sharpness of the softplus, or `None` to take gradients through the model as it

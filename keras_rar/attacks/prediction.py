@@ -70,7 +70,7 @@ class PGDAttack(Attack):
         softplus_beta: Float > 0: take gradients through the model's `softplus_twin` of that sharpness, where its own
             vanish, as below a `firm_threshold`; 30 suits inputs from 0 to 1. Which iterate is the worst is up to
             the model. `None` for its own gradients. Defaults to `None`.
-        restarts: Integer >= 0, number of random starts after the deterministic one. Defaults to `1`.
+        restarts: Integer >= 0, number of random starts after the one at the input. Defaults to `1`.
         seed: Integer seed of the random starts. Defaults to `0`.
         batch_size: Positive integer, examples attacked at once, or `None` for 100. Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.

@@ -142,15 +142,16 @@ def map_gradient(objective: MapObjective, before: tf.Tensor, smooth_map: Callabl
 
 
 def unless_zero(direction: Callable, otherwise: Callable) -> Callable:
-    """A direction, or another one for examples where it is zero everywhere: on a plateau, which no step would leave.
+    """`d(k, x′)`, or `d₂(k, x′)` for examples where the first is zero everywhere: a plateau, which no step would leave.
 
-    A map with fewer entries that are not zero than a top-k attack drains is such a plateau: all of it is in the top k,
-    and the sum of a normalised map cannot change. So begins the paper's attack on nine of ten digits of MNIST, with k = 200.
+    Where a top-k attack drains at least as many entries as a map has that are not zero, it begins on one: all of the
+    map is in the top k, and the sum of a normalised map cannot change. So it is with IG from black and the paper's
+    k = 200 for nearly nine in ten images of MNIST. There the gradient is zero, or what rounding leaves of zero.
     """
 
     def chosen(k, x_prime):
         first = direction(k, x_prime)
-        moves = tf.reduce_any(first != 0, axis=list(range(1, first.shape.rank)), keepdims=True)
+        moves = tf.reduce_any(first != 0, axis=list(range(1, x_prime.shape.rank)), keepdims=True)
         return tf.where(moves, first, otherwise(k, x_prime))
 
     return chosen

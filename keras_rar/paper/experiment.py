@@ -236,9 +236,12 @@ class Experiment:
         report = self.measure(network, attacked=self.attacked)
         restarted: dict[str, Any] = {}
         if self.restarted:
-            again = self.measure(network, "restarted", attacked=self.restarted, restarts=3, pgd_steps=1)
+            again = self.measure(
+                network, "restarted", attacked=min(self.restarted, self.attacked), restarts=3, pgd_steps=1
+            )
             restarted = {measure: again.summary()[measure] for measure in _OF_MAPS}
-            first = {measure: float(report.values(measure)[: self.restarted].mean()) for measure in _OF_MAPS}
+            n = again.counts["attacked"]
+            first = {measure: float(report.values(measure)[:n].mean()) for measure in _OF_MAPS} if n else {}
             restarted |= {"without": first, "device": again.versions.get("device")}
         result = {
             **self.settings,
@@ -287,10 +290,11 @@ def table(out: str | Path, datasets: Sequence[str] = DATASETS, methods: Sequence
                 cells = [cell(measure, result["summary"][measure]) for measure in _MEASURES]
                 lines.append(f"| {dataset}, {title} | {_note(result)} | {' | '.join(cells)} |")
                 if restarted := result.get("restarted"):
-                    topk, tau = (restarted["without"][measure] for measure in _OF_MAPS)
-                    first = f"its first {restarted[_OF_MAPS[0]]['n']} maps, {100 * topk:.1f} % and {tau:.3f}"
+                    note = "first maps, three random starts more"
+                    if without := restarted.get("without"):
+                        topk, tau = (without[measure] for measure in _OF_MAPS)
+                        note += f" (without: {100 * topk:.1f} %, {tau:.3f})"
                     cells = ["", "", *(cell(measure, restarted[measure]) for measure in _OF_MAPS)]
-                    note = f"{first}, with three random starts more"
                     lines.append(f"| {dataset}, {title} | {note} | {' | '.join(cells)} |")
             if published and all(result["smoke"] for result in results.get((dataset, method), [])):
                 lines.append(f"| {dataset}, {title} | here | not run here | | | |")
