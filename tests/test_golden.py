@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import keras_rar
 from keras_rar.attacks import MassCenterAttack, TargetAttack, TopKAttack
+from keras_rar.core import attacks as core
 from keras_rar.core.saliency import normalize_map
 from keras_rar.paper import networks
 
@@ -190,9 +191,15 @@ def scores(result):
     return np.stack([result.scores[name] for name in ("topk_intersection", "spearman_rho", "kendall_tau")], axis=1)
 
 
+def on_a_plateau(name):
+    """Where the published attack finds nothing: its gradient is zero."""
+    return np.isclose(GOLDEN[name], 1).all(axis=1)
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attribution_attacks(attacked, name):
-    np.testing.assert_allclose(scores(attacked(name)), GOLDEN[name], **SCORES)
+    moved = ~on_a_plateau(name)
+    np.testing.assert_allclose(scores(attacked(name))[moved], GOLDEN[name][moved], **SCORES)
     assert np.all(attacked(name).correct)
 
 
@@ -216,8 +223,11 @@ def test_the_map_before_the_attack_is_the_saliency(attacked):
     assert_same(attacked("ifia_topK_kendall").map_before, GOLDEN["saliency_ig20"])
 
 
-def test_where_the_target_attack_finds_nothing_neither_does_the_published_code(attacked):
+def test_a_plateau_that_the_published_attack_stays_on_is_left(attacked, network, monkeypatch):
     """Black pixels of a black corner: IG is 0 there, and so is the slope of its absolute value."""
-    unchanged = attacked("ifia_target_kendall").iteration == 0
-    np.testing.assert_array_equal(unchanged, [True, False, False, False])
-    np.testing.assert_allclose(GOLDEN["ifia_target_kendall"][unchanged], 1)
+    for name in ATTACKS:
+        np.testing.assert_array_equal(on_a_plateau(name), [name == "ifia_target_kendall", False, False, False])
+    assert scores(attacked("ifia_target_kendall"))[0].max() < 0.8
+    monkeypatch.setattr(core, "unless_zero", lambda direction, otherwise: direction)
+    stuck = ATTACKS["ifia_target_kendall"]()(network, X, Y)
+    np.testing.assert_allclose(scores(stuck), GOLDEN["ifia_target_kendall"], **SCORES)
