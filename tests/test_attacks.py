@@ -352,19 +352,30 @@ def test_the_twin_is_what_makes_gradients_attackable(network, data, found):
     random = RandomAttack(**{**OPTIONS, "saliency": "gradient", "k_report": 20})(network, *data)
     np.testing.assert_array_equal(result.x_adv, random.x_adv)
     assert np.mean(found("gradient").iteration > 0) > 0.9
-    assert mean(found("gradient")) < mean(random) - 0.1
+    assert mean(found("gradient")) < min(0.7, mean(random) - 0.1)
 
 
-def test_a_plateau_is_left(network, monkeypatch):
-    """A map with fewer entries than are drained: the sum of them all, of a normalised map, cannot change."""
+@pytest.mark.parametrize(
+    ("attack", "stuck"),
+    [
+        (lambda: TargetAttack(np.arange(196).reshape(14, 14) >= 98, k_report=20, **OPTIONS), True),
+        (lambda: TopKAttack(98, **OPTIONS), False),
+    ],
+)
+def test_a_plateau_is_left(network, monkeypatch, attack, stuck):
+    """A region of black pixels, where IG is 0 and so is the slope of its absolute value: the gradient is 0.
+
+    A map with no more entries than are drained: the sum of them all, of a normalised map, cannot change. Rounding may
+    leave something of its gradient, for some images on some processors.
+    """
     x, _ = images("test", 32, black=0.0)
-    x[:, 7:] = 0  # of 196 pixels less than 98 are bright
-    moved = TopKAttack(98, **OPTIONS)(network, x).iteration > 0
+    x[:, 7:] = 0  # half of the pixels are black
+    moved = attack()(network, x).iteration > 0
     monkeypatch.setattr(core, "unless_zero", lambda direction, otherwise: direction)
-    by_rounding = TopKAttack(98, **OPTIONS)(network, x).iteration > 0
+    without = attack()(network, x).iteration > 0
     assert moved.mean() > 0.9
-    assert by_rounding.mean() < 0.7
-    assert np.all(moved[by_rounding])
+    assert np.all(moved[without])
+    assert not (stuck and without.any())
 
 
 def test_only_where_there_is_no_direction_is_another_one_taken():
