@@ -14,12 +14,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras_rar.metrics import topk_intersection
 from machine import describe
 
 import keras_rar
-from keras_rar.metrics import topk_intersection
+from keras_rar.evaluation.intervals import mean_with_interval
 from keras_rar.paper import datasets
-from keras_rar.report import mean_with_interval
 
 EPSILON, K = 0.1, 100
 

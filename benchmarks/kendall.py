@@ -20,7 +20,7 @@ import scipy.stats
 import tensorflow as tf
 from machine import describe
 
-from keras_rar.core.ranking import kendall_tau_b
+from keras_rar.core.correlations import kendall_tau_b
 
 SIZES = (784, 1024, 16384)
 BATCH = 64

@@ -17,9 +17,9 @@ from machine import describe
 
 import keras_rar
 from keras_rar.attacks import PGDAttack
+from keras_rar.evaluation.intervals import mean_with_interval
 from keras_rar.paper import datasets, networks
-from keras_rar.paper.training import Phase, train
-from keras_rar.report import mean_with_interval
+from keras_rar.training import Phase, train
 
 EPSILON = 0.1
 RADII = (0.05, 0.15, 0.2, 0.3, 0.5, 1.0)  # beside that of the protocol

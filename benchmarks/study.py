@@ -24,9 +24,9 @@ from machine import describe
 
 import keras_rar
 from keras_rar.attacks import PGDAttack
+from keras_rar.evaluation.intervals import cell
 from keras_rar.paper import datasets, networks
-from keras_rar.paper.training import Phase, train
-from keras_rar.report import cell
+from keras_rar.training import Phase, train
 
 RESULTS = Path(__file__).parent / "results" / "study.jsonl"
 VALIDATION = keras_rar.Protocol(
@@ -195,7 +195,7 @@ def reusing(y):
     def wrap(network, *arguments, seed, **options):
         return Reusing(network, keras_rar.wrap(network, *arguments, seed=seed, **options).regularizer, seed=seed)
 
-    return mock.patch("keras_rar.paper.training.wrap", wrap)
+    return mock.patch("keras_rar.training.phases.wrap", wrap)
 
 
 def network(policy, initializer, threshold):

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from keras_rar.report import cell
+from keras_rar.evaluation.intervals import cell
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -7,8 +7,9 @@ it was stopped.
 import argparse
 from pathlib import Path
 
-from keras_rar.paper.experiment import Experiment, table
-from keras_rar.paper.training import Phase, Plan
+from keras_rar.paper.experiment import Experiment
+from keras_rar.paper.results_table import table
+from keras_rar.training import Phase, Plan
 
 THRESHOLD = 0.102  # somewhat more than ε
 WHOLE = {"steps": 5, "step_size": 0.04}  # in all 2 ε: across the ball, from anywhere in it

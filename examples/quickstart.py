@@ -7,9 +7,9 @@ from pathlib import Path
 import keras
 
 import keras_rar
-from keras_rar import plotting
+from keras_rar.evaluation.intervals import markdown_table
 from keras_rar.paper import datasets, networks
-from keras_rar.report import markdown_table
+from keras_rar.reports import plotting
 
 TRAINING = {"epsilon": 0.1, "steps": 4, "step_size": 0.04, "m": 3, "attack_m": 1}
 PROTOCOL = keras_rar.Protocol("quickstart", epsilon=0.1, pgd_steps=20, steps=30, m=20, k=100, k_report=100, attacked=50)

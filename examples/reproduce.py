@@ -9,8 +9,10 @@ Started again, it goes on where it was stopped.
 import argparse
 from pathlib import Path
 
-from keras_rar.paper.experiment import DATASETS, Experiment, table
+from keras_rar.paper.experiment import Experiment
+from keras_rar.paper.plans import DATASETS
 from keras_rar.paper.published import METHODS
+from keras_rar.paper.results_table import table
 
 
 def main():

@@ -3,6 +3,8 @@
 Train with Robust Attribution Regularization (Chen et al., NeurIPS 2019): `keras_rar.wrap(model)`.
 """
 
+import sys as _sys
+
 import keras as _keras
 
 if int(_keras.__version__.split(".")[0]) < 3 or _keras.backend.backend() != "tensorflow":
@@ -11,32 +13,33 @@ if int(_keras.__version__.split(".")[0]) < 3 or _keras.backend.backend() != "ten
         f"{_keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow in the environment before keras is imported."
     )
 
-from keras_rar import attacks, metrics
-from keras_rar.callbacks import AttributionRobustness
+from keras_rar import attacks, training
 from keras_rar.core import quadrature
-from keras_rar.core.gradients import completeness_gap, input_gradient, integrated_gradients
+from keras_rar.core.gradients import input_gradient
+from keras_rar.core.integration import completeness_gap, integrated_gradients
 from keras_rar.core.neighborhoods import L2Ball, LinfBall
 from keras_rar.core.quadrature import QuadratureRule
-from keras_rar.core.saliency import Saliency
+from keras_rar.core.saliency_methods import Saliency
 from keras_rar.core.terms import Terms
-from keras_rar.evaluation import evaluate_robustness
-from keras_rar.export import export_saved_model
-from keras_rar.map_regularizers import IGRRegularizer, IGTopKRegularizer
-from keras_rar.model import RARModel
-from keras_rar.protocols import Protocol
-from keras_rar.regularizers import (
-    AbstractAttributionRegularizer,
-    IGNormRegularizer,
-    IGSumNormRegularizer,
-    MadryRegularizer,
-    NaturalRegularizer,
-)
-from keras_rar.report import RobustnessReport
-from keras_rar.saliency import baseline_report, saliency_map
-from keras_rar.standardization import PerImageStandardization as _PerImageStandardization  # noqa: F401  to register it
-from keras_rar.surrogates import softplus_twin
-from keras_rar.threshold import firm_threshold
-from keras_rar.wrapping import METHODS, unwrap, wrap
+from keras_rar.evaluation import metrics
+from keras_rar.evaluation.callback import AttributionRobustness
+from keras_rar.evaluation.evaluate import evaluate_robustness
+from keras_rar.evaluation.protocols import Protocol
+from keras_rar.evaluation.report import RobustnessReport
+from keras_rar.explaining.baselines import baseline_report
+from keras_rar.explaining.saliency_maps import saliency_map
+from keras_rar.methods.loss_regularizers import MadryRegularizer, NaturalRegularizer
+from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
+from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
+from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+from keras_rar.methods.table import METHODS
+from keras_rar.networks.export import export_saved_model
+from keras_rar.networks.standardization import PerImageStandardization as _PerImageStandardization  # noqa: F401  to register it
+from keras_rar.networks.surrogates import softplus_twin
+from keras_rar.networks.threshold import firm_threshold
+from keras_rar.reports import plotting
+from keras_rar.training.model import RARModel
+from keras_rar.training.wrapping import unwrap, wrap
 
 __version__ = "0.1.0"
 
@@ -67,12 +70,17 @@ __all__ = [
     "input_gradient",
     "integrated_gradients",
     "metrics",
+    "plotting",
     "quadrature",
     "saliency_map",
     "softplus_twin",
+    "training",
     "unwrap",
     "wrap",
 ]
 
 for _public in (LinfBall, L2Ball, QuadratureRule):  # the core does not know Keras
     _keras.saving.register_keras_serializable("keras_rar")(_public)
+
+for _name in ("metrics", "plotting", "quadrature"):  # modules of rooms, imported as `keras_rar.metrics` and so on
+    _sys.modules[f"keras_rar.{_name}"] = globals()[_name]

@@ -175,7 +175,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     import contextlib
 
-    from keras_rar import evaluate_robustness, page, protocols
+    from keras_rar import evaluate_robustness
+    from keras_rar.evaluation import protocols
+    from keras_rar.reports import page
 
     settings = protocols.get(arguments.protocol, arguments.dataset)
     if "epsilon" not in changes and changes.get("bounds", settings.bounds) != settings.bounds:
@@ -215,8 +217,9 @@ def _explain(arguments: argparse.Namespace) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from keras_rar import plotting, saliency_map
-    from keras_rar.classifier import TARGETS, Classifier
+    from keras_rar import saliency_map
+    from keras_rar.networks.classifier import TARGETS, Classifier
+    from keras_rar.reports import plotting
 
     classifier = Classifier(_read_model(arguments.model))
     x = _read_image(arguments.image, classifier.input_shape, lower, upper)

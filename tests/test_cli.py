@@ -22,7 +22,9 @@ import tensorflow as tf
 from conftest import batch, conv_model, dense_model, wrapped
 
 import keras_rar
-from keras_rar import cli, page, protocols
+from keras_rar import cli
+from keras_rar.evaluation import protocols
+from keras_rar.reports import page
 
 X, Y = batch(10, (6, 6, 1))
 CHEAP = ["--steps", "2", "--m", "2", "--pgd-steps", "2", "--batch-size", "4"]

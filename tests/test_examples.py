@@ -14,10 +14,10 @@ import pytest
 from conftest import batch, conv_model
 
 import keras_rar
+from keras_rar.evaluation.intervals import cell
 from keras_rar.paper import datasets, networks
-from keras_rar.paper.experiment import table
 from keras_rar.paper.published import METHODS
-from keras_rar.report import cell
+from keras_rar.paper.results_table import table
 
 ROOT = Path(__file__).parents[1]
 

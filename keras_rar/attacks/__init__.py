@@ -1,11 +1,14 @@
 """Attacks on a classifier's attributions, and on its predictions.
 
 An attack is an object of settings, called on any Keras model: `attack(model, x, y) -> result`.
+
+May import core, networks, methods and explaining; never training.
 """
 
-from keras_rar.attacks.attribution import AttackResult, AttributionAttack
+from keras_rar.attacks.attribution import AttributionAttack
 from keras_rar.attacks.kinds import MassCenterAttack, RandomAttack, TargetAttack, TopKAttack
 from keras_rar.attacks.prediction import PGDAttack, PGDResult
+from keras_rar.attacks.results import AttackResult
 
 __all__ = [
     "AttackResult",

@@ -1,7 +1,6 @@
 """Attacks on attributions: one class for the loop, a few lines an attack."""
 
 import abc
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,58 +8,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar import saliency as saliency_methods
-from keras_rar.attacks.base import Attack
-from keras_rar.classifier import TARGETS, Classifier
-from keras_rar.core import attacks, checks, ranking
-from keras_rar.core.saliency import AT_ONCE, IntegratedGradients, Saliency, normalize_map
-from keras_rar.surrogates import softplus
-
-
-@dataclasses.dataclass(frozen=True)
-class AttackResult:
-    """What an attribution attack found, one row an example, NumPy arrays.
-
-    Args:
-        x: The inputs, `(n, ...)`.
-        x_adv: The perturbed inputs, `(n, ...)`; the input itself where no change was found.
-        y: The classes whose attributions were attacked, `(n,)`.
-        correct: Whether the model predicts `y` at `x`, `(n,)`. Reports leave the others out.
-        map_before: Saliency maps at `x`, `(n, height, width)`, or of the shape of `x` where it is no image.
-        map_after: Saliency maps at `x_adv`, of the same shape.
-        scores: Similarity of the two maps by name, each `(n,)`: `kendall_tau`, `spearman_rho`, `topk_intersection`.
-        iteration: The iterate kept, `(n,)`; 0 where no change was found.
-        restart: The start that it came from, `(n,)`; 0 is the one at the input.
-
-    Example:
-
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    >>> result = keras_rar.attacks.RandomAttack(epsilon=0.1, steps=1, m=1)(model, np.full([2, 4], 0.5), [0, 1])
-    >>> result.iteration.shape, sorted(result.scores)
-    ((2,), ['kendall_tau', 'spearman_rho', 'topk_intersection'])
-    """
-
-    x: np.ndarray
-    x_adv: np.ndarray
-    y: np.ndarray
-    correct: np.ndarray
-    map_before: np.ndarray
-    map_after: np.ndarray
-    scores: dict[str, np.ndarray]
-    iteration: np.ndarray
-    restart: np.ndarray
-
-    @classmethod
-    def concatenate(cls, parts: list["AttackResult"]) -> "AttackResult":
-        """Several results as one.
-
-        Args:
-            parts: A list of one or more results.
-        """
-        names = [field.name for field in dataclasses.fields(cls) if field.name != "scores"]
-        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in parts[0].scores}
-        return cls(scores=scores, **columns)
+from keras_rar.attacks.attack import Attack
+from keras_rar.attacks.results import AttackResult
+from keras_rar.core import attack_loop, checks, map_objectives
+from keras_rar.core.correlations import kendall_tau_b, spearman_rho
+from keras_rar.core.saliency_methods import AT_ONCE, IntegratedGradients, Saliency, normalize_map
+from keras_rar.core.top_sets import topk_intersection
+from keras_rar.explaining import attackable
+from keras_rar.networks.classifier import TARGETS, Classifier
+from keras_rar.networks.surrogates import softplus
 
 
 class AttributionAttack(Attack):
@@ -136,9 +92,9 @@ class AttributionAttack(Attack):
             batch_size=batch_size,
             jit_compile=jit_compile,
         )
-        self.saliency = saliency_methods.get_differentiable(saliency, rule=rule, m=m, baseline=baseline, chunk=chunk)
+        self.saliency = attackable.get_differentiable(saliency, rule=rule, m=m, baseline=baseline, chunk=chunk)
         self.target = checks.one_of("target", target, TARGETS)
-        self.keep = checks.one_of("keep", keep, attacks.SIMILARITIES)
+        self.keep = checks.one_of("keep", keep, map_objectives.SIMILARITIES)
         self.k_report = None if k_report is None else checks.positive_int("k_report", k_report)
 
     def default_step_size(self, epsilon: float) -> float:
@@ -225,8 +181,8 @@ class AttributionAttack(Attack):
 
     def direction(self, x: tf.Tensor, before: tf.Tensor, smooth_map: Callable, seed: tf.Tensor) -> Callable:
         """The direction of a step, as a function `(k, x′)`."""
-        gradient = attacks.map_gradient(self.objective, self.reference(before, lambda: smooth_map(x)), smooth_map)
-        return attacks.unless_zero(gradient, attacks.random_direction(seed, tf.shape(x)))
+        gradient = attack_loop.map_gradient(self.objective, self.reference(before, lambda: smooth_map(x)), smooth_map)
+        return attack_loop.unless_zero(gradient, attack_loop.random_direction(seed, tf.shape(x)))
 
     def _worst(self, run: Callable, x: tf.Tensor, y: tf.Tensor, offset: int) -> dict[str, tf.Tensor]:
         """The worst case over the starts, for each example of a batch."""
@@ -250,12 +206,14 @@ class AttributionAttack(Attack):
         def run(x, y, start, seed):
             before, predicted = explain(x, y), classifier.predicted(x)
             k = self._k_report(before.shape[1:])
-            kept = attacks.attack(
+            kept = attack_loop.attack(
                 x,
                 start,
-                attacks.Kept(x, tf.fill(tf.shape(y), unchanged), tf.zeros_like(y, tf.int32)),
+                attack_loop.Kept(x, tf.fill(tf.shape(y), unchanged), tf.zeros_like(y, tf.int32)),
                 direction=self.direction(x, before, lambda z: explain_smoothly(z, y), seed),
-                similarity=lambda z: tf.cast(attacks.SIMILARITIES[self.keep](before, explain(z, y), k), tf.float32),
+                similarity=lambda z: tf.cast(
+                    map_objectives.SIMILARITIES[self.keep](before, explain(z, y), k), tf.float32
+                ),
                 allowed=lambda z: classifier.predicted(z) == predicted,
                 neighborhood=self.neighborhood,
                 steps=self.steps,
@@ -271,15 +229,15 @@ class AttributionAttack(Attack):
 
     def _scores(self, before: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
         return {
-            "kendall_tau": ranking.kendall_tau_b(before, after).numpy(),
-            "spearman_rho": ranking.spearman_rho(before, after).numpy(),
-            "topk_intersection": ranking.topk_intersection(before, after, self._k_report(before.shape[1:])).numpy(),
+            "kendall_tau": kendall_tau_b(before, after).numpy(),
+            "spearman_rho": spearman_rho(before, after).numpy(),
+            "topk_intersection": topk_intersection(before, after, self._k_report(before.shape[1:])).numpy(),
         }
 
     def _explainer(self, classifier: Classifier, beta: float | None = None) -> Callable:
         """`(x, y) -> map` of the network, or of its softplus twin."""
         if not isinstance(self.saliency, Saliency):  # a function of the user's, of a model
-            return saliency_methods.of_function(self.saliency, classifier, beta)
+            return attackable.of_function(self.saliency, classifier, beta)
 
         relu = None if beta is None else softplus(beta)
         return lambda x, y: normalize_map(self.saliency(classifier.score(y, TARGETS[self.target], relu), x))

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.attacks.attribution import AttributionAttack
-from keras_rar.core import attacks, checks
+from keras_rar.core import attack_loop, checks, map_objectives
 
 
 class TopKAttack(AttributionAttack):
@@ -41,7 +41,7 @@ class TopKAttack(AttributionAttack):
         super().check_map(shape)
 
     def objective(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        return attacks.topk(self.k)(before, after)
+        return map_objectives.topk(self.k)(before, after)
 
 
 class MassCenterAttack(AttributionAttack):
@@ -64,7 +64,7 @@ class MassCenterAttack(AttributionAttack):
             raise ValueError(f"`MassCenterAttack` needs maps of shape (height, width). Received: {shape}")
 
     def objective(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        return attacks.mass_center(before, after)
+        return map_objectives.mass_center(before, after)
 
     def reference(self, before: tf.Tensor, smooth_before: Callable[[], tf.Tensor]) -> tf.Tensor:
         return smooth_before()
@@ -103,7 +103,7 @@ class TargetAttack(AttributionAttack):
             raise ValueError(f"`region` must have the shape of a map, {shape}. Received: {self.region.shape}")
 
     def objective(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        return attacks.target(self.region)(before, after)
+        return map_objectives.target(self.region)(before, after)
 
 
 class RandomAttack(AttributionAttack):
@@ -128,4 +128,4 @@ class RandomAttack(AttributionAttack):
         return tf.zeros(tf.shape(before)[:1], before.dtype)
 
     def direction(self, x: tf.Tensor, before: tf.Tensor, smooth_map: Callable, seed: tf.Tensor) -> Callable:
-        return attacks.random_direction(seed, tf.shape(x))
+        return attack_loop.random_direction(seed, tf.shape(x))

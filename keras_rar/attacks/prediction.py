@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.attacks.base import Attack
-from keras_rar.classifier import OBJECTIVES, Classifier
-from keras_rar.core import attacks, checks
+from keras_rar.attacks.attack import Attack
+from keras_rar.core import attack_loop, checks
 from keras_rar.core.gradients import ScalarFunction, input_gradient
-from keras_rar.surrogates import softplus
+from keras_rar.networks.classifier import OBJECTIVES, Classifier
+from keras_rar.networks.surrogates import softplus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,9 +170,9 @@ class PGDAttack(Attack):
             return -classifier.score(y, OBJECTIVES["margin"])(z)
 
         def run(x, y, start, best):
-            kept = attacks.Kept(best, closeness(best, y), tf.zeros_like(y, tf.int32))
+            kept = attack_loop.Kept(best, closeness(best, y), tf.zeros_like(y, tf.int32))
             for name in self.objectives:
-                kept = attacks.attack(
+                kept = attack_loop.attack(
                     x,
                     start,
                     kept,

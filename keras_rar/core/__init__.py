@@ -1,1 +1,4 @@
-"""The mathematics: TensorFlow and NumPy only, never Keras."""
+"""The mathematics: quadrature, gradients, sizes, neighborhoods, ascent, saliency, rank metrics, the attack loop.
+
+May import nothing of keras_rar, and never Keras: TensorFlow and NumPy only.
+"""

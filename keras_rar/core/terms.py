@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_rar.core.gradients import ScalarFunction, attributions_and_values, repeat_labels
+from keras_rar.core.gradients import ScalarFunction, repeat_labels
+from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
 
 _OF_X = frozenset({"clean_logits", "clean_loss", "clean_map"})

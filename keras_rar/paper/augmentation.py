@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks
-from keras_rar.paper.batches import Batches
+from keras_rar.training.batches import Batches
 
 _ROTATION = 15 / 360  # turns
 _TRANSLATION = 2.5  # pixels, of any size of image

@@ -3,63 +3,32 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_rar import files
-from keras_rar.core import checks
-from keras_rar.evaluation import evaluate_robustness
-from keras_rar.paper import archives, augmentation, datasets, networks, recipes
-from keras_rar.paper.batches import Batches, shuffled
+from keras_rar.core import checks, files
+from keras_rar.evaluation.evaluate import evaluate_robustness
+from keras_rar.evaluation.report import RobustnessReport
+from keras_rar.paper import architectures, archives, augmentation, datasets
+from keras_rar.paper.plans import DATASETS, PER_CLASS, fast
 from keras_rar.paper.precision import fastest_policy
-from keras_rar.paper.published import METHODS, PUBLISHED
-from keras_rar.paper.runs import as_json, claim
-from keras_rar.paper.training import Phase, Plan, train, train_as_published
-from keras_rar.report import RobustnessReport, cell
+from keras_rar.paper.published import METHODS
+from keras_rar.paper.published_fit import train_as_published
+from keras_rar.paper.published_training import training
+from keras_rar.training import recipes
+from keras_rar.training.batches import Batches, shuffled
+from keras_rar.training.phases import Plan, train
+from keras_rar.training.runs import as_json, claim
 
-DATASETS = (*PUBLISHED, "mnist_10k")
-PER_CLASS = {"gtsrb": 10_000, "oxford_flower17": 1_000}
-"""To how many training examples a class is augmented, where it is."""
 _WHOLE, _SET_ASIDE = 60_000, 5_000
 """Training images of MNIST and Fashion-MNIST, and how many of them the authors' reader keeps for a validation."""
+
 _OF_MAPS = ("topk_intersection", "kendall_tau")
+
 _MEASURES = ("natural_accuracy", "adversarial_accuracy", *_OF_MAPS)
-
-
-def fast(method: str, dataset: str = "fashion_mnist") -> Plan:
-    """How the fast recipe trains.
-
-    The paper's CNN with the paper's methods: at its rate, from its initial weights, in its batches of 50, for 21 epochs
-    of natural training, which are the paper's updates, and 30 of each other method, a third of them; of IG-NORM and
-    IG-SUM-NORM the last 10, after adversarial training. `"mnist_10k"`, a seventh of the images, has three times as many
-    epochs. Otherwise in cycles of a higher rate.
-
-    Args:
-        method: A name in `METHODS`.
-        dataset: A name in `DATASETS`.
-
-    Returns:
-        A `Plan`.
-
-    Example:
-
-    >>> [phase.method for phase in fast("ig_norm").phases]
-    ['madry', 'ig_norm']
-    """
-    checks.one_of("method", method, METHODS)
-    checks.one_of("dataset", dataset, DATASETS)
-    if method in ("igr", "ig_topk"):
-        return Plan([Phase("madry", 4), Phase(method, 1, {"ascend": "objective"})])
-    if dataset in PER_CLASS:
-        return Plan([Phase(method, 8)] if method in ("natural", "madry") else [Phase("madry", 4), Phase(method, 4)])
-    times = 3 if dataset == "mnist_10k" else 1
-    alone = {"natural": [Phase("natural", 21 * times)], "madry": [Phase("madry", 30 * times)]}
-    phases = alone.get(method, [Phase("madry", 20 * times), Phase(method, 10 * times)])
-    return Plan(phases, learning_rate=1e-4, batch_size=50, schedule="constant", average=False, initializer=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +40,7 @@ class Experiment:
     Args:
         dataset: A name in `DATASETS`.
         method: A name in `METHODS`.
-        recipe: `"fast"`, of the function `fast`; or `"paper"`, `recipes.training`: days to weeks on a processor.
+        recipe: `"fast"`, of the function `fast`; or `"paper"`, of the paper itself: days to weeks on a processor.
         plan: A `Plan` in place of that of the fast recipe.
         threshold: `width` of a `keras_rar.firm_threshold` that a CNN begins with. Defaults to none, as in the paper.
         dtype: Policy of the fast recipe's training, such as `"mixed_bfloat16"`; `"fastest"` for the fastest on this
@@ -180,10 +149,12 @@ class Experiment:
         try:
             if self.dataset not in PER_CLASS:
                 initializer = self._plan.initializer if self.recipe == "fast" else None
-                return networks.cnn(initializer=initializer, threshold=self.threshold)
-            decay = recipes.training(self.method, self.dataset).weight_decay if self.recipe == "paper" else 0.0
+                return architectures.cnn(initializer=initializer, threshold=self.threshold)
+            decay = training(self.method, self.dataset).weight_decay if self.recipe == "paper" else 0.0
             side, units = archives.SIZES[self.dataset], 2 if self.dataset == "gtsrb" else 1
-            return networks.resnet((side, side, 3), archives.CLASSES[self.dataset], units=units, weight_decay=decay)
+            return architectures.resnet(
+                (side, side, 3), archives.CLASSES[self.dataset], units=units, weight_decay=decay
+            )
         finally:
             keras.config.set_dtype_policy(before)
 
@@ -204,7 +175,7 @@ class Experiment:
         claim(self.folder, "experiment", self.settings)
         options: dict[str, Any] = {"seed": self.seed, "folder": self.folder}
         if self.recipe == "paper":
-            trained, settings = self.network(), recipes.training(self.method, self.settings_of)
+            trained, settings = self.network(), training(self.method, self.settings_of)
             data = self.batches(8 if self.smoke else settings.batch_size)
             updates = 2 if self.smoke else settings.updates
             seconds = train_as_published(trained, data, self.method, self.settings_of, updates=updates, **options)
@@ -255,54 +226,3 @@ class Experiment:
             part.write_text(as_json(result))
         report.plot().savefig(Path(self.out) / f"{self.stem}.png", dpi=150)
         return result
-
-
-def table(out: str | Path, datasets: Sequence[str] = DATASETS, methods: Sequence[str] = tuple(METHODS)) -> str:
-    """All result files of a folder beside the paper's numbers, as Markdown.
-
-    Args:
-        out: The folder.
-        datasets: Names of data sets. Defaults to all.
-        methods: Names of methods. Defaults to all.
-
-    Returns:
-        A table with a row for each method of the paper, run here or not, for each result, and for its restarts.
-    """
-    results: dict[tuple[str, str], list[dict]] = {}
-    for path in sorted(Path(out).glob("*.json")):
-        try:
-            result = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path} must hold JSON. Received: {error}") from error
-        if not isinstance(result, dict) or not {"dataset", "method", "summary"} <= set(result):  # something else's
-            continue
-        results.setdefault((result["dataset"], result["method"]), []).append({**result, "name": path.stem})
-    titles = "natural accuracy | adversarial accuracy | top-k intersection | Kendall's tau"
-    lines = [f"| data set, method | | {titles} |", "|---|---|---|---|---|---|"]
-    for dataset in datasets:
-        for method in methods:
-            title = METHODS[method]
-            published = PUBLISHED.get(dataset, {}).get(method)
-            if published:
-                cells = [f"{value:.1f} %" for value in published[:3]] + [f"{published[3]:.3f}"]
-                lines.append(f"| {dataset}, {title} | paper | {' | '.join(cells)} |")
-            for result in results.get((dataset, method), []):
-                cells = [cell(measure, result["summary"][measure]) for measure in _MEASURES]
-                lines.append(f"| {dataset}, {title} | {_note(result)} | {' | '.join(cells)} |")
-                if restarted := result.get("restarted"):
-                    note = "first maps, three random starts more"
-                    if without := restarted.get("without"):
-                        topk, tau = (without[measure] for measure in _OF_MAPS)
-                        note += f" (without: {100 * topk:.1f} %, {tau:.3f})"
-                    cells = ["", "", *(cell(measure, restarted[measure]) for measure in _OF_MAPS)]
-                    lines.append(f"| {dataset}, {title} | {note} | {' | '.join(cells)} |")
-            if published and all(result["smoke"] for result in results.get((dataset, method), [])):
-                lines.append(f"| {dataset}, {title} | here | not run here | | | |")
-    return "\n".join(lines)
-
-
-def _note(result: dict[str, Any]) -> str:
-    """What is to be known of a row."""
-    notes = [result["name"], result["recipe"], f"{result['training_seconds'] / 60:.0f} minutes"]
-    notes += [f"threshold {result['threshold']}"] if result["threshold"] is not None else []
-    return ", ".join([*notes, *(["on noise"] if result["smoke"] else [])])

@@ -12,13 +12,9 @@ import tensorflow as tf
 
 import keras_rar
 from keras_rar.core import quadrature, sizes
-from keras_rar.core.gradients import (
-    completeness_gap,
-    input_gradient,
-    integrated_gradients,
-    repeat_labels,
-    weighted_gradients,
-)
+from keras_rar.core.accumulation import weighted_gradients
+from keras_rar.core.gradients import input_gradient, repeat_labels
+from keras_rar.core.integration import completeness_gap, integrated_gradients
 
 ORDER = {"left": 1, "right": 1, "midpoint": 2, "trapezoid": 2}
 every_rule = pytest.mark.parametrize("name", quadrature.RULES)
@@ -327,7 +323,7 @@ MEMORY = """
 import pathlib, re, sys
 import numpy as np, tensorflow as tf
 from keras_rar.core import quadrature
-from keras_rar.core.gradients import integrated_gradients
+from keras_rar.core.integration import integrated_gradients
 
 m, chunk = int(sys.argv[1]), int(sys.argv[2]) or None
 kernel = tf.Variable(np.random.default_rng(0).normal(size=(5, 5, 1, 32)).astype("float32"))

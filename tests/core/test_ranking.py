@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage, stats
 
-from keras_rar.core import kendall_host, ranking
+from keras_rar import metrics as ranking
+from keras_rar.core import kendall_host
 
 CORRELATIONS = {f.__name__: f for f in (
     ranking.kendall_tau_b, ranking.spearman_rho, ranking.pearson, ranking.cosine_similarity,

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_rar.core import quadrature
-from keras_rar.core.saliency import (
+from keras_rar.core.saliency_methods import (
     METHODS,
     Gradient,
     GradientTimesInput,

@@ -7,13 +7,9 @@ import pytest
 import tensorflow as tf
 
 from keras_rar.core import quadrature, sizes
-from keras_rar.core.gradients import (
-    Staged,
-    attributions_and_values,
-    completeness_gap,
-    gradients_and_values,
-    integrated_gradients,
-)
+from keras_rar.core.accumulation import gradients_and_values
+from keras_rar.core.gradients import Staged
+from keras_rar.core.integration import attributions_and_values, completeness_gap, integrated_gradients
 
 every_rule = pytest.mark.parametrize("name", quadrature.RULES)
 every_chunk = pytest.mark.parametrize("chunk", [None, 1, 2, 100])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_rar.core import quadrature
-from keras_rar.core.gradients import integrated_gradients
+from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.terms import Network, Terms
 
 X = tf.constant(np.random.default_rng(0).uniform(size=(3, 4)))

@@ -1,0 +1,68 @@
+"""What all attacks share."""
+
+import abc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core import checks, neighborhoods
+from keras_rar.networks.classifier import Classifier
+
+
+class Attack(abc.ABC):
+    """What all attacks share: the ball, the loop's length, the softplus of the twin, batches, compilation."""
+
+    def __init__(
+        self, epsilon, *, norm, bounds, steps, step_size, softplus_beta, restarts, seed, batch_size, jit_compile
+    ):
+        self.neighborhood = neighborhoods.get(norm, epsilon, bounds)
+        self.epsilon, self.norm, self.bounds = self.neighborhood.epsilon, norm, bounds
+        self.steps = checks.positive_int("steps", steps)
+        self.step_size = checks.positive_float("step_size", step_size)
+        self.softplus_beta = None if softplus_beta is None else checks.positive_float("softplus_beta", softplus_beta)
+        self.restarts = checks.nonnegative_int("restarts", restarts)
+        self.seed = checks.integer("seed", seed)
+        self.batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
+        self.jit_compile = checks.one_of("jit_compile", jit_compile, [True, False, "auto"])
+        self._compiled: tuple[Any, ...] = ()
+
+    def _function(self, model: keras.Model, gradient_model: keras.Model | None) -> tuple[Classifier, Callable]:
+        """The attack on a model as a compiled function, made once for the model it was last called on."""
+        if not self._compiled or self._compiled[0] is not model or self._compiled[1] is not gradient_model:
+            classifier = Classifier(model)
+            gradient_classifier = None if gradient_model is None else Classifier(gradient_model)
+            if gradient_classifier is not None and gradient_classifier.classes != classifier.classes:
+                raise ValueError(
+                    f"`gradient_model` must have the classes of the model, {classifier.classes}. "
+                    f"Received: {gradient_classifier.classes} classes"
+                )
+            run = self._run(classifier, gradient_classifier)
+            jit_compile = (
+                bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
+            )
+            function = tf.function(run, autograph=False, jit_compile=jit_compile)
+            self._compiled = (model, gradient_model, classifier, function)
+        return self._compiled[2:]
+
+    @abc.abstractmethod
+    def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
+        """A function of tensors to compile."""
+
+    def _batches(self, size: int, *arrays: np.ndarray, first: int = 0) -> Iterator[tuple[slice, list[np.ndarray]]]:
+        """Batches of one size, so that one compilation serves: the last one is filled up with its last example."""
+        n = len(arrays[0])
+        size = min(n, size)
+        for start in range(first, n, size):
+            rows = np.minimum(np.arange(start, start + size), n - 1)
+            yield slice(start, min(start + size, n)), [array[rows] for array in arrays]
+
+    def _seed(self, restart: int, offset: int) -> tf.Tensor:
+        """The seed of a start of a batch: another seed of the attack shares none of them."""
+        return tf.random.fold_in(tf.constant([self.seed, restart], tf.int64), offset)
+
+    def _start(self, x: tf.Tensor, restart: int, offset: int) -> tf.Tensor:
+        """The input itself, then random points of the ball."""
+        return x if restart == 0 else self.neighborhood.sample(x, self._seed(restart, offset))

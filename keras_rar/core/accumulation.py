@@ -1,0 +1,116 @@
+"""Weighted sums of gradients over many points, at once or in chunks, with exact derivatives of their own."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core import checks, graphs
+from keras_rar.core.gradients import ScalarFunction, value_and_gradient
+
+
+def weighted_gradients(
+    f: ScalarFunction,
+    points: Callable[..., tf.Tensor],
+    inputs: tuple[tf.Tensor, ...],
+    weights: Sequence[float],
+    *,
+    chunk: int | None = None,
+    variables: bool = True,
+) -> tf.Tensor:
+    """`Σₖ wₖ ∇f(zₖ)` over points made from the inputs: the sum behind integrated gradients and SmoothGrad.
+
+    Args:
+        f: Function `(n, ...) -> (n,)`, of points folded into the batch.
+        points: Function `(ks, *inputs)` that returns the points of the indices `ks`, `(len(ks), batch, ...)`.
+        inputs: Tensors of shape `(batch, ...)`; the sum can be differentiated in them, and in variables.
+        weights: The weights wₖ.
+        chunk: Positive integer, number of points an example to evaluate at once. Defaults to all.
+        variables: Whether the chunked derivative reaches variables too. Defaults to `True`.
+
+    Returns:
+        Tensor of shape `(batch, ...)`.
+
+    Example:
+
+    >>> noisy = lambda ks, x: x + tf.cast(ks, x.dtype)[:, tf.newaxis, tf.newaxis]
+    >>> f = lambda z: tf.reduce_sum(z**2, axis=1)
+    >>> weighted_gradients(f, noisy, (tf.zeros([1, 2]),), [0.5, 0.5]).numpy()
+    array([[1., 1.]], dtype=float32)
+    """
+    return gradients_and_values(f, points, inputs, weights, chunk=chunk, variables=variables)[0]
+
+
+def gradients_and_values(
+    f: ScalarFunction,
+    points: Callable[..., tf.Tensor],
+    inputs: tuple[tf.Tensor, ...],
+    weights: Sequence[float],
+    *,
+    chunk: int | None = None,
+    variables: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """`weighted_gradients`, and the values at the points, `(points, batch)`, or `None` where they go in chunks."""
+    dtype = inputs[0].dtype
+    rounds = -(-len(weights) // (len(weights) if chunk is None else checks.positive_int("chunk", chunk)))
+    size = -(-len(weights) // rounds)  # the same number each round: the last points are repeated with weight 0
+    indices = tf.constant(np.minimum(np.arange(rounds * size), len(weights) - 1).reshape(rounds, size), tf.int32)
+    padded = np.pad(np.asarray(weights, "float64"), (0, rounds * size - len(weights)))
+    scale = float(np.abs(padded).max())  # so that equal weights are 1 and exact, in bfloat16 too
+    shares = tf.constant(padded.reshape(rounds, size) / scale, dtype)
+
+    def part(k, *inputs):
+        if rounds > 1:
+            inputs = tuple(graphs.of_unknown_batch(value) for value in inputs)
+        z = points(indices[k], *inputs)
+        values, gradients = value_and_gradient(f, tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0)))
+        total = tf.tensordot(shares[k], tf.reshape(gradients, tf.shape(z)), 1)
+        return scale * total, tf.reshape(values, tf.shape(z)[:2])
+
+    if rounds == 1:
+        return part(0, *inputs)
+
+    reaches_variables = variables  # the name that `tf.custom_gradient` hands them over by is the same
+
+    @tf.custom_gradient
+    def total(*inputs):
+        def backward(upstream, variables=None):
+            sources = [*inputs, *((variables or []) if reaches_variables else [])]
+
+            def derivatives(k):
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(sources)
+                    value = tf.reduce_sum(upstream * part(k, *inputs)[0])
+                found = tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+                return [tf.convert_to_tensor(gradient) for gradient in found]
+
+            found = _sum_over(rounds, derivatives, sources)
+            in_inputs, in_variables = found[: len(inputs)], found[len(inputs) :]
+            if variables is None:
+                return in_inputs
+            return in_inputs, in_variables if reaches_variables else [None] * len(variables)
+
+        return _sum_over(rounds, lambda k: [part(k, *inputs)[0]], inputs[:1])[0], backward
+
+    return total(*inputs), None
+
+
+def _sum_over(rounds: int, terms: Callable[[tf.Tensor], list[tf.Tensor]], like: Sequence[Any]) -> list[tf.Tensor]:
+    """`Σₖ terms(k)`, one k at a time; the sums have the shapes of `like`."""
+    sums = [tf.zeros_like(tf.convert_to_tensor(value)) for value in like]
+
+    @graphs.body
+    def step(k, sums):
+        found = [graphs.known_as(term, [None] * len(term.shape)) for term in terms(k)]
+        return k + 1, [total + term for total, term in zip(sums, found, strict=True)]
+
+    _, sums = tf.while_loop(
+        lambda k, sums: k < rounds,
+        step,
+        (tf.constant(0), sums),
+        shape_invariants=(tf.TensorShape([]), [tf.TensorShape([None] * len(value.shape)) for value in like]),
+        maximum_iterations=rounds,
+        parallel_iterations=1,
+    )
+    return [tf.ensure_shape(total, value.shape) for total, value in zip(sums, like, strict=True)]

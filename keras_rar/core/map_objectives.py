@@ -1,0 +1,59 @@
+"""What attribution attacks ascend, and the similarities that pick an iterate: functions of two maps."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core.correlations import kendall_tau_b, spearman_rho
+from keras_rar.core.mass_centers import mass_center_distance
+from keras_rar.core.top_sets import topk_intersection
+
+MapObjective = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def topk(k: int) -> MapObjective:
+    """`−Σ_{i ∈ T_k(M)} M̃ᵢ(x′)`: drain the k highest entries of the map at the input."""
+
+    def objective(before, after):
+        before, after = (tf.reshape(m, [tf.shape(m)[0], -1]) for m in (before, after))
+        highest = tf.math.top_k(before, k).indices
+        return -tf.reduce_sum(tf.gather(after, highest, batch_dims=1), axis=-1)
+
+    return objective
+
+
+def mass_center(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+    """`‖C(M̃(x′)) − ⌊C(M̃(x))⌋‖₂²`, C the centre of mass in pixels: carry it away. `before` is of the smooth twin too.
+
+    Rounded down as in the authors' code, which gives the first step a direction: without it x is a stationary point.
+    """
+    shift = _mass_center(after) - tf.floor(_mass_center(before))
+    return tf.reduce_sum(shift**2, axis=-1)
+
+
+def _mass_center(saliency: tf.Tensor) -> tf.Tensor:
+    """`Σ position · M / Σ M`, `(batch, 2)`; differentiable, unlike that of `ranking`."""
+    height, width = saliency.shape[1:]
+    rows = tf.reshape(tf.range(height), [height, 1])
+    columns = tf.reshape(tf.range(width), [1, width])
+    total = tf.reduce_sum(saliency, axis=(1, 2))
+    moments = [tf.reduce_sum(saliency * tf.cast(p, saliency.dtype), axis=(1, 2)) for p in (rows, columns)]
+    return tf.math.divide_no_nan(tf.stack(moments, axis=-1), total[:, tf.newaxis])
+
+
+def target(region: np.ndarray) -> MapObjective:
+    """`Σ_{i ∈ region} M̃ᵢ(x′)`: raise the map within a region, a mask of its shape."""
+
+    def objective(before, after):
+        return tf.reduce_sum(tf.constant(region, after.dtype) * after, axis=list(range(1, after.shape.rank)))
+
+    return objective
+
+
+SIMILARITIES: dict[str, Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]] = {
+    "kendall_tau": lambda a, b, k: kendall_tau_b(a, b),
+    "spearman_rho": lambda a, b, k: spearman_rho(a, b),
+    "topk_intersection": lambda a, b, k: topk_intersection(a, b, k),
+    "mass_center": lambda a, b, k: -mass_center_distance(a, b),
+}

@@ -1,0 +1,181 @@
+"""Saliency: attribution methods on a score, and the map for people that they are reduced to."""
+
+import abc
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core import checks, quadrature
+from keras_rar.core.accumulation import weighted_gradients
+from keras_rar.core.gradients import ScalarFunction, input_gradient
+from keras_rar.core.integration import integrated_gradients
+from keras_rar.core.quadrature import QuadratureRule
+
+
+class Saliency(abc.ABC):
+    """An attribution method: a function of a score and an input, differentiable in the input.
+
+    Subclass it for a method of your own, made of TensorFlow operations: attacks then follow its gradient.
+    """
+
+    points = 1
+    """Number of points an example that the score is evaluated at: what a batch costs in memory."""
+
+    @abc.abstractmethod
+    def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        """The attributions of `f(x)`, in the shape of `x`.
+
+        Args:
+            f: Function `(n, ...) -> (n,)`, the score; `n` may be any multiple of the batch, with row `i` of
+                the example `i % batch`.
+            x: Tensor of shape `(batch, ...)`.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegratedGradients(Saliency):
+    """`(x − b) ∫₀¹ ∇f(b + α(x − b)) dα` (Sundararajan et al. 2017); what the paper attacks and reports.
+
+    Args:
+        rule: A `QuadratureRule`. Defaults to `right(100)`, the paper's.
+        baseline: Float or array b that broadcasts to `x`. Defaults to `0.`.
+        chunk: Number of nodes evaluated at once: a positive integer, `None` for all, or `"auto"` for as many as
+            keep the points below some megabytes. Defaults to `"auto"`.
+
+    Example:
+
+    >>> f = lambda z: tf.reduce_sum(z**2, axis=1)
+    >>> IntegratedGradients(quadrature.midpoint(1))(f, tf.constant([[1.0, 2.0]])).numpy()
+    array([[1., 4.]], dtype=float32)
+    """
+
+    rule: QuadratureRule = dataclasses.field(default_factory=lambda: quadrature.right(100))
+    baseline: Any = 0.0
+    chunk: int | str | None = "auto"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, QuadratureRule):
+            checks.fail("rule", "a QuadratureRule", self.rule, TypeError)
+        checks.finite_array("baseline", self.baseline)
+        checks.chunk(self.chunk)
+        object.__setattr__(self, "points", len(self.rule))
+
+    def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        start = tf.broadcast_to(tf.constant(self.baseline, x.dtype), tf.shape(x))
+        return integrated_gradients(f, start, x, self.rule, chunk=_chunk_size(self.chunk, x), variables=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradient(Saliency):
+    """`∇f(x)` (Simonyan et al. 2014).
+
+    Example:
+
+    >>> Gradient()(lambda z: tf.reduce_sum(z**2, axis=1), tf.constant([[1.0, 2.0]])).numpy()
+    array([[2., 4.]], dtype=float32)
+    """
+
+    def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        return input_gradient(f, x)
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientTimesInput(Saliency):
+    """`x ⊙ ∇f(x)` (Shrikumar et al. 2017).
+
+    Example:
+
+    >>> GradientTimesInput()(lambda z: tf.reduce_sum(z**2, axis=1), tf.constant([[1.0, 2.0]])).numpy()
+    array([[2., 8.]], dtype=float32)
+    """
+
+    def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        return x * input_gradient(f, x)
+
+
+@dataclasses.dataclass(frozen=True)
+class SmoothGrad(Saliency):
+    """`1/n Σₖ ∇f(x + σ gₖ)`, g normal (Smilkov et al. 2017).
+
+    The same draws at every call and for every example: two maps differ because the inputs do.
+
+    Args:
+        samples: Positive integer n. Defaults to `50`.
+        noise: Float > 0, σ, in the units of the input. Defaults to `0.1`.
+        seed: Integer seed of the draws. Defaults to `0`.
+        chunk: Number of samples evaluated at once, as for `IntegratedGradients`. Defaults to `"auto"`.
+
+    Example:
+
+    >>> linear = lambda z: z[:, 0] - z[:, 1]
+    >>> SmoothGrad(samples=4)(linear, tf.constant([[1.0, 2.0]])).numpy()
+    array([[ 1., -1.]], dtype=float32)
+    """
+
+    samples: int = 50
+    noise: float = 0.1
+    seed: int = 0
+    chunk: int | str | None = "auto"
+
+    def __post_init__(self) -> None:
+        checks.positive_int("samples", self.samples)
+        checks.positive_float("noise", self.noise)
+        checks.integer("seed", self.seed)
+        checks.chunk(self.chunk)
+        object.__setattr__(self, "points", self.samples)
+
+    def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        shape = tf.concat([[self.samples, 1], tf.shape(x)[1:]], 0)
+        noise = self.noise * tf.random.stateless_normal(shape, [self.seed, 0], dtype=x.dtype, alg="philox")  # XLA's too
+        weights = [1 / self.samples] * self.samples
+        chunk = _chunk_size(self.chunk, x)
+        return weighted_gradients(
+            f, lambda ks, x: x + tf.gather(noise, ks), (x,), weights, chunk=chunk, variables=False
+        )
+
+
+METHODS = {
+    "ig": IntegratedGradients,
+    "gradient": Gradient,
+    "gradient_x_input": GradientTimesInput,
+    "smoothgrad": SmoothGrad,
+}
+
+
+def normalize_map(attributions: tf.Tensor) -> tf.Tensor:
+    """Attributions as the paper shows and compares them.
+
+    `Mⱼ = d · Σ_c |a_jc| / Σ_jc |a_jc|`: absolute values, summed over channels, scaled to sum to the
+    number `d` of entries of the map (Ghorbani et al. 2019). All zeros stay zeros.
+
+    Args:
+        attributions: Tensor of shape `(batch, height, width, channels)`, or of any other rank, where
+            there are no channels to sum.
+
+    Returns:
+        Tensor of shape `(batch, height, width)`, or of the shape of `attributions`.
+
+    Example:
+
+    >>> normalize_map(tf.constant([[1.0, -3.0]])).numpy()
+    array([[0.5, 1.5]], dtype=float32)
+    """
+    saliency = tf.abs(attributions)
+    if attributions.shape.rank == 4:
+        saliency = tf.reduce_sum(saliency, axis=-1)
+    axes = list(range(1, saliency.shape.rank))
+    entries = tf.cast(tf.reduce_prod(tf.shape(saliency)[1:]), saliency.dtype)
+    return entries * tf.math.divide_no_nan(saliency, tf.reduce_sum(saliency, axes, keepdims=True))
+
+
+AT_ONCE = 400_000  # entries of the points evaluated at once, 500 images of 28 × 28: enough to fill two cores
+
+
+def _chunk_size(chunk: int | str | None, x: tf.Tensor) -> int | None:
+    """The number of points an example; `"auto"` with an unknown batch takes it for 32."""
+    if not isinstance(chunk, str):
+        return chunk
+    entries = np.prod([size or 32 for size in x.shape])
+    return max(1, int(AT_ONCE // max(entries, 1)))

@@ -1,0 +1,4 @@
+"""Saliency maps of a network, and how neutral their baseline is.
+
+May import core, networks, methods and training.
+"""

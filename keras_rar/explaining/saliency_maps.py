@@ -1,0 +1,198 @@
+"""Saliency maps of a Keras classifier."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core import checks, quadrature
+from keras_rar.core import saliency_methods as core
+from keras_rar.core.saliency_methods import Saliency, normalize_map
+from keras_rar.networks.classifier import TARGETS, Classifier
+from keras_rar.networks.compiled import compiled
+from keras_rar.networks.surrogates import deconvolution, guided
+
+BACKWARD = {"guided_backprop": guided, "deconvolution": deconvolution}
+
+METHODS = [*core.METHODS, *BACKWARD]
+
+_MOST_NODES = 4096
+
+
+class Completeness(NamedTuple):
+    """How near IG came to completeness.
+
+    Args:
+        m: The number of nodes used.
+        gap: `Σᵢ IGᵢ − (f(x) − f(b))` of each example, `(n,)`, in the units of the score.
+        relative_gap: `|gap|` as a share of `|f(x) − f(b)|`, or of 1 where that is smaller, `(n,)`.
+    """
+
+    m: int
+    gap: np.ndarray
+    relative_gap: np.ndarray
+
+
+def saliency_map(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    method: str | Saliency | Callable = "ig",
+    *,
+    target: str = "logit",
+    rule: str = "right",
+    m: int | str = 100,
+    baseline: Any = 0.0,
+    tolerance: float = 0.01,
+    samples: int = 50,
+    noise: float = 0.1,
+    seed: int = 0,
+    normalize: bool = True,
+    batch_size: int = 32,
+    chunk: int | str | None = "auto",
+    return_completeness: bool = False,
+) -> Any:
+    """The saliency map of each example: how much each pixel counts for the score of a class.
+
+    By default what the paper shows and compares: integrated gradients of the label's logit from a zero baseline,
+    `right(100)`, absolute values, summed over channels, scaled to sum to the number of pixels.
+
+    Args:
+        model: Any Keras classifier with one input and one output, or a `RARModel`.
+        x: Array of shape `(n, ...)`.
+        y: Labels whose score is explained. Defaults to the predicted ones.
+        method: `"ig"`, `"gradient"`, `"gradient_x_input"`, `"smoothgrad"`, `"guided_backprop"` (Springenberg et al.
+            2015) or `"deconvolution"` (Zeiler & Fergus 2014); a `Saliency` object; or a function
+            `(model, x, y) -> attributions` of NumPy arrays, such as an explainer of another library.
+        target: The score: `"logit"`, `"loss"` (cross-entropy) or `"probability"` of the label.
+        rule: Name of the quadrature rule of IG. Defaults to `"right"`.
+        m: Number of nodes of IG, or `"auto"` to double it, from 16, until the relative gap of every example is at
+            most `tolerance`; a warning says if 4096 are not enough. Defaults to `100`.
+        baseline: Float or array that broadcasts to an input. See `baseline_report`. Defaults to `0.`.
+        tolerance: Float > 0, for `m="auto"`. Defaults to `0.01`.
+        samples: Number of draws of SmoothGrad. Defaults to `50`.
+        noise: Their standard deviation, in the units of the input. Defaults to `0.1`.
+        seed: Their integer seed. Defaults to `0`.
+        normalize: Whether to reduce to the map above; if not, the signed attributions. Defaults to `True`.
+        batch_size: Positive integer, examples explained at once. Defaults to `32`.
+        chunk: Number of nodes evaluated at once: an integer, `None` for all, or `"auto"`. Defaults to `"auto"`.
+        return_completeness: Whether to return a `Completeness` too, for `method="ig"`. Defaults to `False`.
+
+    Returns:
+        NumPy array of shape `(n, height, width)`, or of the shape of `x` where that is no image or with
+        `normalize=False`; with `return_completeness` a pair of it and a `Completeness`.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model.
+        ValueError: If an argument is out of range.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
+    >>> model.set_weights([np.array([[1.0, 0.0], [-2.0, 0.0]])])
+    >>> print(saliency_map(model, [[0.5, 0.5]], [0], normalize=False).round(3))
+    [[ 0.5 -1. ]]
+    """
+    classifier = Classifier(model)
+    x = classifier.check_inputs(x)
+    batch_size = checks.positive_int("batch_size", batch_size)
+    checks.one_of("target", target, TARGETS)
+    if return_completeness and method != "ig":
+        checks.fail("return_completeness", 'False unless method="ig"', return_completeness)
+    y = _predicted(classifier, x, batch_size) if y is None else classifier.check_labels(y, len(x))
+    completeness = None
+    if method == "ig":
+        explained, completeness = _complete_ig(
+            classifier, x, y, target, rule, m, baseline, tolerance, chunk, batch_size
+        )
+    elif callable(method) and not isinstance(method, Saliency):
+        explained = np.asarray(method(classifier.model, x, y))
+        if explained.ndim < 2 or len(explained) != len(x) or explained.dtype.kind not in "fiu":
+            raise ValueError(
+                f"`method` must return an array of one map an example, {len(x)}. "
+                f"Received: shape {explained.shape}, dtype {explained.dtype.name}"
+            )
+        explained = explained if explained.dtype.kind == "f" else explained.astype(classifier.dtype)
+    else:
+        relu = BACKWARD.get(method) if isinstance(method, str) else None
+        name = method if relu is None else "gradient"
+        saliency = get(name, rule, m, baseline, chunk, samples=samples, noise=noise, seed=seed)
+
+        def explain(x, y):
+            return saliency(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
+
+        key = (method, target, samples, noise, seed, chunk) if isinstance(method, str) else None
+        explained = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
+    result = normalize_map(tf.constant(explained)).numpy() if normalize else explained
+    return (result, completeness) if return_completeness else result
+
+
+def get(name: Any, rule: str, m: Any, baseline: Any, chunk: Any, **smoothgrad: Any) -> Saliency:
+    if isinstance(name, Saliency):
+        return name
+    checks.one_of("method", name, METHODS)
+    if name == "ig":
+        return core.IntegratedGradients(quadrature.get(rule, m), baseline, chunk)
+    if name == "smoothgrad":
+        return core.SmoothGrad(**smoothgrad, chunk=chunk)
+    return core.METHODS[name]()
+
+
+def _complete_ig(
+    classifier, x, y, target, rule, m, baseline, tolerance, chunk, batch_size
+) -> tuple[np.ndarray, Completeness]:
+    """IG, and its gap; with `m="auto"` m is doubled until the gap is small enough."""
+    checks.broadcasts("baseline", checks.finite_array("baseline", baseline), classifier.input_shape)
+    tolerance = checks.positive_float("tolerance", tolerance)
+    nodes = 16 if m == "auto" else checks.positive_int("m", m)
+    while True:
+        explain = _with_gap(classifier, target, core.IntegratedGradients(quadrature.get(rule, nodes), baseline, chunk))
+        start = np.asarray(baseline)
+        key = ("ig", target, rule, nodes, start.tobytes(), start.shape, start.dtype.str, chunk)
+        explained, gap, change = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
+        relative_gap = np.abs(gap) / np.maximum(np.abs(change), 1)
+        if m != "auto" or relative_gap.max() <= tolerance:
+            break
+        if nodes >= _MOST_NODES:
+            warnings.warn(
+                f"IG with {nodes} nodes has a completeness gap of {relative_gap.max():.2g} > tolerance={tolerance}.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            break
+        nodes *= 2
+    return explained, Completeness(nodes, gap, relative_gap)
+
+
+def _with_gap(classifier: Classifier, target: str, saliency: core.IntegratedGradients) -> Callable:
+    """IG of a batch, its gap, and the change of the score, as a function to compile."""
+    scale = classifier.head.gradient_scale
+
+    def explain(x, y):
+        f = classifier.score(y, TARGETS[target])
+        start = tf.broadcast_to(tf.constant(saliency.baseline, x.dtype), tf.shape(x))
+        explained = saliency(f, x)
+        change = f(x) - f(start)
+        gap = tf.reduce_sum(tf.cast(explained, change.dtype), axis=list(range(1, x.shape.rank))) - change
+        return explained / scale, gap / scale, change / scale
+
+    return explain
+
+
+def _predicted(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
+    predicted = compiled(classifier.model, "predicted", lambda x, y: classifier.predicted(x))
+    return _in_batches(predicted, batch_size, x, np.zeros(len(x), "int64"))
+
+
+def _in_batches(function: Callable, batch_size: int, x: np.ndarray, y: np.ndarray) -> Any:
+    """The function of all rows; a tuple of arrays if it returns several tensors."""
+    parts = [
+        function(tf.constant(x[start : start + batch_size]), tf.constant(y[start : start + batch_size]))
+        for start in range(0, len(x), batch_size)
+    ]
+    if tf.is_tensor(parts[0]):
+        return np.concatenate([part.numpy() for part in parts])
+    return tuple(np.concatenate([column.numpy() for column in columns]) for columns in zip(*parts, strict=True))

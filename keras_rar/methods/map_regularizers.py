@@ -1,0 +1,116 @@
+"""The methods that compare the maps people see, before and after the attack."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_rar.core import checks, sizes
+from keras_rar.core.terms import Terms
+from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+
+
+class _ComparesMaps(AbstractAttributionRegularizer):
+    """`ℓ(x*) + λ (1 − similarity(IG₀(x), IG₀(x*)))`, IG₀ the map of the label's logit from the baseline."""
+
+    def __init__(self, factor: float, ascend: str, m: int = 2, **kwargs: Any):
+        super().__init__(m=m, **kwargs)
+        self.factor = checks.nonnegative_float("factor", factor)
+        self.ascend = checks.one_of("ascend", ascend, ["loss", "objective"])
+
+    @abc.abstractmethod
+    def similarity(self, clean_map: tf.Tensor, perturbed_map: tf.Tensor) -> tf.Tensor:
+        """Of two maps an example, at most 1, of shape `(batch,)`."""
+
+    def objective(self, terms: Terms) -> tf.Tensor:
+        similarity = self.similarity(terms.clean_map, terms.perturbed_map)
+        return terms.perturbed_loss + self.factor * terms.report("map_distance", 1 - similarity)
+
+    def ascended(self, terms: Terms) -> tf.Tensor:
+        """`ℓ(x′)`, or the objective."""
+        return terms.perturbed_loss if self.ascend == "loss" else self.objective(terms)
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class IGRRegularizer(_ComparesMaps):
+    """IGR: `ℓ(x*) + λ (1 − cos(|IG₀(x)|, |IG₀(x*)|))` (Wang & Kong, NeurIPS 2022).
+
+    IG₀ is the map of the label's logit from the baseline: what an attack on attributions moves. Its direction is
+    regularised, so that its size costs nothing. With several `powers` the cosine is the mean over p of that of
+    `|IG₀|` for p = 1, of `(|IG₀|/mean|IG₀| + 10⁻³)ᵖ` otherwise: p = 1 weighs the few largest entries, p = ½ the many
+    small ones too, which decide Kendall's tau.
+
+    Args:
+        factor: Float >= 0, λ; 0 is adversarial training. Defaults to `12.0`.
+        powers: Floats > 0, the powers p; one named twice weighs twice. Defaults to `(1.0,)`.
+        ascend: What x* ascends: `"loss"`, `ℓ(x′)`, as published; or `"objective"`, the whole objective with maps of
+            `attack_m` nodes, which costs more and finds the inputs whose maps change. Defaults to `"loss"`.
+        m: Integer > 0, nodes of the maps. Defaults to `2`.
+        **kwargs: As `AbstractAttributionRegularizer`.
+
+    Raises:
+        ValueError: If `factor` is negative, a power not positive, or `ascend` unknown.
+
+    Example:
+
+    >>> keras_rar.IGRRegularizer(factor=2.0, powers=(1.0, 0.5), epsilon=0.1).powers
+    (1.0, 0.5)
+    """
+
+    def __init__(self, factor: float = 12.0, powers: Sequence[float] = (1.0,), ascend: str = "loss", **kwargs: Any):
+        super().__init__(factor=factor, ascend=ascend, **kwargs)
+        if not isinstance(powers, (tuple, list)) or not powers:
+            checks.fail("powers", "one or more positive floats", powers)
+        self.powers = tuple(checks.positive_float("powers", power) for power in powers)
+
+    def similarity(self, clean_map: tf.Tensor, perturbed_map: tf.Tensor) -> tf.Tensor:
+        """The mean over the powers of the cosine of the tempered maps."""
+        maps = clean_map, perturbed_map
+        similarities = [sizes.cosine(*(sizes.tempered(a, power) for a in maps)) for power in self.powers]
+        return tf.add_n(similarities) / len(self.powers)
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class IGTopKRegularizer(_ComparesMaps):
+    """IG-TOP-K: `ℓ(x*) + λ (1 − cos(h(IG₀(x)), h(IG₀(x*))))`, which keeps the same k entries the largest.
+
+    `hᵢ(a) = rᵢᵖ / (1 + rᵢᵖ)` with `rᵢ = |aᵢ|` over the k-th largest of them is near 1 for what is among the k largest
+    and near 0 for the rest, so that the cosine is a smooth top-k intersection: what is asked of an explanation, that it
+    points at the same places, and nothing about the order within them. IG₀ is the map of the label's logit from the
+    baseline, as in IGR (Wang & Kong 2022), whose cosine of the maps themselves is decided by the few largest entries.
+
+    Args:
+        factor: Float >= 0, λ; 0 is adversarial training. Defaults to `4.0`.
+        k: Integer > 0, below the number of entries of an input, channels apart. Defaults to an eighth of the entries.
+        sharpness: Float > 0, p: the larger, the less an entry counts that is far from the k-th. Defaults to `4.0`.
+        ascend: What x* ascends: `"objective"`, with maps of `attack_m` nodes, which finds the inputs whose maps change;
+            or `"loss"`, `ℓ(x′)`, which costs less. Defaults to `"objective"`.
+        m: Integer > 0, nodes of the maps. Defaults to `2`.
+        **kwargs: As `AbstractAttributionRegularizer`.
+
+    Raises:
+        ValueError: If an argument is out of range; when a model is wrapped, if its inputs have no more than k entries.
+
+    Example:
+
+    >>> keras_rar.IGTopKRegularizer(k=100, epsilon=0.1).sharpness
+    4.0
+    """
+
+    def __init__(
+        self,
+        factor: float = 4.0,
+        k: int | None = None,
+        sharpness: float = 4.0,
+        ascend: str = "objective",
+        **kwargs: Any,
+    ):
+        super().__init__(factor=factor, ascend=ascend, **kwargs)
+        self.k = k if k is None else checks.positive_int("k", k)
+        self.sharpness = checks.positive_float("sharpness", sharpness)
+
+    def similarity(self, clean_map: tf.Tensor, perturbed_map: tf.Tensor) -> tf.Tensor:
+        """The cosine of the soft indicators of the k largest entries."""
+        return sizes.cosine(*(sizes.soft_top_k(a, self.k, self.sharpness) for a in (clean_map, perturbed_map)))

@@ -1,0 +1,72 @@
+"""The methods of the paper: the size of integrated gradients between an input and its perturbation."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_rar.core import checks, sizes
+from keras_rar.core.terms import Terms
+from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class IGNormRegularizer(AbstractAttributionRegularizer):
+    """IG-NORM: `ℓ(x) + λ ‖IG(x, x*)‖₁`, x* ascending `‖IG(x, x′)‖₁` (Chen et al. 2019, sec. 3).
+
+    At x′ = x the map is 0 and so is its gradient: without a random start the inner maximum would never
+    move, so that is refused.
+
+    Args:
+        factor: Float >= 0, λ. Defaults to `1.0`.
+        **kwargs: As `AbstractAttributionRegularizer`.
+
+    Raises:
+        ValueError: If `factor` is negative, or `random_start` is `False`.
+
+    Example:
+
+    >>> keras_rar.IGNormRegularizer(factor=0.5, epsilon=0.1, rule="right", m=50, attack_m=10).factor
+    0.5
+    """
+
+    def __init__(self, factor: float = 1.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.factor = checks.nonnegative_float("factor", factor)
+        if not self.random_start:
+            checks.fail("random_start", "True for IG-NORM: from x itself the inner maximum never moves", False)
+
+    def objective(self, terms: Terms) -> tf.Tensor:
+        return terms.clean_loss + self.factor * self.ascended(terms)
+
+    def ascended(self, terms: Terms) -> tf.Tensor:
+        """`‖IG(x, x′)‖₁`: the rest of the objective does not depend on x′."""
+        return terms.report("ig_l1", sizes.l1_norm(terms.attributions))
+
+
+@keras.saving.register_keras_serializable("keras_rar")
+class IGSumNormRegularizer(AbstractAttributionRegularizer):
+    """IG-SUM-NORM: `ℓ(x*) + β ‖IG(x, x*)‖₁`, x* ascending the same (Chen et al. 2019, sec. 3).
+
+    By completeness `ℓ(x*) = ℓ(x) + sum(IG(x, x*))`: the size is `s = sum + β ‖·‖₁`, with λ = 1.
+
+    Args:
+        beta: Float >= 0, β; 0 is adversarial training. Defaults to `0.1`.
+        **kwargs: As `AbstractAttributionRegularizer`.
+
+    Raises:
+        ValueError: If `beta` is negative.
+
+    Example:
+
+    >>> keras_rar.IGSumNormRegularizer(beta=0.1, epsilon=8, bounds=(0, 255), steps=7, step_size=2).beta
+    0.1
+    """
+
+    def __init__(self, beta: float = 0.1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.beta = checks.nonnegative_float("beta", beta)
+
+    def objective(self, terms: Terms) -> tf.Tensor:
+        ig_l1 = terms.report("ig_l1", sizes.l1_norm(terms.attributions))  # first: its last node may be x*
+        return terms.perturbed_loss + self.beta * ig_l1

@@ -1,0 +1,165 @@
+"""What a method is: an objective, written once, ascended in x′ and descended in θ."""
+
+import abc
+import dataclasses
+import inspect
+from typing import Any
+
+import tensorflow as tf
+
+from keras_rar.core import checks, neighborhoods, quadrature
+from keras_rar.core.terms import Network, Terms
+
+
+class AbstractAttributionRegularizer(abc.ABC):
+    """A training objective that may depend on attributions: subclass it and write `objective`.
+
+    `min_θ E[ objective(x, x*) ],   x* = argmax_{x′ ∈ N(x, ε)} ascended(x, x′)`, where `ascended` is
+    `objective` unless a method ascends something simpler.
+
+    A constructor argument is an attribute of the same name and a key of the config: a subclass with
+    arguments of its own sets them in `__init__(self, mine=1.0, **kwargs)` and passes `kwargs` on.
+
+    Args:
+        epsilon: Float > 0, ε, the radius of the neighborhood, in the units of `bounds`. Defaults to `0.1`.
+        norm: `"linf"` or `"l2"`, the norm of the neighborhood and of a step. Defaults to `"linf"`.
+        bounds: Pair `(lower, upper)` of floats or of per-feature arrays: the range of valid inputs; or
+            `None`. Defaults to `(0., 1.)`.
+        steps: Integer > 0, iterations of the inner maximum. Defaults to `5`.
+        step_size: Float > 0, their size, in the units of `bounds`. Defaults to `2.5 * epsilon / steps`.
+        random_start: Whether the inner maximum starts at a random point of the neighborhood instead of
+            x. Defaults to `True`.
+        rule: Name of the quadrature rule: `"left"`, `"right"` (the paper's), `"midpoint"`, `"trapezoid"`
+            or `"gauss_legendre"`. Defaults to `"midpoint"`.
+        m: Integer > 0, nodes of IG in the objective. Defaults to `3`.
+        attack_m: Integer > 0, nodes of IG in the inner maximum. Defaults to `1`.
+        baseline: Float, or array that broadcasts to an input: where the segments of `clean_map` and
+            `perturbed_map` begin. Defaults to `0.`.
+        chunk: Number of nodes of an IG evaluated at once: a positive integer, `None` for all, or `"auto"` for as
+            many as fit in `memory_budget`. Fewer save memory, also of the derivatives, which then cost a third
+            more; the result is the same. With `"auto"` the inner maximum is looked for in fewer examples at a time
+            instead, which costs little. Defaults to `"auto"`.
+        memory_budget: Float > 0, gigabytes that `chunk="auto"` lets the nodes of one IG take. Defaults to `0.35`.
+
+    Raises:
+        TypeError: If an argument is not of its type.
+        ValueError: If an argument is out of range, or a name unknown (the message lists the known).
+
+    Example:
+
+    >>> @keras.saving.register_keras_serializable("mine")
+    ... class MapCosine(keras_rar.AbstractAttributionRegularizer):
+    ...     def objective(self, terms):
+    ...         maps = keras.layers.Flatten()(terms.clean_map), keras.layers.Flatten()(terms.perturbed_map)
+    ...         return terms.perturbed_loss + terms.report("map_cosine", keras.losses.cosine_similarity(*maps))
+    >>> MapCosine(epsilon=0.2).get_config()["epsilon"]
+    0.2
+    """
+
+    def __init__(
+        self,
+        *,
+        epsilon: float = 0.1,
+        norm: str = "linf",
+        bounds: Any = (0.0, 1.0),
+        steps: int = 5,
+        step_size: float | None = None,
+        random_start: bool = True,
+        rule: str = "midpoint",
+        m: int = 3,
+        attack_m: int = 1,
+        baseline: Any = 0.0,
+        chunk: int | str | None = "auto",
+        memory_budget: float = 0.35,
+    ):
+        self.neighborhood = neighborhoods.get(norm, epsilon, bounds)
+        self.epsilon, self.bounds = self.neighborhood.epsilon, self.neighborhood.bounds
+        self.norm = norm
+        self.steps = checks.positive_int("steps", steps)
+        default_step = 2.5 * self.epsilon / self.steps
+        self.step_size = checks.positive_float("step_size", default_step if step_size is None else step_size)
+        self.random_start = checks.boolean("random_start", random_start)
+        self.rule = rule
+        self.m, self.attack_m = checks.positive_int("m", m), checks.positive_int("attack_m", attack_m)
+        self.training_rule = quadrature.get(rule, self.m)
+        self.attack_rule = quadrature.get(rule, self.attack_m)
+        self.baseline = checks.finite_array("baseline", baseline)
+        self.chunk = checks.chunk(chunk)
+        self.memory_budget = checks.positive_float("memory_budget", memory_budget)
+
+    @abc.abstractmethod
+    def objective(self, terms: Terms) -> tf.Tensor:
+        """The objective of each example, to be minimised in θ.
+
+        Args:
+            terms: What it may be made of; see `keras_rar.Terms`. Only what is read is computed.
+
+        Returns:
+            Tensor of shape `(batch,)`.
+        """
+
+    def ascended(self, terms: Terms) -> tf.Tensor:
+        """What the inner maximum ascends in `terms.x_prime`, of shape `(batch,)`: the objective."""
+        return self.objective(terms)
+
+    def get_config(self) -> dict[str, Any]:
+        """Every constructor argument by name, as plain Python values."""
+        names = {
+            name
+            for cls in type(self).__mro__
+            if issubclass(cls, AbstractAttributionRegularizer) and "__init__" in vars(cls)
+            for name, parameter in inspect.signature(cls.__init__).parameters.items()
+            if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+        }
+        values = {name: getattr(self, name) for name in sorted(names)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "AbstractAttributionRegularizer":
+        return cls(**config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reads:
+    """What a method reads and reports.
+
+    Args:
+        reported: Names of the terms that it reports.
+        perturbs: Whether it depends on x′.
+        ascent_reads_of_x: Names of the terms of x alone that are read where x′ ascends.
+        ascent_integrates: Whether an IG is read there.
+    """
+
+    reported: tuple[str, ...]
+    perturbs: bool
+    ascent_reads_of_x: frozenset[str]
+    ascent_integrates: bool
+
+
+def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int) -> Reads:
+    """What a method reads and reports, found by evaluating it on a network of zeros.
+
+    Raises:
+        ValueError: If the objective does not return one value an example.
+    """
+    network = Network(
+        logits=lambda z, training: tf.zeros([tf.shape(z)[0], classes]),
+        loss=lambda y, logits: logits[:, 0],
+        label_logit=lambda y, logits: logits[:, 0],
+    )
+    x = tf.zeros([2, *(size or 64 for size in input_shape)])  # an input of any size
+    y = tf.zeros([2], tf.int32)
+    terms = Terms(network, x, x, y, rule=regularizer.attack_rule, baseline=0.0)
+    read = []
+    for method in (regularizer.ascended, regularizer.objective):
+        value = method(terms)
+        read.append((terms.read_of_x, terms.integrated))
+        if not tf.is_tensor(value) or value.shape != (2,):
+            shape = getattr(value, "shape", None)
+            raise ValueError(
+                f"`{type(regularizer).__name__}.{method.__name__}` must return one value an example, of shape "
+                f"(batch,). Received, for a batch of 2: {type(value).__name__} of shape {shape}"
+            )
+    if "loss" in terms.reported:
+        raise ValueError('A term must not be reported as "loss", the name of the whole objective.')
+    return Reads(tuple(terms.reported), terms.depends_on_x_prime, *read[0])

@@ -1,0 +1,81 @@
+"""Export to a SavedModel that predicts and explains, and needs neither Keras nor keras_rar to run."""
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_rar.core import checks, quadrature
+from keras_rar.core.gradients import repeat_labels
+from keras_rar.core.integration import integrated_gradients
+from keras_rar.core.labels import label_logit
+from keras_rar.core.saliency_methods import normalize_map
+from keras_rar.networks.base_model import check_base_model, is_wrapped
+from keras_rar.networks.output import OutputHead
+
+
+def export_saved_model(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    baseline: Any = 0.0,
+    rule: str = "right",
+    m: int = 100,
+    chunk: int = 10,
+    verbose: bool = True,
+) -> None:
+    """Write a TensorFlow SavedModel with the endpoints `serve` and `attribute`.
+
+    `serve(x)` is the base model's output. `attribute(x)` is the saliency map of the predicted class,
+    `Mⱼ ∝ Σ_c |IG_jc(baseline, x)|` of the class's logit, scaled to sum to its number of entries, as in the paper.
+    Both take any batch size; the memory of `attribute` is that of `chunk` nodes.
+
+    Args:
+        model: A `RARModel` or any Keras classifier with one input and one output.
+        path: Directory to write.
+        baseline: Float, or array that broadcasts to an input: where the segment begins. Defaults to `0.`.
+        rule: Name of the quadrature rule. Defaults to `"right"`.
+        m: Integer > 0, number of nodes. Defaults to `100`.
+        chunk: Integer > 0, number of nodes evaluated at once. Defaults to `10`.
+        verbose: Whether to print the endpoints. Defaults to `True`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the model is not a classifier that can be wrapped.
+
+    Example:
+
+    >>> model = keras_rar.wrap(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+    >>> export_saved_model(model, tmp_path / "served", verbose=False)
+    >>> served = tf.saved_model.load(tmp_path / "served")
+    >>> served.attribute(tf.ones([2, 4])).shape
+    TensorShape([2, 4])
+    """
+    base_model = model.base_model if is_wrapped(model) else model
+    input_shape, _ = check_base_model(base_model)
+    nodes, chunk = quadrature.get(rule, m), checks.positive_int("chunk", chunk)
+    baseline = checks.finite_array("baseline", baseline)
+    checks.broadcasts("baseline", baseline, input_shape)
+    head = OutputHead(base_model)
+
+    def serve(x):
+        return base_model(x, training=False)
+
+    def attribute(x):
+        predicted = tf.argmax(head.logits(x, False), axis=-1)
+
+        def predicted_logit(z):
+            return head.gradient_scale * label_logit(repeat_labels(predicted, tf.shape(z)[0]), head.logits(z, False))
+
+        start = tf.broadcast_to(tf.cast(baseline, x.dtype), tf.shape(x))
+        return normalize_map(integrated_gradients(predicted_logit, start, x, nodes, chunk=chunk))
+
+    signature = [tf.TensorSpec((None, *input_shape), base_model.variable_dtype, name="x")]
+    archive = keras.export.ExportArchive()
+    archive.track(base_model)
+    archive.add_endpoint("serve", serve, input_signature=signature)
+    archive.add_endpoint("attribute", attribute, input_signature=signature)
+    with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO()):  # Keras 3.9 always prints
+        archive.write_out(str(path), verbose=verbose)

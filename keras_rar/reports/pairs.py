@@ -1,0 +1,89 @@
+"""Results of attacks as what figures draw: one pair of inputs and maps per example."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_rar.attacks import AttackResult
+from keras_rar.core import checks
+from keras_rar.evaluation.report import RobustnessReport
+from keras_rar.reports import drawing
+
+ROWS = 4  # examples shown unless said otherwise
+
+
+def by_name(results: Any) -> dict[str, Any]:
+    named = dict(results) if isinstance(results, Mapping) else {"": results}
+    return named or checks.fail("results", "not empty", results)
+
+
+def pairs_of(result: Any, bounds: Any = None) -> dict[int, drawing.Pair]:
+    """The examples that there are pictures of, by their rows in the data."""
+    if isinstance(result, RobustnessReport):
+        examples, table = result.examples, result.per_example
+        rows = examples.get("index", np.zeros(0, int))
+        top = f"top-{result.protocol['k_report']}"
+        bounds = result.protocol["bounds"] if bounds is None else bounds
+    elif isinstance(result, AttackResult):
+        examples = {key: getattr(result, key) for key in ("x", "x_adv", "map_before", "map_after")}
+        table = {"label": result.y, "iteration": result.iteration, **result.scores}
+        table["correct"] = result.correct
+        rows, top = np.arange(len(result.x)), "top-k"
+    else:
+        checks.fail("results", "AttackResult or RobustnessReport objects", result, TypeError)
+    if bounds is None and len(rows):
+        bounds = range_of(examples["x"], examples["x_adv"])
+    names = ("label", "kendall_tau", "topk_intersection", "iteration", "correct")
+    shown = {key: array for key, array in examples.items() if key != "index"}
+    return {
+        int(row): drawing.Pair(
+            top=top,
+            bounds=bounds,
+            **{key: array[i] for key, array in shown.items()},
+            **{key: table[key][row].item() for key in names},
+        )
+        for i, row in enumerate(rows)
+    }
+
+
+def common_examples(pairs: dict[str, dict[int, drawing.Pair]]) -> list[int]:
+    """The first examples that all results have."""
+    kept = ({index for index, pair in found.items() if pair.correct} for found in pairs.values())
+    return sorted(set.intersection(*kept))[:ROWS]
+
+
+def check_indices(indices: list[int], pairs: dict[str, dict[int, drawing.Pair]]) -> None:
+    for name, found in pairs.items():
+        if not indices or not set(indices) <= set(found):
+            raise ValueError(
+                f"`indices` must be among the examples kept by every result; {name or 'it'} has {sorted(found)}. "
+                f"Received: indices={indices}"
+            )
+
+
+def taus_of(name: str, result: Any) -> tuple[np.ndarray, int]:
+    """Kendall's tau of each attacked example, and how many of them were not found to change."""
+    if isinstance(result, RobustnessReport):
+        return result.values("kendall_tau"), result.counts["unchanged"]
+    if isinstance(result, AttackResult):
+        taus = result.scores["kendall_tau"][result.correct].astype("float64")
+        return taus, int(np.sum(result.correct & (result.iteration == 0)))
+    values = np.asarray(result, "float64").ravel()
+    if np.any(np.abs(values) > 1):
+        raise ValueError(f"`results` must hold values from -1 to 1. Received: {name or 'an array'} with others")
+    return values, int(np.sum(values == 1))
+
+
+def range_of(*inputs: np.ndarray) -> tuple[float, float]:
+    """The range that these inputs seem to come from."""
+    lower, upper = min(float(x.min()) for x in inputs), max(float(x.max()) for x in inputs)
+    for known in ((0.0, 1.0), (0.0, 255.0)):
+        if known[0] <= lower and upper <= known[1]:
+            return known
+    return lower, upper if upper > lower else lower + 1
+
+
+def counts_text(counts: list[float]) -> str:
+    fewest, most = min(counts), max(counts)
+    return f"n = {fewest}" if fewest == most else f"n = {fewest} to {most}"

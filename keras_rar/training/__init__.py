@@ -1,0 +1,9 @@
+"""Training: `RARModel`, `wrap` and `unwrap`, recipes, and `train` with its phases.
+
+May import core, networks and methods; never attacks, so that the adversaries of training and of evaluation stay apart.
+"""
+
+from keras_rar.training.batches import Batches, shuffled
+from keras_rar.training.phases import Phase, Plan, train
+
+__all__ = ["Batches", "Phase", "Plan", "shuffled", "train"]

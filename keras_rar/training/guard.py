@@ -1,0 +1,151 @@
+"""What a training step refuses: bad batches, and updates that are not finite.
+
+A compiled step cannot raise a Python error, and under XLA not even an assertion. So it leaves weights
+alone, counts what it saw, and Python reads the counts after the step.
+"""
+
+import warnings
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_rar.core import labels
+from keras_rar.training import update
+
+_FAULTS = ("empty", "nan", "outside", "label", "nonfinite")  # all but the last: of the batch
+
+
+class _Counts(keras.metrics.Metric):
+    """Faults seen, and the range of the inputs; a metric because those live on every replica."""
+
+    def __init__(self):
+        super().__init__(name="step_guard")
+        self.strategy = tf.distribute.get_strategy()
+        self.faults = self.add_weight(shape=(len(_FAULTS),), initializer="zeros", name="faults")
+        self.range = self.add_weight(shape=(2,), initializer="zeros", name="range")
+
+    def record(self, found: tf.Tensor, seen: tf.Tensor, stopping: int) -> tf.Tensor:
+        """Count the faults found, and keep the range of the first bad batch; returns whether the step is bad.
+
+        Several steps may run before Python looks: after one of the first `stopping` faults none may change a weight.
+        """
+        found = tf.cast(found, self.faults.dtype)
+        if self.strategy.num_replicas_in_sync > 1:  # what one replica finds, all act on
+            found = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, found)
+        bad_before = tf.reduce_any(self.faults[:stopping] > 0)
+        self.range.assign(tf.where(bad_before, self.range, tf.cast(seen, self.range.dtype)))
+        self.faults.assign(self.faults + tf.minimum(found, 1))
+        return bad_before | tf.reduce_any(found > 0)
+
+    def seen(self) -> list[float]:
+        """The least and the greatest input value, over all replicas."""
+        replicas = self.strategy.experimental_local_results(self.range.value)
+        low, high = zip(*(tf.convert_to_tensor(replica).numpy() for replica in replicas), strict=True)
+        return [float(min(low)), float(max(high))]
+
+    def result(self):
+        return tf.convert_to_tensor(self.faults) / self.strategy.num_replicas_in_sync
+
+
+class StepGuard:
+    """Checks of one training step, in graph, and their report, in Python.
+
+    Args:
+        bounds: Pair of floats or nested lists: the valid range of inputs; or `None`.
+        classes: Number of output units of the model.
+        on_nonfinite: `"skip"` or `"raise"`.
+    """
+
+    def __init__(self, bounds: Any, classes: int, on_nonfinite: str):
+        self.bounds, self.classes, self.on_nonfinite = bounds, classes, on_nonfinite
+        self.skipped = 0
+        self._counts = _Counts()
+
+    def check_layout(self, x: Any, y: Any, takes_indices: bool | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """The batch as tensors, or an error for what its dtypes and shapes tell.
+
+        Raises:
+            TypeError: If the inputs are not floating point.
+            ValueError: If the labels are missing, of a wrong shape, or not as many as the inputs.
+        """
+        if y is None:
+            raise ValueError("Labels are needed: pass `y`, or a data set of (x, y) pairs.")
+        x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+        if not x.dtype.is_floating:
+            raise TypeError(
+                "`x` must be floating point, since attributions are gradients in x: cast it, and scale it to "
+                f"`bounds`={self.bounds}. Received: dtype={x.dtype.name}"
+            )
+        labels.check_layout(y, self.classes, takes_indices)
+        if not x.shape[:1].is_compatible_with(y.shape[:1]):
+            raise ValueError(f"`y` must hold one label an example, {x.shape[0]}. Received: {y.shape[0]} labels")
+        return x, y
+
+    def inspect(self, x: tf.Tensor, y: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The faults of a batch, each a boolean scalar."""
+        outside = tf.constant(False)
+        if self.bounds is not None:
+            lower, upper = (tf.constant(bound, x.dtype) for bound in self.bounds)
+            slack = 1e-5 * (upper - lower)  # rounding of an augmentation is not a wrong range
+            outside = tf.reduce_any((x < lower - slack) | (x > upper + slack))
+        return {
+            # One of several replicas may get no example of a small batch.
+            "empty": tf.equal(tf.shape(x)[0], 0) & (update.replicas() == 1),
+            "nan": tf.logical_not(tf.reduce_all(tf.math.is_finite(x))),
+            "outside": outside,
+            "label": tf.logical_not(tf.reduce_all(labels.valid(y, self.classes))),
+        }
+
+    def record(self, x: tf.Tensor, faults: dict[str, tf.Tensor], finite: tf.Tensor) -> tf.Tensor:
+        """Count what is wrong with a step; returns whether nothing is, here or on another replica."""
+        good_batch = tf.logical_not(tf.reduce_any(tf.stack(list(faults.values()))))
+        found = {**faults, "nonfinite": good_batch & tf.logical_not(finite)}
+        bad_step = self._counts.record(
+            tf.stack([found[name] for name in _FAULTS]),
+            tf.stack([tf.reduce_min(x), tf.reduce_max(x)]),
+            stopping=len(_FAULTS) - (self.on_nonfinite == "skip"),
+        )
+        return tf.logical_not(bad_step)
+
+    def check(self, x: tf.Tensor, y: tf.Tensor) -> None:
+        """Raise for a bad batch, eagerly.
+
+        Raises:
+            ValueError: If the batch is bad.
+        """
+        faults = {name: bool(fault) for name, fault in self.inspect(x, y).items()}
+        if any(faults.values()):
+            raise ValueError(self._explain(faults, [float(tf.reduce_min(x)), float(tf.reduce_max(x))]))
+
+    def report(self) -> None:
+        """Raise or warn of what was counted since the last report.
+
+        Raises:
+            ValueError: If a batch was bad.
+            FloatingPointError: If an update was not finite, with `on_nonfinite="raise"`.
+        """
+        counted = self._counts.result().numpy()
+        if not counted.any():
+            return
+        seen = self._counts.seen()
+        self._counts.reset_state()
+        faults = dict(zip(_FAULTS, (int(count) for count in counted), strict=True))
+        nonfinite = faults.pop("nonfinite")
+        if any(faults.values()):
+            raise ValueError(self._explain(faults, seen) + " (the weights were left as they were)")
+        self.skipped += nonfinite
+        message = f"The loss or its gradient was NaN or infinite: update skipped ({self.skipped} so far)."
+        if self.on_nonfinite == "raise":
+            raise FloatingPointError(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    def _explain(self, faults: dict[str, Any], seen: list[float]) -> str:
+        messages = {
+            "empty": "`x` must hold at least one example. Received: an empty batch",
+            "nan": "`x` must be finite. Received: NaN or infinite values",
+            "outside": f"`x` must lie within `bounds`={self.bounds}. Received: values from {seen[0]:g} to {seen[1]:g}",
+            "label": f"`y` must hold class indices from 0 to {max(self.classes - 1, 1)}, or finite one-hot labels. "
+            "Received: other values",
+        }
+        return next(message for name, message in messages.items() if faults[name])
