@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_rar.core import checks, neighborhoods
 from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.kept import kept_with
 
 
 class Attack(abc.ABC):
@@ -30,9 +31,11 @@ class Attack(abc.ABC):
         self._compiled: tuple[Any, ...] = ()
 
     def _function(self, model: keras.Model, gradient_model: keras.Model | None) -> tuple[Classifier, Callable]:
-        """The attack on a model as a compiled function, made once for the model it was last called on."""
-        if not self._compiled or self._compiled[0] is not model or self._compiled[1] is not gradient_model:
-            classifier = Classifier(model)
+        """The attack on a model as a compiled function, made once for the last model as it was."""
+        classifier = Classifier(model)
+        seen = [kept_with(model), None if gradient_model is None else kept_with(gradient_model)]
+        compiled = self._compiled  # another thread may put another one in its place
+        if not compiled or any(now is not then for now, then in zip(seen, compiled[0], strict=True)):
             gradient_classifier = None if gradient_model is None else Classifier(gradient_model)
             if gradient_classifier is not None and gradient_classifier.classes != classifier.classes:
                 raise ValueError(
@@ -44,8 +47,8 @@ class Attack(abc.ABC):
                 bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
             )
             function = tf.function(run, autograph=False, jit_compile=jit_compile)
-            self._compiled = (model, gradient_model, classifier, function)
-        return self._compiled[2:]
+            compiled = self._compiled = (seen, classifier, function)
+        return compiled[1:]
 
     @abc.abstractmethod
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:

@@ -63,7 +63,10 @@ class IntegratedGradients(Saliency):
         object.__setattr__(self, "points", len(self.rule))
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
-        start = tf.broadcast_to(tf.constant(self.baseline, x.dtype), tf.shape(x))
+        return self.between(f, tf.broadcast_to(tf.constant(self.baseline, x.dtype), tf.shape(x)), x)
+
+    def between(self, f: ScalarFunction, start: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """The same from another start, a tensor of the shape of `x`, in place of the baseline."""
         return integrated_gradients(f, start, x, self.rule, chunk=_chunk_size(self.chunk, x), variables=False)
 
 

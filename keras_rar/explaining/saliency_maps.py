@@ -1,5 +1,6 @@
 """Saliency maps of a Keras classifier."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from keras_rar.core import checks, quadrature
 from keras_rar.core import saliency_methods as core
 from keras_rar.core.saliency_methods import Saliency, normalize_map
 from keras_rar.networks.classifier import TARGETS, Classifier
-from keras_rar.networks.compiled import compiled
+from keras_rar.networks.kept import compiled
 from keras_rar.networks.surrogates import deconvolution, guided
 
 BACKWARD = {"guided_backprop": guided, "deconvolution": deconvolution}
@@ -149,10 +150,11 @@ def _complete_ig(
     tolerance = checks.positive_float("tolerance", tolerance)
     nodes = 16 if m == "auto" else checks.positive_int("m", m)
     while True:
-        explain = _with_gap(classifier, target, core.IntegratedGradients(quadrature.get(rule, nodes), baseline, chunk))
-        start = np.asarray(baseline)
-        key = ("ig", target, rule, nodes, start.tobytes(), start.shape, start.dtype.str, chunk)
-        explained, gap, change = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
+        explain = compiled(
+            classifier.model, ("ig", target, rule, nodes, chunk), _with_gap(classifier, target, rule, nodes, chunk)
+        )
+        start = tf.constant(np.broadcast_to(baseline, x.shape[1:]), x.dtype)  # a tensor: no new trace for another one
+        explained, gap, change = _in_batches(functools.partial(explain, start), batch_size, x, y)
         relative_gap = np.abs(gap) / np.maximum(np.abs(change), 1)
         if m != "auto" or relative_gap.max() <= tolerance:
             break
@@ -167,14 +169,14 @@ def _complete_ig(
     return explained, Completeness(nodes, gap, relative_gap)
 
 
-def _with_gap(classifier: Classifier, target: str, saliency: core.IntegratedGradients) -> Callable:
-    """IG of a batch, its gap, and the change of the score, as a function to compile."""
+def _with_gap(classifier: Classifier, target: str, rule: str, nodes: int, chunk: int | str | None) -> Callable:
+    """IG of a batch from a baseline, its gap, and the change of the score, as a function to compile."""
     scale = classifier.head.gradient_scale
 
-    def explain(x, y):
+    def explain(baseline, x, y):
         f = classifier.score(y, TARGETS[target])
-        start = tf.broadcast_to(tf.constant(saliency.baseline, x.dtype), tf.shape(x))
-        explained = saliency(f, x)
+        start = tf.broadcast_to(baseline, tf.shape(x))
+        explained = core.IntegratedGradients(quadrature.get(rule, nodes), chunk=chunk).between(f, start, x)
         change = f(x) - f(start)
         gap = tf.reduce_sum(tf.cast(explained, change.dtype), axis=list(range(1, x.shape.rank))) - change
         return explained / scale, gap / scale, change / scale

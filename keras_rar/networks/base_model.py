@@ -26,14 +26,10 @@ def check_base_model(model: Any) -> tuple[tuple[int | None, ...], int]:
             "`base_model` must be built: give it a keras.Input, or call it once on a batch. "
             f"Received: {model.name!r}, which has no weights yet"
         )
-    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
-    if not inputs:  # a subclassed model: its shapes are known from the first call
-        shapes = model.get_build_config() or {}
-        inputs = _specs(shapes.get("input_shape", shapes.get("shapes_dict")))
-        arguments = inspect.signature(model.call).parameters.values()
-        required = sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in arguments)
-        inputs *= max(required, 1)  # Keras records the shape of the first argument only
-        outputs = keras.tree.flatten(model.compute_output_spec(inputs[0])) if len(inputs) == 1 else [None]
+    inputs = keras.tree.flatten(input_structure(model))
+    outputs = getattr(model, "outputs", None) or []
+    if not outputs:  # a subclassed model: its shapes are known from the first call
+        outputs = [None] if len(inputs) != 1 else keras.tree.flatten(model.compute_output_spec(input_structure(model)))
     for kind, tensors in (("input", inputs), ("output", outputs)):
         if len(tensors) != 1:
             raise ValueError(f"`base_model` must have one {kind}. Received: {model.name!r} with {len(tensors)}")
@@ -52,12 +48,26 @@ def is_wrapped(model: Any) -> bool:
     return getattr(type(model), "wraps_a_model", False) is True
 
 
-def _specs(shapes: Any) -> list[keras.KerasTensor]:
-    """One symbolic tensor a shape, of a shape or a structure of shapes."""
+def input_structure(model: Any) -> Any:
+    """The inputs of a built model as symbolic tensors: one, or a list or dictionary of them, as it is called."""
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        return inputs[0] if isinstance(model, keras.Sequential) else model.input
+    shapes = model.get_build_config() or {}  # of a subclassed model they are known from the first call
+    found = _specs(shapes.get("input_shape", shapes.get("shapes_dict")))
+    arguments = inspect.signature(model.call).parameters.values()
+    required = sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in arguments)
+    found = found if isinstance(found, dict) else found * max(required, 1)  # Keras records the first argument only
+    return found[0] if isinstance(found, list) and len(found) == 1 else found
+
+
+def _specs(shapes: Any) -> Any:
+    """One symbolic tensor per shape: a list of them, or a dictionary where the shapes stand in one."""
     if shapes is None:
         return []
     if isinstance(shapes, dict):
-        return [spec for shape in shapes.values() for spec in _specs(shape)]
+        named = {name: _specs(shape) for name, shape in shapes.items()}
+        return {name: found[0] if len(found) == 1 else found for name, found in named.items()}
     if all(isinstance(size, int | None) for size in shapes):
         return [keras.KerasTensor(tuple(shapes))]
     return [spec for shape in shapes for spec in _specs(shape)]

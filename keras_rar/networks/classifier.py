@@ -1,6 +1,5 @@
 """Any Keras classifier, as what measures it sees it: labels, predictions, scores."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,10 @@ import tensorflow as tf
 
 from keras_rar.core import checks, labels
 from keras_rar.core.gradients import ScalarFunction, repeat_labels
+from keras_rar.networks import structure
 from keras_rar.networks.base_model import check_base_model, is_wrapped
-from keras_rar.networks.output import OutputHead
+from keras_rar.networks.output import head_of
 from keras_rar.networks.relus import Replacement
-from keras_rar.networks.surrogates import replaced_relus
 
 
 def _logit(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -62,7 +61,7 @@ class Classifier:
     def __init__(self, model: keras.Model):
         self.model = model.base_model if is_wrapped(model) else model
         self.input_shape, self.classes = check_base_model(self.model)
-        self.head = OutputHead(self.model)
+        self.head = head_of(self.model)
         inputs = getattr(self.model, "inputs", None)
         dtype = inputs[0].dtype if inputs else self.model.variable_dtype
         self.dtype = "float64" if dtype == "float64" else "float32"
@@ -98,14 +97,13 @@ class Classifier:
         Args:
             y: Class indices, `(batch,)`.
             target: One of `TARGETS` or `OBJECTIVES`.
-            relu: What stands for the model's ReLUs, as for `surrogates.replaced_relus`; `None` for nothing.
+            relu: What stands for the model's ReLUs, such as `surrogates.softplus(beta)`; `None` for themselves.
         """
 
         def scaled(logits):
             return self.head.gradient_scale * target(repeat_labels(y, tf.shape(logits)[0]), logits)
 
-        replaced = contextlib.nullcontext if relu is None else lambda: replaced_relus(self.model, relu)
-        return self.head.scored(scaled, replaced, staged=False)  # rounded as the published code, which attacks amplify
+        return self.head.scored(scaled, relu, staged=False)  # rounded as the published code, which attacks amplify
 
     def check_inputs(self, x: Any, bounds: Any = None) -> np.ndarray:
         """The inputs as an array of the model's dtype.
@@ -114,7 +112,7 @@ class Classifier:
             TypeError: If they are not numbers.
             ValueError: If they are empty, of a wrong shape, not finite, or outside `bounds`.
         """
-        x = np.asarray(x)
+        x = np.asarray(structure.only("x", x))
         if x.dtype.kind not in "fiub" and x.dtype.name != "bfloat16":
             raise TypeError(f"`x` must be an array of numbers. Received: dtype={x.dtype.name}")
         fits = x.ndim == len(self.input_shape) + 1 and all(
@@ -153,7 +151,7 @@ class Classifier:
         Raises:
             ValueError: If they are not one valid label an example.
         """
-        y = np.asarray(y)
+        y = np.asarray(structure.only("y", y))
         if y.dtype.kind not in "fiub":
             raise TypeError(f"`y` must be an array of numbers. Received: dtype={y.dtype.name}")
         if not np.all(np.isfinite(y)):

@@ -14,7 +14,8 @@ from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.labels import label_logit
 from keras_rar.core.saliency_methods import normalize_map
 from keras_rar.networks.base_model import check_base_model, is_wrapped
-from keras_rar.networks.output import OutputHead
+from keras_rar.networks.copies import copy_with
+from keras_rar.networks.output import head_of
 
 
 def export_saved_model(
@@ -58,10 +59,10 @@ def export_saved_model(
     nodes, chunk = quadrature.get(rule, m), checks.positive_int("chunk", chunk)
     baseline = checks.finite_array("baseline", baseline)
     checks.broadcasts("baseline", baseline, input_shape)
-    head = OutputHead(base_model)
+    head, network = head_of(base_model), copy_with(base_model)
 
     def serve(x):
-        return base_model(x, training=False)
+        return network(x, training=False)
 
     def attribute(x):
         predicted = tf.argmax(head.logits(x, False), axis=-1)

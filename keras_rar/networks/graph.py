@@ -59,4 +59,10 @@ def sources_of(nodes: Any) -> set[str]:
 
 
 def is_of_keras(layer: Any) -> bool:
-    return type(layer).call.__module__.startswith("keras.")
+    """Whether code of Keras alone computes a layer, as far as its class goes."""
+    return is_in_keras(type(layer).call)
+
+
+def is_in_keras(function: Any) -> bool:
+    """Whether a function is one of Keras."""
+    return getattr(function, "__module__", "").startswith("keras.")

@@ -1,11 +1,10 @@
-"""The output of a classifier, resolved: its logits, and its loss as a function of them.
+"""The output of a classifier, resolved: its logits, and scores of them in the form that is fastest to differentiate.
 
 Keras clips probabilities at 1e-7 inside its losses, which silently zeroes gradients where a model is sure
-and makes attacks look weak. So a softmax or sigmoid at the end of the model is taken off, and a loss that
-expects probabilities is replaced by the same loss on logits; what cannot be resolved is refused.
+and makes attacks look weak. So a softmax or sigmoid at the end of the model is taken off, in a twin of it, and a loss
+that expects probabilities is replaced by the same loss on logits; what cannot be resolved is refused.
 """
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,33 +14,43 @@ import tensorflow as tf
 
 from keras_rar.core.gradients import ScalarFunction, Staged
 from keras_rar.core.memory import bytes_a_point
-from keras_rar.networks import pools, stem
-from keras_rar.networks.relus import swapped
+from keras_rar.networks import hidden_relus, pools, relus, stem, structure
+from keras_rar.networks.base_model import input_structure
+from keras_rar.networks.copies import Change, copy_with, operations
+from keras_rar.networks.kept import Kept, kept_with
+from keras_rar.networks.relus import Replacement
 
 _PROBABILITIES = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
 
 
+def head_of(model: keras.Model) -> "OutputHead":
+    """The `OutputHead` of a model as it is: made once, and again when the model gets another layer or activation."""
+    return kept_with(model).get("head", lambda: OutputHead(model))
+
+
 class OutputHead:
-    """The layer that a single-output model ends in, and the activation it applies.
+    """A model seen as its logits. All that it calls are twins, which share the variables; never the model itself.
 
     Args:
-        model: A Keras model. Of a subclassed one the last layer cannot be found: it counts as logits.
+        model: A built Keras model with one input and one output.
+
+    Raises:
+        ValueError: If the softmax or sigmoid that the model ends in is that of a layer that is called twice.
     """
 
     def __init__(self, model: keras.Model):
         self.model = model
+        self.inputs = input_structure(model)
         ending = list(_ending(model))
-        self.layer: Any = ending[-1][1]
+        self.layer: Any = ending[-1][1] or _last_of_a_trace(model, self.inputs)
         self.gradient_scale = 1024.0 if _uses_float16(model) else 1.0  # keeps small gradients from underflowing
-        if isinstance(self.layer, keras.layers.Softmax):
-            self.activation: str | None = "softmax"
-        else:
-            self.activation = _PROBABILITIES.get(getattr(self.layer, "activation", None))
-        if self.activation is not None and any(_is_called_twice(last, outer) for outer, last in ending):
+        self.activation = _activation_of(self.layer)
+        if self.activation is not None and any(_is_called_twice(last, outer) for outer, last in ending if last):
             raise ValueError(
                 f"The last layer, {self.layer.name!r}, must be called once in the model: its {self.activation} is "
                 "taken off to get the logits. Received: a layer that is called twice; use two layers."
             )
+        self._twins = Kept(None)
 
     @functools.cached_property
     def _stem(self) -> stem.Stem | None:
@@ -51,41 +60,75 @@ class OutputHead:
     def _pools(self) -> list[tuple[Any, Any]]:
         return pools.find_pools(self.model)
 
+    def _linear(self) -> Iterator[Change]:
+        """The last layer without its softmax or sigmoid."""
+        if isinstance(self.layer, keras.layers.Softmax):
+            yield self.layer, "call", lambda layer, inputs, mask=None: inputs
+        elif self.activation is not None:
+            yield self.layer, "activation", keras.activations.linear
+
+    def twin(
+        self, relu: Replacement | None = None, *, fast: bool = False, rest: bool = False, training: bool = False
+    ) -> Callable:
+        """A copy of the model that returns logits.
+
+        Args:
+            relu: What stands for its ReLUs; `None` for themselves.
+            fast: Whether max-pooling has second derivatives of its own.
+            rest: Whether it goes on from what the stem is fed.
+            training: Whether it is the one for training passes, whose losses of layers nothing else touches.
+        """
+
+        def make() -> Any:
+            changes: list[Change] = []
+            if relu is not None:
+                self._twins.get("checked", lambda: hidden_relus.checked(self.model))
+                changes += relus.changes(self.model, relu)
+            if fast:
+                changes += pools.changes(self._pools, relu is not None)
+            changes += self._linear()
+            if rest and self._stem is not None:
+                changes.append(self._stem.change())
+            return copy_with(self.model, changes)
+
+        return self._twins.get((relu, fast, rest, training), make)
+
     def logits(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         """The model's output before its softmax or sigmoid, at least in float32."""
-        with self._linear():
-            scores = self.model(x, training=training)
+        return self._logits(self.twin(training=training), x, training)
+
+    def _logits(self, twin: Callable, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        scores = structure.only("output", twin(structure.like(self.inputs, x), training=training))
         return tf.cast(scores, "float64" if scores.dtype == tf.float64 else "float32")
 
     @property
     def layer_losses(self) -> list[tf.Tensor]:
         """The losses of layers, such as weight decay, of the last pass in training mode."""
-        return self.model.losses
+        return self.twin(training=True).losses  # type: ignore[attr-defined]
 
     def scored(
-        self,
-        score: Callable[[tf.Tensor], tf.Tensor],
-        replaced: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
-        staged: bool = True,
+        self, score: Callable[[tf.Tensor], tf.Tensor], relu: Replacement | None = None, staged: bool = True
     ) -> ScalarFunction:
         """`z -> score(logits(z))` in inference mode, in the form that is fastest to differentiate twice.
 
         Args:
             score: Function `(n, classes) -> (n,)` of logits.
-            replaced: Makes a context that the model is called in.
-            staged: Whether the first layers may be a stage of their own: faster, and rounded otherwise.
+            relu: What stands for the model's ReLUs; `None` for themselves.
+            staged: Whether the first layers may be a stage of their own: faster, but rounded differently.
+
+        Raises:
+            ValueError: If `relu` is given and a ReLU of the model is out of reach.
         """
-
-        found = self._pools  # found before anything is replaced
-
-        def of(x, *swaps):
-            with replaced(), swapped([*pools.pool_swaps(found), *swaps]):
-                return score(self.logits(x, False))
-
         first = self._stem if staged else None
+        twin = self.twin(relu, fast=True, rest=first is not None)
         if first is None:
-            return of
-        return Staged(first, lambda h: of(first.placeholder(h), first.swap(h)))
+            return lambda z: score(self._logits(twin, z))
+
+        def rest(h: tf.Tensor) -> tf.Tensor:
+            with first.feed(h):
+                return score(self._logits(twin, first.placeholder(h)))
+
+        return Staged(first, rest)
 
     def bytes_a_point(self, input_shape: tuple[int | None, ...]) -> float:
         """Memory of all that `scored` computes at one input of a shape, without the stem."""
@@ -100,29 +143,47 @@ class OutputHead:
         """What the model outputs for these logits."""
         return logits if self.activation is None else getattr(keras.activations, self.activation)(logits)
 
-    @contextlib.contextmanager
-    def _linear(self) -> Iterator[None]:
-        """For the time of a call, the last layer without its softmax or sigmoid."""
-        if self.activation is None:
-            yield
-        elif isinstance(self.layer, keras.layers.Softmax):
-            self.layer.call = lambda inputs, mask=None: inputs
-            try:
-                yield
-            finally:
-                del self.layer.call
-        else:
-            activation, self.layer.activation = self.layer.activation, keras.activations.linear
-            try:
-                yield
-            finally:
-                self.layer.activation = activation
+
+def _activation_of(layer: Any) -> str | None:
+    if isinstance(layer, keras.layers.Softmax):
+        return "softmax"
+    return _PROBABILITIES.get(getattr(layer, "activation", None))
+
+
+def _last_of_a_trace(model: keras.Model, inputs: Any) -> Any:
+    """The layer with a softmax or sigmoid whose result a model returns, found by a trace of the model; or `None`.
+
+    For models whose code is their own: a subclassed one, or one that ends in a layer of the user's.
+    """
+    candidates = [layer for layer in operations(model) if _activation_of(layer) is not None]
+    if not candidates or not keras.tree.flatten(inputs):
+        return None
+    returned: list[tuple[Any, Any]] = []
+
+    def watched(layer: Any) -> Callable:
+        def call(copied: Any, *args: Any, **kwargs: Any) -> Any:
+            result = type(copied).call(copied, *args, **kwargs)
+            returned.append((layer, result))
+            return result
+
+        return call
+
+    twin = copy_with(model, [(layer, "call", watched(layer)) for layer in candidates])
+    found: list[Any] = []
+
+    def trace(x: Any) -> None:
+        output = structure.only("output", twin(x, training=False))
+        found.extend(layer for layer, result in returned if result is output)
+
+    specs = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
+    tf.function(trace, autograph=False).get_concrete_function(specs)
+    return found[0] if len(found) == 1 and [layer for layer, _ in returned].count(found[0]) == 1 else None
 
 
 def _ending(model: Any) -> Iterator[tuple[keras.Model, Any]]:
     """A model and its last layer, then that layer and its own if it is a model, and so on inwards.
 
-    The layer is `None` where it cannot be known: of a subclassed model, or one that ends in an operation, such as
+    The layer is `None` where the model does not say: a subclassed one, or one that ends in an operation, such as
     `keras.ops.add`.
     """
     while isinstance(model, keras.Model):

@@ -9,14 +9,13 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core.pooling import max_pool
+from keras_rar.networks.copies import Change, operations
 from keras_rar.networks.graph import calls_of, is_of_keras, sources_of
-from keras_rar.networks.relus import Swap, operations
-from keras_rar.networks.stem import _LAYERS
 
 
 def find_pools(model: keras.Model) -> list[tuple[Any, Any]]:
     """The max-pooling layers whose windows lie side by side, each with the layer right before it, or `None`."""
-    pools = [layer for layer in operations(model) if type(layer) is _LAYERS.MaxPooling2D and _is_tiled(layer)]
+    pools = [layer for layer in operations(model) if type(layer) is keras.layers.MaxPooling2D and _is_tiled(layer)]
     if not pools:
         return []
     models = list({id(inner): inner for inner in _models(model)}.values())
@@ -27,21 +26,23 @@ def find_pools(model: keras.Model) -> list[tuple[Any, Any]]:
     return [(pool, before.get(pool)) for pool in pools]
 
 
-def pool_swaps(pools: list[tuple[Any, Any]]) -> Iterator[Swap]:
-    """With these the model computes what it does, and the second derivatives of its max-pooling fast.
+def changes(pools: list[tuple[Any, Any]], relus_are_replaced: bool = False) -> Iterator[Change]:
+    """With these a copy computes what the model does, and the second derivatives of its max-pooling fast.
 
     A ReLU right before a max-pooling comes after it instead, on a quarter of the numbers: `max` and ReLU commute,
     and so do their derivatives. (So does softplus, but for ties of its rounded values, which an attack amplifies.)
 
     Args:
         pools: What `find_pools` returned.
+        relus_are_replaced: Whether something else stands for the ReLUs in the copy.
     """
     for pool, before in pools:
-        if before is not None and vars(before).get("activation") is keras.activations.relu and is_of_keras(before):
+        relu = before is not None and vars(before).get("activation") is keras.activations.relu and is_of_keras(before)
+        if relu and not relus_are_replaced:
             yield before, "activation", keras.activations.linear
-            yield pool, "call", _pooling(pool, keras.activations.relu)
+            yield pool, "call", _pooling(keras.activations.relu)
         else:
-            yield pool, "call", _pooling(pool)
+            yield pool, "call", _pooling(keras.activations.linear)
 
 
 def _is_tiled(layer: Any) -> bool:
@@ -49,11 +50,9 @@ def _is_tiled(layer: Any) -> bool:
     return tuple(layer.strides) == tuple(layer.pool_size) and layer.data_format == "channels_last"
 
 
-def _pooling(layer: Any, activation: Any = keras.activations.linear) -> Callable:
-    size = tuple(layer.pool_size)
-
-    def call(inputs: Any, **_: Any) -> tf.Tensor:
-        inputs = tf.convert_to_tensor(inputs)
+def _pooling(activation: Callable) -> Callable:
+    def call(layer: Any, inputs: Any, **_: Any) -> tf.Tensor:
+        inputs, size = tf.convert_to_tensor(inputs), tuple(layer.pool_size)
         fits = all(n is not None and n % window == 0 for n, window in zip(inputs.shape[1:3], size, strict=True))
         return activation(max_pool(inputs, size) if fits else type(layer).call(layer, inputs))
 

@@ -1,14 +1,17 @@
 """The affine layers that a network begins with, its stem, and the rest of it, each as a function."""
 
+import contextlib
 import dataclasses
-import itertools
+import functools
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_rar.networks.copies import Change, copy_with
 from keras_rar.networks.graph import leading
-from keras_rar.networks.relus import Swap, swapped
 
 _LAYERS = keras.layers
 
@@ -39,23 +42,39 @@ class Stem:
     layers: tuple[Any, ...]
     input_shape: tuple[int | None, ...]
 
+    @functools.cached_property
+    def _linear(self) -> list[Any]:
+        """Copies of the layers, the last of them without its activation."""
+        return copy_with(list(self.layers), [(self.layers[-1], "activation", keras.activations.linear)])
+
+    @functools.cached_property
+    def _fed(self) -> threading.local:
+        """What the rest of the model is to go on from, in this thread."""
+        return threading.local()
+
     def __call__(self, z: tf.Tensor) -> tf.Tensor:
         """What the last of the layers computes before its activation: an affine function of `z`."""
-        with swapped([(self.layers[-1], "activation", keras.activations.linear)]):
-            for layer in self.layers:
-                z = layer(z)
+        for layer in self._linear:
+            z = layer(z)
         return z
 
-    def swap(self, h: tf.Tensor) -> Swap:
-        """With this the model is the rest of it: the last of the layers returns `h`, activated, whatever it gets."""
-        layer = self.layers[-1]
-        calls = itertools.count()
+    def change(self) -> Change:
+        """With this a copy of the model is the rest of it: it goes on from what `feed` gave."""
 
-        def call(inputs: Any, **options: Any) -> Any:
-            first = next(calls) == 0  # a layer may be called again, further on
-            return layer.activation(h) if first else type(layer).call(layer, inputs, **options)
+        def call(layer: Any, inputs: Any, **options: Any) -> Any:
+            h, self._fed.h = getattr(self._fed, "h", None), None  # the layer may be called again, further on
+            return type(layer).call(layer, inputs, **options) if h is None else layer.activation(h)
 
-        return layer, "call", call
+        return self.layers[-1], "call", call
+
+    @contextlib.contextmanager
+    def feed(self, h: tf.Tensor) -> Iterator[None]:
+        """A context in which the first call of the changed layer goes on from `h`, in this thread."""
+        self._fed.h = h
+        try:
+            yield
+        finally:
+            self._fed.h = None
 
     def placeholder(self, h: tf.Tensor) -> tf.Tensor:
         """An input for the rest of the model, of the right shape, that nothing is computed from."""

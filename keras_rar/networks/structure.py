@@ -41,4 +41,4 @@ def like(structure: Any, leaf: Any) -> Any:
     >>> like({"features": None}, 1.0), like(None, 1.0)
     ({'features': 1.0}, 1.0)
     """
-    return keras.tree.pack_sequence_as(structure, [leaf])
+    return keras.tree.pack_sequence_as(structure, [leaf]) if isinstance(structure, (dict, list, tuple)) else leaf

@@ -1,18 +1,22 @@
 """Twins of a model: the same variables, with other activations, or another backward pass, in place of its ReLUs.
 
 The gradient of a ReLU network is constant where no unit switches, so an attack on it has no slope to follow: it
-climbs the softplus twin instead. A twin is the model itself, called while its ReLUs are replaced (`replaced_relus`).
+climbs the softplus twin instead. A twin is an object of its own; the model is never altered.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_rar.core import checks
-from keras_rar.networks.relus import Replacement, check, swapped, swaps
+from keras_rar.networks import hidden_relus, relus
+from keras_rar.networks.base_model import input_structure
+from keras_rar.networks.copies import copy_with
+from keras_rar.networks.kept import kept_with
+from keras_rar.networks.relus import Replacement
 
 
 def softplus_twin(model: keras.Model, beta: float = 1.0) -> keras.Model:
@@ -25,20 +29,21 @@ def softplus_twin(model: keras.Model, beta: float = 1.0) -> keras.Model:
     Replaced are the activations `relu`, `relu6` and `leaky_relu` of any layer, by name or as a function of
     `keras.activations`, `keras.ops` or `tf.nn`; the layers `ReLU`, `LeakyReLU`, `PReLU` and `Activation`; and,
     in a Functional model, these functions applied as operations, with `keras.ops.maximum(x, 0)`. All else is
-    kept: other activations, max-pooling. A layer of your own is traced once, and refused if its code applies a
-    ReLU. What cannot be found is a ReLU spelt out, as `keras.ops.where(x > 0, x, 0)` or `keras.ops.clip`: it stays.
+    kept: other activations, max-pooling. A layer or a subclassed model of your own is traced once, and refused if its
+    own code applies a ReLU, rather than a layer or an attribute that it holds. What cannot be found is a ReLU spelt
+    out, as `keras.ops.where(x > 0, x, 0)` or `keras.ops.clip`: it stays.
 
     Args:
-        model: A built Functional or Sequential model, with models inside it or not. It is not changed; training
-            it moves the twin.
+        model: A built Keras model, with models inside it or not. It is never changed; training it moves the twin,
+            which has the same variables, and follows when the model gets another layer.
         beta: Float > 0, the sharpness β. Defaults to `1.0`.
 
     Returns:
-        A `keras.Model` that is called as `model`. Not thread-safe, and not to be saved: save `model`.
+        A `keras.Model` that is called as `model`. It is not to be saved: save `model`.
 
     Raises:
         TypeError: If `model` is not a Keras 3 model or `beta` not a number.
-        ValueError: If `beta` is not positive, or `model` is not built, or subclassed, or has a ReLU out of reach.
+        ValueError: If `beta` is not positive, or `model` is not built or has a ReLU out of reach.
 
     Example:
 
@@ -64,7 +69,7 @@ def guided_backprop_twin(model: keras.Model) -> keras.Model:
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
-        ValueError: If it is not built, or subclassed, or has a ReLU out of reach.
+        ValueError: If it is not built, or has a ReLU out of reach.
 
     Example:
 
@@ -93,7 +98,7 @@ def deconvolution_twin(model: keras.Model) -> keras.Model:
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
-        ValueError: If it is not built, or subclassed, or has a ReLU out of reach.
+        ValueError: If it is not built, or has a ReLU out of reach.
 
     Example:
 
@@ -108,47 +113,80 @@ def deconvolution_twin(model: keras.Model) -> keras.Model:
     return _Twin(model, deconvolution, "deconvolution")
 
 
-@contextlib.contextmanager
-def replaced_relus(model: keras.Model, replacement: Replacement) -> Iterator[None]:
-    """A context in which calling `model` computes `replacement` wherever it has a ReLU.
+class _Twin(keras.Model):
+    """A model, computed by a copy whose ReLUs are replaced; it follows the model when that gets another layer."""
 
-    Call the model itself inside, `model(x)`, or trace a function of your own that does: what is traced inside keeps
-    the replacement. Not `predict`, `evaluate` or `fit`, whose traces the model itself would keep.
+    def __init__(self, model: keras.Model, replacement: Replacement, kind: str):
+        hidden_relus.checked(model)
+        super().__init__(name=f"{model.name}_{kind}_twin", dtype=model.dtype_policy, autocast=False)
+        self.__dict__["original"] = model  # no layer of this one: Keras would clear the losses of its layers
+        self.replacement = replacement
+        self.built = True
+
+    original: keras.Model
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        options = {} if mask is None else {"mask": mask}
+        return replaced_relus(self.original, self.replacement)(inputs, training=training, **options)
+
+    @property
+    def input(self) -> Any:
+        return input_structure(self.original)
+
+    @property
+    def inputs(self) -> list[Any]:
+        return keras.tree.flatten(self.input)
+
+    @property
+    def outputs(self) -> list[Any]:
+        return getattr(self.original, "outputs", None) or []
+
+    @property
+    def variables(self) -> list[Any]:
+        return self.original.variables
+
+    @property
+    def weights(self) -> list[Any]:
+        return self.original.weights
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        return self.original.trainable_variables
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        return self.original.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Any]:
+        return self.original.non_trainable_variables
+
+
+def replaced_relus(model: keras.Model, replacement: Replacement) -> Callable:
+    """A copy of the model that computes `replacement` wherever the model has a ReLU, and shares its variables.
 
     Args:
-        model: As for `softplus_twin`. It is as before when the context ends, by an exception or not.
+        model: As for `softplus_twin`.
         replacement: Function `(x, negative_slope, max_value, threshold) -> tensor` of the shape and dtype of `x`,
             such as `softplus(beta)`, `guided` or `deconvolution`. The slope of a `PReLU` is a tensor.
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
-        ValueError: If it is not built, or subclassed, or has a ReLU out of reach.
+        ValueError: If it is not built, or has a ReLU out of reach.
 
     Example:
 
     >>> model = keras.Sequential([keras.Input((1,)), keras.layers.LeakyReLU(0.1)])
-    >>> with replaced_relus(model, lambda x, negative_slope, max_value, threshold: negative_slope * x):
-    ...     print(model(np.float32([[10.0]])).numpy())
+    >>> copy = replaced_relus(model, lambda x, negative_slope, max_value, threshold: negative_slope * x)
+    >>> print(copy(np.float32([[10.0]])).numpy())
     [[1.]]
     """
-    check(model)
-    with swapped(swaps(model, replacement)):
-        yield
 
+    def make() -> Any:
+        hidden_relus.checked(model)
+        return copy_with(model, relus.changes(model, replacement))
 
-class _Twin(keras.Model):
-    """A model, called while its ReLUs are replaced."""
-
-    def __init__(self, model: keras.Model, replacement: Replacement, kind: str):
-        check(model)
-        super().__init__(name=f"{model.name}_{kind}_twin", dtype=model.dtype_policy, autocast=False)
-        self.original = model
-        self.replacement = replacement
-        self.built = True
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        with swapped(swaps(self.original, self.replacement)):
-            return self.original(inputs, training=training, mask=mask)
+    return kept_with(model).get(("replaced", replacement), make)
 
 
 # The replacements
@@ -161,31 +199,38 @@ def relu(x: tf.Tensor, negative_slope: Any = 0.0, max_value: float | None = None
     return keras.activations.relu(x, negative_slope, max_value, threshold)
 
 
-def softplus(beta: float) -> Replacement:
-    """The replacement of `softplus_twin`."""
-    beta = checks.positive_float("beta", beta)
+@dataclasses.dataclass(frozen=True)
+class softplus:  # noqa: N801  # used as the functions beside it
+    """The replacement of `softplus_twin`: `log(1 + e^{βx})/β`.
 
-    def smooth(z: tf.Tensor) -> tf.Tensor:
-        return tf.math.softplus(beta * z) / beta
+    Args:
+        beta: Float > 0, the sharpness β.
+    """
 
-    def replacement(x: tf.Tensor, negative_slope: Any, max_value: float | None, threshold: float) -> tf.Tensor:
+    beta: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "beta", checks.positive_float("beta", self.beta))
+
+    def _smooth(self, z: tf.Tensor) -> tf.Tensor:
+        return tf.math.softplus(self.beta * z) / self.beta
+
+    def __call__(self, x: tf.Tensor, negative_slope: Any, max_value: float | None, threshold: float) -> tf.Tensor:
         dtype, x = x.dtype, tf.cast(x, "float32") if x.dtype.size == 2 else x  # β x overflows a float16
         start, step = threshold, threshold
         if max_value is not None:  # Keras clips to [0, max_value], so that a step cannot reach out of it
             start = max(threshold, 0.0)
             step = min(start, max_value)
-        value = smooth(x - start)
+        value = self._smooth(x - start)
         if max_value is not None:
-            value -= smooth(x - max(start, max_value))
+            value -= self._smooth(x - max(start, max_value))
         if step:
-            value += step * tf.sigmoid(beta * (x - start))
+            value += step * tf.sigmoid(self.beta * (x - start))
         if tf.is_tensor(negative_slope):
-            value -= tf.cast(negative_slope, x.dtype) * smooth(threshold - x)
+            value -= tf.cast(negative_slope, x.dtype) * self._smooth(threshold - x)
         elif negative_slope:
-            value -= float(negative_slope) * smooth(threshold - x)
+            value -= float(negative_slope) * self._smooth(threshold - x)
         return tf.cast(value, dtype)
-
-    return replacement
 
 
 def guided(x: tf.Tensor, negative_slope: Any, max_value: float | None, threshold: float) -> tf.Tensor:

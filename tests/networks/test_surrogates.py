@@ -11,7 +11,8 @@ import tensorflow as tf
 from conftest import batch, conv_model, dense_model, wrapped
 from keras import layers, ops
 
-from keras_rar.networks import relus, surrogates
+from keras_rar.networks import surrogates
+from keras_rar.networks.copies import operations
 from keras_rar.networks.output import OutputHead
 
 RELU = keras.activations.relu
@@ -165,10 +166,9 @@ def test_a_replacement_gets_the_settings_of_the_relu(case):
     model = CASES[case][0]()
     x = np.concatenate([POINTS, [0.0, 0.5, -0.5, 1.5, 3.0, 6.0]])[:, np.newaxis]
     expected = model(x)
-    with surrogates.replaced_relus(model, surrogates.relu):
-        np.testing.assert_array_equal(model(x), expected)
-    with surrogates.replaced_relus(model, lambda x, *settings: 7 * tf.ones_like(x)):
-        np.testing.assert_array_equal(model(x), np.full_like(x, 7))
+    np.testing.assert_array_equal(surrogates.replaced_relus(model, surrogates.relu)(x), expected)
+    sevens = surrogates.replaced_relus(model, lambda x, *settings: 7 * tf.ones_like(x))
+    np.testing.assert_array_equal(sevens(x), np.full_like(x, 7))
 
 
 @pytest.mark.parametrize("function", ["tanh", "gelu", "softplus", "sigmoid", "softmax", "hard_sigmoid", "elu", None])
@@ -380,7 +380,7 @@ def state(model, x, path):
     model.save(path)
     with zipfile.ZipFile(path) as file:
         seen["file"] = file.read("config.json")
-    for part in relus.operations(model):
+    for part in operations(model):
         seen[part.name] = sorted(vars(part)), getattr(part, "activation", None), id(type(part).call)
     return seen
 
@@ -395,8 +395,8 @@ def test_the_model_is_left_as_it_was(name, twin, tmp_path):
     for function in (made, tf.function(made)):
         function(x)
     curvature(made, x)
-    with pytest.raises(ZeroDivisionError), surrogates.replaced_relus(model, lambda *arguments: 1 / 0):
-        model(x)
+    with pytest.raises(ZeroDivisionError):
+        surrogates.replaced_relus(model, lambda *arguments: 1 / 0)(x)
     assert state(model, x, tmp_path / "model.keras") == before
 
 
@@ -420,25 +420,23 @@ def test_the_model_is_restored_when_a_call_fails():
 
 
 @every_case
-def test_contexts_can_be_nested(case):
+def test_twins_of_one_model_leave_each_other_alone(case):
     model = CASES[case][0]()
     x, twin = POINTS[:, np.newaxis], surrogates.softplus_twin(model)
     expected, smooth = model(x), twin(x)
-    with surrogates.replaced_relus(model, lambda x, *settings: 7 * tf.ones_like(x)):
-        with surrogates.replaced_relus(model, surrogates.softplus(1.0)):
-            np.testing.assert_array_equal(model(x), smooth)
-        np.testing.assert_array_equal(model(x), np.full_like(x, 7))
+    sevens = surrogates.replaced_relus(model, lambda x, *settings: 7 * tf.ones_like(x))
+    for _ in range(2):
+        np.testing.assert_array_equal(sevens(x), np.full_like(x, 7))
+        np.testing.assert_array_equal(surrogates.replaced_relus(model, surrogates.softplus(1.0))(x), smooth)
         np.testing.assert_array_equal(twin(x), smooth)
-        np.testing.assert_array_equal(model(x), np.full_like(x, 7))
-    np.testing.assert_array_equal(model(x), expected)
+        np.testing.assert_array_equal(model(x), expected)
 
 
-def test_a_network_s_logits_within_the_context_are_the_twin_s():
+def test_a_network_s_logits_with_another_relu_are_the_twin_s():
     model, smooth = network("sequential"), network("sequential", "softplus")
     x = inputs_of(model)
     head = OutputHead(model)
-    with surrogates.replaced_relus(model, surrogates.softplus(1.0)):
-        logits = head.logits(x, False)
+    logits = head.twin(surrogates.softplus(1.0))(x)
     np.testing.assert_allclose(logits, OutputHead(smooth).logits(x, False), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(surrogates.softplus_twin(model)(x), tf.nn.softmax(logits), rtol=1e-5)
 
@@ -550,18 +548,36 @@ class Cell(layers.Layer):
 
 
 class Compiled(layers.Layer):
+    """The method is compiled, once per layer: a copy compiles its own."""
+
+    def __init__(self, function=tf.identity):
+        super().__init__()
+        self.inner, self.code = layers.Activation("relu"), function
+
     @tf.function
     def call(self, x):
-        return 2.0 * x
+        return self.inner(2.0 * x) + (0.0 if self.code is tf.identity else tf.nn.relu(x))
+
+
+class CompiledOnce(layers.Layer):
+    """What is compiled closes over the layer itself, so that a copy would call the original."""
+
+    def __init__(self):
+        super().__init__()
+        inner = layers.Activation("relu")
+        self.compiled = tf.function(lambda x: inner(x))
+
+    def call(self, x):
+        return self.compiled(x)
 
 
 class Subclassed(keras.Model):
-    def __init__(self):
+    def __init__(self, function=tf.identity):
         super().__init__(name="subclassed")
-        self.dense = layers.Dense(4, "relu")
+        self.dense, self.code = layers.Dense(4, "relu"), [function]
 
     def call(self, x):
-        return self.dense(x)
+        return self.dense(self.code[0](x))
 
 
 class FunctionalWithCall(keras.Model):
@@ -592,11 +608,12 @@ def built(model):
 
 
 REFUSED = {
-    "subclassed": (lambda: built(Subclassed()), "'subclassed', a subclassed model.*keras.Model.inputs, outputs"),
-    "subclassed inside": (lambda: of(Subclassed()), "'subclassed', a subclassed model"),
-    "functional with a call": (lambda: functional(FunctionalWithCall), "a subclassed model"),
-    "tf.function": (lambda: of(Compiled()), r"'compiled\w*', a layer with a tf.function"),
-    "tf.function as activation": (lambda: of(layers.Dense(4, tf.function(tf.nn.relu))), "with a tf.function"),
+    "subclassed": (lambda: built(Subclassed(tf.nn.relu)), "'subclassed', a model whose own code applies a ReLU"),
+    "subclassed inside": (lambda: of(Subclassed(tf.nn.relu)), "'subclassed', a model whose own code"),
+    "functional with a call": (lambda: functional(FunctionalWithCall), "a model whose own code applies a ReLU"),
+    "tf.function": (lambda: of(Compiled(tf.nn.relu)), r"'compiled\w*', a layer whose own code applies a ReLU"),
+    "tf.function as activation": (lambda: of(layers.Dense(4, tf.function(tf.nn.relu))), "own code applies a ReLU"),
+    "tf.function of its own": (lambda: of(CompiledOnce()), r"'compiled_once\w*', a layer whose own code applies"),
     "hidden relu": (lambda: of(Hidden(tf.nn.relu)), r"'hidden\w*', a layer whose own code applies a ReLU"),
     "hidden relu of Keras": (lambda: of(Hidden(RELU)), "own code applies a ReLU"),
     "hidden leaky_relu": (lambda: of(Hidden(LEAKY)), "own code applies a ReLU .LeakyRelu"),
@@ -634,8 +651,8 @@ def test_a_model_that_hides_a_relu_is_refused(case, make):
     model = build()
     with pytest.raises(ValueError, match=message):
         make(model)
-    with pytest.raises(ValueError, match=message), surrogates.replaced_relus(model, surrogates.relu):
-        pytest.fail("the context was entered")
+    with pytest.raises(ValueError, match=message):
+        surrogates.replaced_relus(model, surrogates.relu)
 
 
 @pytest.mark.parametrize("twin", [surrogates.softplus_twin, surrogates.guided_backprop_twin])
@@ -652,6 +669,22 @@ def test_a_model_that_hides_a_relu_is_refused(case, make):
 def test_layers_of_the_user_without_a_hidden_relu_are_accepted(layer, twin):
     model = of(layer())
     assert twin(model)(np.ones((1, 4), "float32")).shape == (1, 4)
+
+
+@pytest.mark.parametrize("build", [lambda: built(Subclassed()), lambda: of(Subclassed())], ids=["alone", "inside"])
+def test_a_subclassed_model_whose_relus_are_attributes_is_accepted(build):
+    model = build()
+    x, _ = batch()
+    kernel = next(v for v in model.weights if v.name == "kernel")
+    np.testing.assert_allclose(surrogates.softplus_twin(model)(x), np.log1p(np.exp(x @ kernel.numpy())), rtol=1e-5)
+
+
+def test_a_layer_whose_call_is_a_tf_function_is_accepted():
+    model = of(Compiled())
+    x, _ = batch()
+    np.testing.assert_allclose(model(x), 2 * x)
+    np.testing.assert_allclose(surrogates.softplus_twin(model)(x), np.log1p(np.exp(2 * x)), rtol=1e-5)
+    np.testing.assert_allclose(model(x), 2 * x)
 
 
 def test_a_functional_model_with_a_train_step_of_its_own_is_accepted():
