@@ -75,7 +75,7 @@ def export_saved_model(
 
     signature = [tf.TensorSpec((None, *input_shape), base_model.variable_dtype, name="x")]
     archive = keras.export.ExportArchive()
-    archive.track(base_model)
+    archive.track(network)  # Keras changes what it tracks
     archive.add_endpoint("serve", serve, input_signature=signature)
     archive.add_endpoint("attribute", attribute, input_signature=signature)
     with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO()):  # Keras 3.9 always prints
