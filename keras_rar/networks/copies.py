@@ -16,6 +16,7 @@ Change = tuple[Any, str, Any]
 
 # Private names of Keras, all in one place. A test says so if they go.
 _NODES = ("_inbound_nodes", "_outbound_nodes")  # the graph of the user's model, which a copy is no part of
+_TRACKED = ("_self_unconditional_checkpoint_dependencies", "_self_unconditional_dependency_names")  # of TensorFlow
 _COMPILED = ("train_function", "test_function", "predict_function")  # made of the original
 _TRACKER = "_tracker"  # what Keras notes of a layer: it goes with the layer, and is neither saved nor compared
 KEPT = "keras_rar_kept"
@@ -85,8 +86,8 @@ class _Copier:
     def _object(self, value: Any) -> Any:
         copied = self.made[id(value)] = object.__new__(type(value))
         for name, attribute in list(vars(value).items()):
-            if name in _NODES:
-                attribute = []
+            if name in (*_NODES, *_TRACKED):
+                attribute = {} if isinstance(attribute, dict) else []
             elif name == _TRACKER:
                 attribute = copy.copy(attribute)
                 vars(attribute).pop(KEPT, None)
@@ -115,7 +116,7 @@ def operations(value: Any, found: dict[int, Any] | None = None) -> list[Any]:
         if id(value) not in found:
             found[id(value)] = value
             for name, attribute in list(vars(value).items()):
-                if name not in _NODES:
+                if name not in (*_NODES, *_TRACKED):
                     operations(attribute, found)
     elif isinstance(value, (list, tuple, set, dict)):
         for item in list(value.values() if isinstance(value, dict) else value):
