@@ -23,6 +23,8 @@ from keras_rar.core.saliency_methods import Saliency
 from keras_rar.core.terms import Terms
 from keras_rar.evaluation import metrics
 from keras_rar.evaluation.callback import AttributionRobustness
+from keras_rar.evaluation.compare import compare
+from keras_rar.evaluation.comparison import Comparison
 from keras_rar.evaluation.evaluate import evaluate_robustness
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
@@ -47,6 +49,7 @@ __all__ = [
     "METHODS",
     "AbstractAttributionRegularizer",
     "AttributionRobustness",
+    "Comparison",
     "IGNormRegularizer",
     "IGRRegularizer",
     "IGSumNormRegularizer",
@@ -63,6 +66,7 @@ __all__ = [
     "Terms",
     "attacks",
     "baseline_report",
+    "compare",
     "completeness_gap",
     "evaluate_robustness",
     "export_saved_model",

@@ -119,7 +119,7 @@ def test_every_setting_reaches_the_protocol(files, tmp_path):
     del settings["k"]  # of the top-k attack alone
     assert {name: found["protocol"][name] for name in settings} == settings
     assert found["protocol"]["bounds"] == [0, 255]
-    assert found["counts"]["images"] == 6
+    assert found["counts"]["examples"] == 6
     assert found["counts"]["attacked"] == 3
 
 

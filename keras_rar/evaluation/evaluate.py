@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_rar import attacks
 from keras_rar.core import checks
 from keras_rar.evaluation import protocols
 from keras_rar.evaluation.protocols import Protocol
@@ -73,10 +74,28 @@ def evaluate_robustness(
     'quick, changed: epsilon=0.05, steps=2, m=4'
     """
     settings = protocols.get(protocol, dataset).changed(**changes)
+    checks.boolean("progress", progress)
+    evaluation, pgd, attack = prepared(model, x, y, settings, path, gradient_model, batch_size, chunk, jit_compile)
+    evaluation.predictions(pgd, progress)
+    evaluation.attributions(attack, gradient_model, progress)
+    return evaluation.report
+
+
+def prepared(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    settings: Protocol,
+    path: str | Path | None = None,
+    gradient_model: keras.Model | None = None,
+    batch_size: int | None = None,
+    chunk: int | str | None = "auto",
+    jit_compile: bool | str = "auto",
+) -> tuple[_Evaluation, attacks.PGDAttack, attacks.AttributionAttack]:
+    """An evaluation with everything checked and nothing attacked, and its two attacks."""
     classifier = Classifier(model)
     if gradient_model is not None:
         Classifier(gradient_model)  # refuses what is no classifier
-    checks.boolean("progress", progress)
     checks.broadcasts("baseline", settings.baseline, classifier.input_shape)
     x = classifier.check_inputs(x, settings.bounds)
     y = classifier.check_labels(y, len(x))
@@ -89,6 +108,4 @@ def evaluate_robustness(
         settings, k=getattr(attack, "k", None), pgd_step_size=settings.pgd_attack().step_size
     )
     evaluation = _Evaluation(classifier, settings, x, y, path, batch_size, gradient_model)
-    evaluation.predictions(settings.pgd_attack(**options), progress)
-    evaluation.attributions(attack, gradient_model, progress)
-    return evaluation.report
+    return evaluation, settings.pgd_attack(**options), attack

@@ -1,48 +1,70 @@
 """Means with bootstrap intervals, and tables of them."""
 
+import math
 from typing import Any
 
 import numpy as np
 
-MEASURES = {
-    "natural_accuracy": ("correct", "natural accuracy"),
-    "adversarial_accuracy": ("robust", "adversarial accuracy"),
-    "topk_intersection": ("topk_intersection", "top-k intersection"),
-    "kendall_tau": ("kendall_tau", "Kendall's tau"),
-    "spearman_rho": ("spearman_rho", "Spearman's rho"),
-}
-"""Measure -> its column of the per-example table, and its name for people."""
+from keras_rar.evaluation.wording import CORRELATIONS, MEASURES, shared_titles
 
 _RESAMPLES = 9999
 
 
-def markdown_table(reports: dict[str, Any]) -> str:
-    """The summaries of several reports as one table, a row a model: mean [95 % interval] (images).
+def markdown_table(reports: dict[str, Any], protocol: dict[str, Any] | None = None) -> str:
+    """The summaries of several reports as one table, a row per model: mean [95 % interval] (examples).
 
     Args:
         reports: Reports, or what their `summary` returned, by the name to show.
+        protocol: Settings of which the titles show ε and k. Defaults to those that all reports share.
 
     Returns:
         A table in Markdown.
     """
-    titles = [title for _, title in MEASURES.values()]
-    lines = ["| | " + " | ".join(titles) + " |", "|" + "---|" * (len(titles) + 1)]
+    protocols = [getattr(report, "protocol", {}) if protocol is None else protocol for report in reports.values()]
+    lines = ["| | " + " | ".join(shared_titles(protocols).values()) + " |", "|" + "---|" * (len(MEASURES) + 1)]
     for name, report in reports.items():
         summary = report if isinstance(report, dict) else report.summary()
         cells = [cell(measure, row) for measure, row in summary.items()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {in_table(name)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def cell(measure: str, row: dict[str, float]) -> str:
-    """A measure as tables show it: mean [95 % interval] (images)."""
-    scale, digits, unit = (1, 3, "") if measure in ("kendall_tau", "spearman_rho") else (100, 1, " %")
-    mean, low, high = (f"{scale * row[key]:.{digits}f}" for key in ("mean", "low", "high"))
+def in_table(text: Any) -> str:
+    """A text of the user's as a cell of a table in Markdown: on one line, its bars no borders."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def cell(measure: str, row: dict[str, float], signed: bool = False) -> str:
+    """A measure as tables show it: mean [95 % interval] (examples).
+
+    Args:
+        measure: Name of the measure.
+        row: Its `mean`, `low`, `high` and `n`.
+        signed: Whether it is a difference, shown with its sign and in points. Defaults to `False`.
+
+    Example:
+
+    >>> cell("natural_accuracy", {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8})
+    '50.0 % [25.0, 75.0] (n = 8)'
+    >>> cell("kendall_tau", {"mean": np.nan, "low": np.nan, "high": np.nan, "n": 0})
+    '– [–, –] (n = 0)'
+    """
+    mean, low, high = (number(measure, row[key], signed) for key in ("mean", "low", "high"))
+    unit = "" if measure in CORRELATIONS or mean == "–" else " points" if signed else " %"
     return f"{mean}{unit} [{low}, {high}] (n = {row['n']})"
 
 
+def number(measure: str, value: float, signed: bool = False) -> str:
+    """A value as tables show it, without its unit: shares in per cent; a dash for what is not a number."""
+    if math.isnan(value):
+        return "–"
+    scale, digits = (1, 3) if measure in CORRELATIONS else (100, 1)
+    text = f"{scale * value:{'+' if signed else ''}.{digits}f}"
+    return text.replace("-", "−") if signed else text
+
+
 def mean_with_interval(values: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """Mean of values, one an image, with its 95 % bootstrap interval.
+    """Mean of values, one per example, with its 95 % bootstrap interval.
 
     Args:
         values: Float array of shape `(n,)`.

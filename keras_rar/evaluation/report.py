@@ -5,35 +5,40 @@ import dataclasses
 import functools
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_rar.core import checks, files
-from keras_rar.evaluation.intervals import MEASURES, markdown_table, mean_with_interval
+from keras_rar.core import checks
+from keras_rar.evaluation import report_files, wording
+from keras_rar.evaluation.intervals import cell, markdown_table, mean_with_interval
 from keras_rar.evaluation.protocols import brief
+from keras_rar.evaluation.wording import MEASURES
 
 DRAWN_BY: dict[str, Callable] = {}
-"""How a report is drawn: the room `reports`, which knows reports, says so here."""
+"""How reports are drawn and made to pages: the room `reports`, which knows reports, says so here."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+_GROUPS = ("per_example", "examples")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RobustnessReport:
     """What `evaluate_robustness` found.
 
-    Accuracies are over all images, the other measures over those attacked: the correctly classified ones, as in
-    the paper. A model that is never found to change scores 1; `counts` says how often. Of an evaluation that was
-    interrupted it holds what was done until then, and says so.
+    Accuracies are over all examples, the other measures over those attacked: the correctly classified ones, as in
+    the paper. A model that is never found to change scores 1; `counts` says how often. The report of an evaluation
+    that was interrupted holds what was done until then, and says so. A notebook shows it as a table.
 
     Args:
         model_name: Name of the model.
         protocol: Every setting of the evaluation, by name.
-        per_example: Columns of the table of images by name, each `(n,)`: `index`, `label`, `predicted`, `correct`,
+        per_example: Columns of the table of examples by name, each `(n,)`: `index`, `label`, `predicted`, `correct`,
             `robust`, `attacked`, `topk_intersection`, `kendall_tau`, `spearman_rho`, `iteration`, `restart`,
-            `constant_map`. Where an image was not attacked the scores are NaN and the integers -1.
-        examples: The first few attacked images, for pictures: `x`, `x_adv`, `map_before`, `map_after`, `index`.
+            `constant_map`. Where an example was not attacked the scores are NaN and the integers -1.
+        examples: The first few attacked examples, for pictures: `x`, `x_adv`, `map_before`, `map_after`, `index`.
         versions: Versions of the libraries by name, and the `device` that it was begun on: the names of
             its GPUs, or `"CPU"`.
         fingerprint: Hash of the model's weights, the data and the protocol.
@@ -43,7 +48,7 @@ class RobustnessReport:
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
     >>> x, y = np.random.default_rng(0).uniform(size=(9, 4)), np.arange(9) % 3
     >>> report = keras_rar.evaluate_robustness(model, x, y, steps=2, m=4, progress=False)
-    >>> report.counts["images"], sorted(report.summary()["kendall_tau"])
+    >>> report.counts["examples"], sorted(report.summary()["kendall_tau"])
     (9, ['high', 'low', 'mean', 'n'])
     """
 
@@ -55,14 +60,14 @@ class RobustnessReport:
     fingerprint: str
 
     def values(self, measure: str) -> np.ndarray:
-        """The numbers that a measure is the mean of, one an image.
+        """The numbers that a measure is the mean of, one per example.
 
         Args:
             measure: `"natural_accuracy"`, `"adversarial_accuracy"`, `"topk_intersection"`, `"kendall_tau"` or
                 `"spearman_rho"`.
 
         Returns:
-            NumPy array of floats: of all images for the accuracies, of those attacked for the others.
+            NumPy array of floats: of all examples for the accuracies, of those attacked for the others.
         """
         column = MEASURES[checks.one_of("measure", measure, MEASURES)][0]
         rows = self._predicted if column in ("correct", "robust") else self.per_example["attacked"]
@@ -76,18 +81,30 @@ class RobustnessReport:
     def complete(self) -> bool:
         """Whether the evaluation came to its end, or the report is of a part of it."""
         counts = self.counts
-        to_attack = counts["images"] - counts["misclassified"]
-        most = self.protocol.get("attacked") or to_attack
-        return bool(self._predicted.all()) and counts["attacked"] == min(to_attack, most)
+        to_attack = counts["examples"] - counts["misclassified"]
+        most = self.protocol.get("attacked")
+        return bool(self._predicted.all()) and counts["attacked"] == (
+            to_attack if most is None else min(to_attack, most)
+        )
+
+    @property
+    def noun(self) -> str:
+        """What one input is called: `"image"` if it has height, width and channels, else `"example"`."""
+        return wording.noun(self.examples)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader has to know before the numbers, a sentence each; on every form of the report with means."""
+        return wording.warnings_of(self)
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """The mean of each measure with its 95 % interval, by the percentile bootstrap over images.
+        """The mean of each measure with its 95 % interval, by the percentile bootstrap over examples.
 
-        Too narrow for few images: of 5 it holds the true mean some 80 times in 100, of 20 some 93 times, and where all
-        values are equal, as at an accuracy of 100 %, it is a point.
+        The interval is too narrow for few examples: of 5 it holds the true mean some 80 times in 100, of 20 some 93
+        times. Where all values are equal, as at an accuracy of 100 %, it is a point.
 
         Returns:
-            Dictionary from measure to `mean`, `low`, `high` and `n`, the number of images; NaN where there are none.
+            Dictionary from measure to `mean`, `low`, `high` and `n`, the number of examples; NaN where there are none.
         """
         return self._summary
 
@@ -97,39 +114,57 @@ class RobustnessReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images there are: `images`, `misclassified`, `attacked`, `unchanged`, `constant_maps`.
+        """How many there are: `examples`, `misclassified`, `attacked`, `unchanged`, `constant_maps`, `undefined`.
 
-        `unchanged` are attacked images for which no change was found: they score 1. `constant_maps` are those
+        `unchanged` are attacked examples for which no change was found: they score 1. `constant_maps` are those
         whose map before the attack has one value everywhere: nothing is explained, and the score says nothing.
+        `undefined` are attacked examples with a score that is not a number.
         """
         table = self.per_example
+        attacked = table["attacked"]
+        undefined = np.isnan([table[name] for name in ("topk_intersection", *wording.CORRELATIONS)]).any(axis=0)
         return {
-            "images": len(table["index"]),
+            "examples": len(table["index"]),
             "misclassified": int(np.sum(self._predicted & ~table["correct"])),
-            "attacked": int(np.sum(table["attacked"])),
-            "unchanged": int(np.sum(table["attacked"] & (table["iteration"] == 0))),
-            "constant_maps": int(np.sum(table["attacked"] & table["constant_map"])),
+            "attacked": int(np.sum(attacked)),
+            "unchanged": int(np.sum(attacked & (table["iteration"] == 0))),
+            "constant_maps": int(np.sum(attacked & table["constant_map"])),
+            "undefined": int(np.sum(attacked & undefined)),
         }
 
     def to_markdown(self) -> str:
-        """The summary as a table, with the counts and the protocol below it."""
-        counts = self.counts
+        """The summary as a table, under its warnings, with the counts and the protocol below it."""
         settings = [f"{name} {brief(value)}" for name, value in self.protocol.items() if name != "name"]
-        warning = "" if self.complete else "**Incomplete: the evaluation was interrupted.**\n\n"
-        return (
-            f"{warning}{markdown_table({self.model_name: self})}\n\n"
-            f"{counts['images']} images, {counts['misclassified']} misclassified and left out of the attribution "
-            f"attack, {counts['attacked']} attacked; {counts['unchanged']} of these without a change found (score 1), "
-            f"{counts['constant_maps']} with a constant map.{self._caution()}\n\n"
-            f"Protocol: {self.protocol['name']}. {', '.join(settings)}."
-        )
+        parts = [f"**{warning}**" for warning in self.warnings]
+        parts += [markdown_table({self.model_name: self}), wording.counts_of(self)]
+        return "\n\n".join([*parts, f"Protocol: {self.protocol['name']}. {', '.join(settings)}."])
 
-    def _caution(self) -> str:
-        few = min(row["n"] for row in self.summary().values()) < 20
-        return " Intervals of fewer than 20 images are too narrow." if few else ""
+    def to_html(self, **options: Any) -> str:
+        """The report as one HTML page that needs no other file, no script and no network.
+
+        Args:
+            **options: `class_names` and `feature_names`, as for `plot`.
+
+        Returns:
+            The page, a string.
+        """
+        return DRAWN_BY["page"](self, **options)
+
+    def __repr__(self) -> str:
+        summary, titles = self.summary(), wording.titles(self.protocol)
+        width = max(map(len, titles.values()))
+        head = f"RobustnessReport of {self.model_name}, protocol {self.protocol['name']}"
+        rows = [f"  {titles[measure]:{width}}  {cell(measure, row)}" for measure, row in summary.items()]
+        return "\n".join([head, *rows, *(f"  {warning}" for warning in self.warnings)])
+
+    def _repr_html_(self) -> str:
+        return DRAWN_BY["notebook"](self)
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
 
     def to_json(self) -> str:
-        """Everything but the example images, as JSON; NaN becomes null."""
+        """Everything but the kept examples, as JSON; NaN becomes null."""
         table = {name: [_plain(value) for value in column.tolist()] for name, column in self.per_example.items()}
         summary = {m: {key: _plain(value) for key, value in row.items()} for m, row in self.summary().items()}
         content = {
@@ -138,6 +173,7 @@ class RobustnessReport:
             "summary": summary,
             "counts": self.counts,
             "complete": self.complete,
+            "warnings": self.warnings,
             "versions": self.versions,
             "fingerprint": self.fingerprint,
             "per_example": table,
@@ -145,7 +181,10 @@ class RobustnessReport:
         return json.dumps(content, indent=2, allow_nan=False)
 
     def to_csv(self) -> str:
-        """The per-example table as comma-separated values, one row an image."""
+        """The per-example table as comma-separated values, one row per example.
+
+        It holds neither means nor intervals, so no warning about them either: comments would break its readers.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.per_example)
@@ -158,13 +197,8 @@ class RobustnessReport:
         Args:
             path: The file.
         """
-        path = Path(path)
-        arrays: dict[str, Any] = {f"per_example/{name}": column for name, column in self.per_example.items()}
-        arrays |= {f"examples/{name}": array for name, array in self.examples.items()}
         about = {name: getattr(self, name) for name in ("model_name", "protocol", "versions", "fingerprint")}
-        arrays["about"] = np.array(json.dumps(about))
-        with files.whole(path) as part, part.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        report_files.write(path, about, {group: getattr(self, group) for group in _GROUPS})
 
     @classmethod
     def load(cls, path: str | Path) -> "RobustnessReport":
@@ -181,26 +215,30 @@ class RobustnessReport:
             ValueError: If the file is no report.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                about = json.loads(str(file["about"]))
-                columns: dict[str, Any] = {"per_example": {}, "examples": {}}
-                for name in file.files:
-                    group, _, column = name.partition("/")
-                    if group in columns:
-                        columns[group][column] = file[name]
-                return cls(**about, **columns)
+            return cls(**report_files.read(path, _GROUPS))
         except FileNotFoundError:
             raise
         except Exception as error:  # of zipfile, NumPy, json or a missing entry: each says only what it was doing
             raise ValueError(f"`path` must be a file that RobustnessReport.save wrote. Received: {path}") from error
 
-    def plot(self) -> Any:
-        """A figure of the examples and of the per-example Kendall; needs matplotlib.
+    def plot(
+        self,
+        *,
+        class_names: Sequence[str] | None = None,
+        feature_names: Sequence[str] | None = None,
+        width: float = 3.5,
+    ) -> Any:
+        """A figure of the examples over the histogram of Kendall's tau; needs matplotlib.
+
+        Args:
+            class_names: Names of the classes. Defaults to their numbers.
+            feature_names: Names of the entries of an input that is no image. Defaults to their numbers.
+            width: Float > 0, width of the figure in inches. Defaults to `3.5`, one column in print.
 
         Returns:
             A `matplotlib.figure.Figure`.
         """
-        return DRAWN_BY["figure"](self)
+        return DRAWN_BY["figure"](self, class_names=class_names, feature_names=feature_names, width=width)
 
 
 def _plain(value: Any) -> Any:

@@ -71,13 +71,23 @@ class _Evaluation:
                 table[name][rows] = getattr(found, name)
             done = self._keep(bar, rows.stop)
 
-    def attributions(self, attack: Any, gradient_model: keras.Model | None, progress: bool) -> None:
-        """Fill in the scores of the images that are correctly classified."""
+    def attributions(
+        self, attack: Any, gradient_model: keras.Model | None, progress: bool, among: np.ndarray | None = None
+    ) -> None:
+        """Fill in the scores of the examples that are correctly classified and, if given, marked in `among`."""
         table = self.report.per_example
-        rows = np.flatnonzero(table["correct"])[: self.settings.attacked]
+        allowed = table["correct"] if among is None else table["correct"] & among
+        rows = np.flatnonzero(allowed)[: self.settings.attacked]
+        done = int(np.sum(table["attacked"]))
+        if among is not None:
+            self.report.protocol["attacked"] = len(rows)
+            if not np.array_equal(np.flatnonzero(table["attacked"]), rows[:done]):
+                raise ValueError(
+                    "`path` must hold a comparison of the same models. "
+                    f"Received: {self.path}, in which other examples were attacked"
+                )
         if not len(rows):
             return
-        done = int(np.sum(table["attacked"]))
         bar = _Bar("attributions", len(rows), done, progress)
         inputs = self.x[rows], self.y[rows]
         for found in attack.iterate(self.model, *inputs, gradient_model=gradient_model, first=done):

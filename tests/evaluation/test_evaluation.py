@@ -117,7 +117,7 @@ def test_robust_are_those_that_pgd_does_not_turn(measured):
 def test_the_first_correctly_classified_images_are_attacked_up_to_the_limit(measured):
     np.testing.assert_array_equal(np.flatnonzero(measured.table["attacked"]), measured.rows)
     counts = measured.report.counts
-    assert (counts["images"], counts["misclassified"], counts["attacked"]) == (23, 5, 13)
+    assert (counts["examples"], counts["misclassified"], counts["attacked"]) == (23, 5, 13)
     others = np.setdiff1d(np.arange(23), measured.rows)
     for name in SCORES:
         assert np.isnan(measured.table[name][others]).all()

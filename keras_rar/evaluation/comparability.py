@@ -1,0 +1,53 @@
+"""Whether reports can be compared: the same data, the same settings."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_rar.evaluation.report import RobustnessReport
+
+_FREE = ("name", "attacked")
+"""Settings of which the numbers of one example do not depend."""
+
+
+def check(reports: dict[str, RobustnessReport]) -> None:
+    """Refuse reports of other data or settings than those of the first.
+
+    Labels and row numbers are compared, the inputs as far as reports keep them, and every setting but the name of the
+    protocol and how many examples were attacked.
+
+    Raises:
+        ValueError: If a report differs from the first one.
+    """
+    (first_name, first), *others = reports.items()
+    for name, report in others:
+        if not _same_data(first, report):
+            raise ValueError(
+                f"`models` must be reports of the same examples. Received: reports of {first_name!r} and {name!r}, "
+                "whose labels, row numbers or inputs differ"
+            )
+        if differing := _differing(first.protocol, report.protocol):
+            settings = ", ".join(
+                f"{key} ({first.protocol.get(key)} and {report.protocol.get(key)})" for key in differing
+            )
+            raise ValueError(
+                f"`models` must be measured with the same settings. Received: {first_name!r} and {name!r}, which "
+                f"differ in {settings}"
+            )
+
+
+def _same_data(first: RobustnessReport, second: RobustnessReport) -> bool:
+    tables = first.per_example, second.per_example
+    if not all(np.array_equal(tables[0][name], tables[1][name]) for name in ("index", "label")):
+        return False
+    kept = [
+        dict(zip(report.examples["index"].tolist(), report.examples["x"], strict=True)) if report.examples else {}
+        for report in (first, second)
+    ]
+    return all(np.array_equal(kept[0][row], kept[1][row]) for row in set(kept[0]) & set(kept[1]))
+
+
+def _differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Settings whose values differ; one that an older report does not know counts as None."""
+    names = [name for name in {**first, **second} if name not in _FREE]
+    return [name for name in names if first.get(name) != second.get(name)]

@@ -1,0 +1,135 @@
+"""How reports speak: the names of measures with their k and ε, the word for an example, and the warnings."""
+
+from typing import Any
+
+import numpy as np
+
+MEASURES = {
+    "natural_accuracy": ("correct", "natural accuracy"),
+    "adversarial_accuracy": ("robust", "adversarial accuracy"),
+    "topk_intersection": ("topk_intersection", "top-k intersection"),
+    "kendall_tau": ("kendall_tau", "Kendall's tau"),
+    "spearman_rho": ("spearman_rho", "Spearman's rho"),
+}
+"""Measure -> its column of the per-example table, and its name for people."""
+
+CORRELATIONS = ("kendall_tau", "spearman_rho")
+"""Measures that are no shares: they are not shown in per cent."""
+
+FEW = 20
+"""Bootstrap intervals of fewer examples are too narrow."""
+
+_NORMS = {"linf": "L∞", "l2": "L2"}
+
+
+def radius(protocol: dict[str, Any], units: bool = False) -> str:
+    """The radius of the attacks with its norm and, if asked for, its units.
+
+    Args:
+        protocol: Settings of an evaluation by name.
+        units: Whether to add the range of the inputs. Defaults to `False`.
+
+    Returns:
+        A few words; empty for settings without a radius.
+
+    Example:
+
+    >>> radius({"epsilon": 8.0, "norm": "linf", "bounds": [0.0, 255.0]}, units=True)
+    'ε = 8 (L∞, inputs from 0 to 255)'
+    """
+    if protocol.get("epsilon") is None:
+        return ""
+    words = [_NORMS[protocol["norm"]]] if protocol.get("norm") in _NORMS else []
+    if units:
+        words.append(_units(protocol.get("bounds")))
+    return f"ε = {protocol['epsilon']:g}" + (f" ({', '.join(words)})" if words else "")
+
+
+def _units(bounds: Any) -> str:
+    ends = [np.unique(np.asarray(bound, "float64")) for bound in bounds or ()]
+    if [len(end) for end in ends] != [1, 1]:  # none, or bounds per entry
+        return "in units of the inputs"
+    return f"inputs from {ends[0][0]:g} to {ends[1][0]:g}"
+
+
+def titles(protocol: dict[str, Any]) -> dict[str, str]:
+    """Measures by their names for people, with the ε and the k that they were measured at.
+
+    Args:
+        protocol: Settings of an evaluation by name.
+
+    Example:
+
+    >>> titles({"epsilon": 0.1, "norm": "linf", "k_report": 100})["adversarial_accuracy"]
+    'adversarial accuracy, ε = 0.1 (L∞)'
+    """
+    found = {measure: title for measure, (_, title) in MEASURES.items()}
+    if radius(protocol):
+        found["adversarial_accuracy"] += f", {radius(protocol)}"
+    if protocol.get("k_report") is not None:
+        found["topk_intersection"] = f"top-{protocol['k_report']} intersection"
+    return found
+
+
+def shared_titles(protocols: list[dict[str, Any]]) -> dict[str, str]:
+    """The titles of several evaluations, each without ε or k where they differ."""
+    first = protocols[0] if protocols else {}
+    names = ("epsilon", "norm", "k_report")
+    shared = {name: first.get(name) for name in names if all(p.get(name) == first.get(name) for p in protocols)}
+    return titles(shared if "norm" in shared else {**shared, "epsilon": None})
+
+
+def noun(examples: dict[str, np.ndarray]) -> str:
+    """What one input is called: `"image"` if it has height, width and channels, else `"example"`.
+
+    Args:
+        examples: The examples that a report keeps; without any, the word that is always right.
+    """
+    return "image" if np.ndim(examples.get("x", ())) == 4 else "example"
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things, as text: "1 image", "2 images"."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def warnings_of(report: Any) -> list[str]:
+    """What a reader has to know before the numbers of a `RobustnessReport`, a sentence each, the gravest first."""
+    return faults_of(report) + cautions([row["n"] for row in report.summary().values()], report.noun)
+
+
+def faults_of(report: Any) -> list[str]:
+    """The warnings that do not depend on how many examples there are."""
+    counts, found = report.counts, []
+    if not report.complete:
+        found.append("Incomplete: the evaluation was interrupted.")
+    if not counts["attacked"]:
+        found.append("No map was attacked, so nothing is known of the explanations.")
+    elif counts["unchanged"] == counts["attacked"]:
+        found.append("The attack changed no map: the scores of 1 say that it failed, not that the maps are robust.")
+    if counts["attacked"] and counts["constant_maps"] == counts["attacked"]:
+        found.append("Every map attacked has one value everywhere: its score says nothing.")
+    if undefined := counts["undefined"]:
+        found.append(f"The scores of {counted(undefined, report.noun)} are undefined, so their means are too.")
+    return found
+
+
+def cautions(numbers: list[int], noun: str) -> list[str]:
+    """The warning about few examples, if a mean is of few; of none, nothing is shown."""
+    few = any(0 < n < FEW for n in numbers)
+    return [f"Intervals of fewer than {FEW} {noun}s are too narrow."] if few else []
+
+
+def counts_of(report: Any) -> str:
+    """How many examples a `RobustnessReport` is of, in words."""
+    counts = report.counts
+    text = (
+        f"{counted(counts['examples'], report.noun)}, {counts['misclassified']} misclassified and left out of the "
+        f"attribution attack, {counts['attacked']} attacked"
+    )
+    if not counts["attacked"]:
+        return f"{text}."
+    return (
+        f"{text}; {counts['unchanged']} of these without a change found (score 1), "
+        f"{counts['constant_maps']} with a constant map, whose score says nothing."
+    )
