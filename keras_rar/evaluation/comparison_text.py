@@ -46,19 +46,16 @@ def about_differences(comparison: Any) -> str:
     several = len(comparison.differences) > 1
     return (
         f"Differences are means over the n {comparison.noun}s measured for both models, paired, with 95 % bootstrap "
-        "intervals. Where an interval holds 0, the two models are not ranked."
+        "intervals; “higher” and “lower” are said of the first. Where an interval holds 0, the two are not ranked."
         + (" Each interval is for one difference alone: of 20, one may miss the truth." if several else "")
     )
 
 
 def plain(comparison: Any) -> str:
-    """A few lines: a model each with its means, and the differences that were found."""
+    """A few lines: each paired difference with its interval, in numbers and words."""
     names = titles(comparison.protocol)
-    width = max(map(len, [*names.values(), *comparison.reports]))
-    lines = [f"Comparison of {', '.join(comparison.reports)}"]
-    for name, measures in comparison.summary().items():
-        lines.append(f"  {name}")
-        lines += [f"    {names[measure]:{width}}  {cell(measure, row)}" for measure, row in measures.items()]
+    width = max(map(len, names.values()))
+    lines = [f"Comparison of {', '.join(comparison.reports)}; paired differences [95 % interval]"]
     for (first, second), measures in comparison.differences.items():
         lines.append(f"  {first} − {second}")
         lines += [

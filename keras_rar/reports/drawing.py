@@ -1,4 +1,4 @@
-"""What figures are made of: pictures, maps, bars and histograms on the axes of matplotlib."""
+"""What figures are made of: rows of inputs and maps, as pictures or as bars."""
 
 import dataclasses
 import textwrap
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_rar.core import checks
+from keras_rar.reports import bars
 
 MAP_COLOURS = "magma_r"
 """Pale to black in even steps: reads the same in grey and to the colour-blind, and unlike the images."""
@@ -21,8 +22,9 @@ _STYLES = [  # colours of Okabe & Ito (2008); each differs from the others in li
     ("#000000", (0, (7, 2)), "X"),
 ]
 _FULL = 99.5  # percentile of a pair of maps shown as the darkest colour: a few pixels hold much of a map
-SMALL, TINY = 7, 6.5  # points
+SMALL, TINY = 7, bars.TINY  # points
 _FRAME = "#808080"
+INK = "#404040"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +41,23 @@ class Pair:
     iteration: int
     correct: bool
     top: str  # "top-100"
+    radius: str  # "ε = 0.1 (L∞)"
     bounds: Any
 
     @property
+    def picture(self) -> bool:
+        """Whether it is drawn as a picture, not as bars."""
+        return self.x.ndim in (2, 3)
+
+    @property
+    def noun(self) -> str:
+        return "image" if self.x.ndim == 3 else "example"
+
+    @property
     def title(self) -> str:
-        scores = f"τ = {self.kendall_tau:.2f}\n{self.top}: {100 * self.topk_intersection:.0f} %"
+        tau = "–" if np.isnan(self.kendall_tau) else f"{self.kendall_tau:.2f}"
+        share = "–" if np.isnan(self.topk_intersection) else f"{100 * self.topk_intersection:.0f} %"
+        scores = f"τ = {tau}\n{self.top}: {share}"
         return scores if self.iteration else f"no change\n{scores}"
 
 
@@ -66,9 +80,24 @@ def aspect(x: np.ndarray) -> float:
     return float(np.clip(x.shape[0] / x.shape[1], 1 / 3, 3)) if x.ndim in (2, 3) else 0.8
 
 
-def height(width: float, pairs: list[Pair]) -> float:
-    lines = [2 + (pair.iteration == 0) for pair in pairs]
-    return sum((width - 0.3) / 4 * aspect(pair.x) + 0.12 * n + 0.06 for pair, n in zip(pairs, lines, strict=True))
+def height(width: float, pairs: list[Pair], feature_names: Sequence[str] | None = None) -> float:
+    """Height in inches of the rows of these pairs in a figure of that width."""
+    total = 0.0
+    for pair in pairs:
+        body = (width - 0.3) / 4 * aspect(pair.x) if feature_names is None else bars.height(pair.x.size)
+        total += body + 0.12 * (2 + (pair.iteration == 0) + (feature_names is not None)) + 0.06
+    return total
+
+
+def warn(figure: Any, warnings: Sequence[str], width: float) -> None:
+    """Write warnings under everything else, small."""
+    lines = [line for warning in warnings for line in textwrap.wrap(warning, int(21 * width))]
+    if lines:
+        figure.supxlabel("\n".join(lines).replace("$", r"\$"), fontsize=TINY, x=0.02, ha="left")
+
+
+def lines_of_warnings(warnings: Sequence[str], width: float) -> int:
+    return sum(len(textwrap.wrap(warning, int(21 * width))) for warning in warnings)
 
 
 def styles(n: int) -> list[tuple]:
@@ -81,45 +110,55 @@ def set_axes(ax: Any) -> None:
         spine.set(linewidth=0.5, color=_FRAME, visible=side in ("left", "bottom"))
 
 
-def draw_maps(figure: Any, rows: list[tuple[str, int, Pair]], class_names: Sequence[str] | None) -> None:
+def draw_maps(
+    figure: Any,
+    rows: list[tuple[str, int, Pair]],
+    class_names: Sequence[str] | None,
+    feature_names: Sequence[str] | None = None,
+) -> None:
+    """A row per pair: the example, its map, the perturbed example and the map of that."""
     panels = figure.subplots(len(rows), 4, squeeze=False)
     for axes, (name, index, pair) in zip(panels, rows, strict=True):
         inputs, maps = [pair.x, pair.x_adv], [pair.map_before, pair.map_after]
-        for ax, image in zip(axes[::2], inputs, strict=True):
-            draw_input(ax, image, pair.bounds, inputs)
-        for ax, values in zip(axes[1::2], maps, strict=True):
-            draw_map(ax, values, maps)
+        draw_row(axes[[0, 2, 1, 3]], [(inputs, "input"), (maps, "map")], pair.bounds, feature_names)
         shown = f"label {pair.label}" if class_names is None else _class_name(class_names, pair.label)
-        kind = "image" if pair.x.ndim in (2, 3) else "example"
-        titles = [f"{kind} {index}\n{text(shown, 14)}", "its map", "attacked", pair.title]
+        attacked = f"attacked\n{pair.radius}".strip()
+        titles = [f"{pair.noun} {index}\n{text(shown, 14)}", "its map", attacked, pair.title]
+        if feature_names is not None:  # whose panels are narrow
+            titles = [title.replace(" (", "\n(").replace(": ", "\n") for title in titles]
         for ax, title in zip(axes, titles, strict=True):
             ax.set_title(title, fontsize=SMALL, pad=2)
         axes[0].set_ylabel(text(name, 16), fontsize=SMALL)
 
 
-def draw_histogram(figure: Any, named: dict[str, tuple[np.ndarray, int]], bins: int) -> None:
-    panels = figure.subplots(len(named), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    values = np.concatenate([taus for taus, _ in named.values()])
-    edges = np.linspace(*_span_of(values[~np.isnan(values)]), bins + 1)
-    for ax, (name, (taus, unchanged)), (colour, *_) in zip(panels, named.items(), styles(len(named)), strict=True):
-        counts, _ = np.histogram(taus, edges)
-        without = np.zeros_like(counts)
-        without[-1] = unchanged  # they score 1, the end of the last bin
-        ax.stairs(counts, edges, fill=True, color=colour, alpha=0.85)
-        if unchanged:
-            ax.stairs(without, edges, fill=True, facecolor="white", edgecolor=colour, hatch="////", linewidth=0.8)
-        ax.set_title(_histogram_title(name, taus, unchanged), fontsize=SMALL, loc="left", pad=3)
-        if not np.all(np.isnan(taus)):
-            ax.axvline(np.nanmean(taus), color="black", linewidth=0.9, linestyle="--")
-        ax.locator_params(axis="y", integer=True, nbins=5)
-        ax.set_ylabel("images", fontsize=SMALL)
-        set_axes(ax)
-    panels[-1].set_xlabel("Kendall's τ of the maps before and after the attack", fontsize=SMALL)
+def draw_row(
+    axes: Sequence[Any],
+    groups: list[tuple[list[np.ndarray], str]],
+    bounds: Any,
+    feature_names: Sequence[str] | None,
+) -> None:
+    """Inputs and maps, those of one group on one scale; as bars with names if there are names."""
+    flat = [(values, group, kind) for group, kind in groups for values in group]
+    if feature_names is not None:
+        bars.check_names(feature_names, flat[0][0])
+        maps = [values for values, _, kind in flat if kind == "map"]
+        chosen = bars.highest(maps)
+        for i, (ax, (values, group, kind)) in enumerate(zip(axes, flat, strict=True)):
+            colour = _STYLES[0][0] if kind == "map" else INK
+            bars.draw_named(ax, values, group, colour, chosen, feature_names if i == 0 else None)
+            set_axes(ax)
+        return
+    for ax, (values, group, kind) in zip(axes, flat, strict=True):
+        if kind == "map":
+            draw_map(ax, values, group)
+        else:
+            draw_input(ax, values, bounds, group)
 
 
 def draw_input(ax: Any, x: np.ndarray, bounds: Any, inputs: list[np.ndarray]) -> None:
     if x.ndim not in (2, 3):
-        _draw_bars(ax, x, inputs, "#404040")
+        bars.draw(ax, x, inputs, INK)
+        set_axes(ax)
         return
     lower, upper = (np.asarray(bound, "float64") for bound in bounds)
     image = np.clip((x - lower) / (upper - lower), 0, 1)
@@ -130,7 +169,8 @@ def draw_input(ax: Any, x: np.ndarray, bounds: Any, inputs: list[np.ndarray]) ->
 
 def draw_map(ax: Any, values: np.ndarray, maps: list[np.ndarray]) -> None:
     if values.ndim != 2:
-        _draw_bars(ax, values, maps, _STYLES[0][0])
+        bars.draw(ax, values, maps, _STYLES[0][0])
+        set_axes(ax)
         return
     finite = np.nan_to_num(np.stack(maps))
     highest = float(np.percentile(finite, _FULL)) or float(finite.max()) or 1.0
@@ -145,38 +185,7 @@ def _draw_picture(ax: Any, image: np.ndarray, **options: Any) -> None:
         spine.set(linewidth=0.4, color=_FRAME)
 
 
-def _draw_bars(ax: Any, values: np.ndarray, together: list[np.ndarray], colour: str) -> None:
-    """A bar an entry, on the scale of all that are to be compared; one patch, however many there are."""
-    heights = np.zeros(2 * values.size - 1)
-    heights[::2] = values.ravel()
-    edges = np.arange(values.size)[:, np.newaxis] + [-0.4, 0.4]
-    ax.stairs(heights, edges.ravel(), fill=True, color=colour)
-    lowest, highest = min(0.0, float(np.min(together))), max(0.0, float(np.max(together)))
-    margin = 0.05 * (highest - lowest) or 0.05
-    ax.set_ylim(lowest - margin * (lowest < 0), highest + margin)
-    ax.set_xticks(sorted({0, values.size - 1}))
-    ax.set_xlabel("entry", fontsize=TINY, labelpad=-6)  # between the two numbers
-    set_axes(ax)
-
-
 def _class_name(class_names: Sequence[str], label: int) -> str:
     if label >= len(class_names):
         raise ValueError(f"`class_names` must have a name for label {label}. Received: {len(class_names)} names")
     return class_names[label]
-
-
-def _histogram_title(name: str, taus: np.ndarray, unchanged: int) -> str:
-    missing = int(np.sum(np.isnan(taus)))
-    mean = f"mean {np.nanmean(taus):.2f} (dashed), " if len(taus) > missing else ""
-    hatched = " (hatched)" if unchanged else ""
-    undefined = f", undefined: {missing}" if missing else ""
-    return f"{text(name, 48)}\nn = {len(taus)}, {mean}no change found: {unchanged}{hatched}{undefined}".strip()
-
-
-def _span_of(taus: np.ndarray) -> tuple[float, float]:
-    """Where the bins begin and end, in tenths."""
-    if not len(taus):
-        return -1.0, 1.0
-    lowest, highest = np.floor(10 * taus.min()) / 10, np.ceil(10 * taus.max()) / 10
-    lowest, highest = min(lowest, highest - 0.1, taus.min()), max(highest, lowest + 0.1, taus.max())  # min: rounding
-    return max(-1.0, lowest), min(1.0, highest)

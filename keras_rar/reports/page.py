@@ -1,55 +1,38 @@
 """A `RobustnessReport` as one HTML page that needs nothing else: no script, no other file, no network."""
 
-import base64
 import html
-import io
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
-from keras_rar.evaluation.intervals import MEASURES
 from keras_rar.evaluation.report import RobustnessReport
+from keras_rar.evaluation.wording import CORRELATIONS, counted, radius, titles
+from keras_rar.reports import page_parts as parts
 from keras_rar.reports import plotting
 
 _MEANINGS = {
-    "natural_accuracy": "images classified correctly",
-    "adversarial_accuracy": "images classified correctly that no attack on the prediction was found to change",
+    "natural_accuracy": "{noun}s classified correctly",
+    "adversarial_accuracy": "{noun}s classified correctly that no attack on the prediction was found to change",
     "topk_intersection": "entries of a map that stay among its k = {k} highest after the attack",
     "kendall_tau": "agreement of the order of entries before and after the attack; 1 is the same order, 0 unrelated",
     "spearman_rho": "correlation of the ranks of entries before and after the attack; 1 is the same order, 0 unrelated",
 }
-_CORRELATIONS = ("kendall_tau", "spearman_rho")
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --faint: #8881; }
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin-top: 2rem; }
-.scroll { overflow-x: auto; }
-details .scroll { overflow-y: auto; max-height: 32rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem min(.7rem, 1.2vw); border-bottom: 1px solid var(--line); }
-th, td { text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; }
-.numbers td, .numbers th + th { text-align: right; white-space: nowrap; }
-.numbers thead th { position: sticky; top: 0; background: Canvas; }
-tbody th, dt { font-weight: 600; }
-dd { margin: 0 0 .4rem 1rem; }
-.figures { display: flex; flex-wrap: wrap; gap: 1.5rem; }
-figure { margin: 0; flex: 1 1 20rem; max-width: 27rem; }
-img { width: 100%; height: auto; background: #fff; border-radius: .3rem; }
-figcaption, footer { font-size: .875rem; }
-summary { cursor: pointer; padding: .4rem; background: var(--faint); }
-code { overflow-wrap: anywhere; }
-"""
 
 
-def to_html(report: RobustnessReport) -> str:
+def to_html(
+    report: RobustnessReport,
+    *,
+    class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+) -> str:
     """The report as one self-contained HTML page: figures inside, readable on a phone, light or dark.
 
     Without matplotlib the figures are left out, and the page says so.
 
     Args:
         report: A `RobustnessReport`.
+        class_names: Names of the classes. Defaults to their numbers.
+        feature_names: Names of the entries of an input that is no image. Defaults to their numbers.
 
     Returns:
         The page, a string.
@@ -57,148 +40,115 @@ def to_html(report: RobustnessReport) -> str:
     Example:
 
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="linear")
-    >>> x, options = np.full([2, 4], 0.5), {"steps": 2, "m": 2, "progress": False}
+    >>> x, options = np.full([2, 4], 0.5), {"epsilon": 0.1, "steps": 2, "m": 2, "progress": False}
     >>> report = keras_rar.evaluate_robustness(model, x, [0, 1], **options)
     >>> "<h1>Robustness of linear</h1>" in to_html(report)
     True
     """
-    name, counts = html.escape(report.model_name), report.counts
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Robustness of {name}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<header>
-<h1>Robustness of {name}</h1>
+    noun = report.noun
+    settings = settings_line(report.protocol)
+    header = f"""<h1>Robustness of {html.escape(report.model_name)}</h1>
+<p>{html.escape(settings)}</p>
 <p>How far small perturbations move the predictions and the explanations of this classifier.
-Protocol: {html.escape(report.protocol["name"])}.</p>
-</header>
-<main>
+Protocol: {html.escape(report.protocol["name"])}.</p>"""
+    body = f"""{parts.warnings(report.warnings)}
 <h2>Summary</h2>
 {_summary(report)}
-<p>{counts["images"]} images. {counts["misclassified"]} are misclassified and left out of the attribution attack,
-{counts["attacked"]} were attacked. For {counts["unchanged"]} of these no change was found, and they score 1;
-{counts["constant_maps"]} have a constant map, whose score says nothing.</p>
+<p>{_counts(report)}</p>
 <h2>Figures</h2>
-{_figures(report)}
+{_figures(report, {"class_names": class_names, "feature_names": feature_names})}
 <h2>Protocol</h2>
-{_region("Protocol", _pairs(report.protocol))}
+{parts.region("Protocol", parts.pairs(report.protocol))}
 <h2>Versions</h2>
-{_pairs(report.versions)}
-<h2>Images</h2>
+{parts.pairs(report.versions)}
+<h2>{noun.capitalize()}s</h2>
 <details>
-<summary>{counts["images"]} images, one row each</summary>
-{_region("Images", _per_example(report))}
-</details>
-</main>
-<footer>
-<p>Fingerprint of weights, data and settings: <code>{html.escape(report.fingerprint)}</code></p>
-</footer>
-</body>
-</html>
-"""
+<summary>{counted(report.counts["examples"], noun)}, one row each</summary>
+{parts.region(f"{noun.capitalize()}s", _per_example(report))}
+</details>"""
+    footer = f"<p>Fingerprint of weights, data and settings: <code>{html.escape(report.fingerprint)}</code></p>"
+    return parts.document(f"Robustness of {report.model_name}, {settings}", header, body, footer)
+
+
+def settings_line(protocol: dict[str, Any]) -> str:
+    """The radius and the k of an evaluation, for headings."""
+    k = protocol.get("k_report")
+    return ", ".join(part for part in (radius(protocol, units=True), f"k = {k}" if k else "") if part)
+
+
+def summary_table(report: RobustnessReport) -> str:
+    """The means with their intervals, a row per measure."""
+    names, rows = titles(report.protocol), []
+    for measure, row in report.summary().items():
+        percent = measure not in CORRELATIONS
+        cells = [parts.number(row["mean"], percent), parts.interval(row, percent), str(row["n"])]
+        rows.append(parts.row(names[measure], cells))
+    return parts.numbers(("measure", "mean", "95 % interval", "n"), rows)
 
 
 def _summary(report: RobustnessReport) -> str:
-    rows, meanings = [], []
-    for measure, row in report.summary().items():
-        mean, low, high = (_number(row[key], measure not in _CORRELATIONS) for key in ("mean", "low", "high"))
-        title = html.escape(MEASURES[measure][1])
-        rows.append(f'<tr><th scope="row">{title}</th><td>{mean}</td><td>{low} to {high}</td><td>{row["n"]}</td></tr>')
-        meanings.append(f"<dt>{title}</dt><dd>{_MEANINGS[measure].format(k=report.protocol['k_report'])}</dd>")
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("measure", "mean", "95 % interval", "n"))
-    return f"""{_region("Summary", _numbers(head, rows))}
-<p>Means over n images, with the interval of the percentile bootstrap.</p>
+    names = titles(report.protocol)
+    words = {"noun": report.noun, "k": report.protocol.get("k_report")}
+    meanings = [f"<dt>{names[m]}</dt><dd>{text.format(**words)}</dd>" for m, text in _MEANINGS.items()]
+    return f"""{parts.region("Summary", summary_table(report))}
+<p>Means over n {report.noun}s, with the interval of the percentile bootstrap.</p>
 <dl>
-{_lines(meanings)}
+{parts.lines(meanings)}
 </dl>"""
 
 
-def _region(label: str, content: str) -> str:
-    """Content that scrolls where it is too wide, with keys as well."""
-    return f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">\n{content}\n</div>'
+def _counts(report: RobustnessReport) -> str:
+    counts = report.counts
+    wrong, attacked = counts["misclassified"], counts["attacked"]
+    text = f"""{counted(counts["examples"], report.noun)}. {wrong} {"is" if wrong == 1 else "are"} misclassified and \
+left out of the attribution attack,"""
+    if not attacked:
+        return f"{text} and none was attacked."
+    return f"""{text}
+{attacked} {"was" if attacked == 1 else "were"} attacked. For {counts["unchanged"]} of these no change was found, and \
+they score 1;
+{counts["constant_maps"]} have a constant map, whose score says nothing."""
 
 
-def _numbers(head: str, rows: Iterable[str]) -> str:
-    body = f"<tbody>\n{_lines(rows)}\n</tbody>"
-    return f'<table class="numbers">\n<thead><tr>{head}</tr></thead>\n{body}\n</table>'
-
-
-def _number(value: float, percent: bool = False) -> str:
-    """A number rounded for people, with all its digits for machines."""
-    if math.isnan(value):
-        return "–"
-    return f'<data value="{value!r}">{f"{100 * value:.1f} %" if percent else f"{value:.3f}"}</data>'
-
-
-def _figures(report: RobustnessReport) -> str:
+def _figures(report: RobustnessReport, names: dict[str, Any]) -> str:
     try:
-        figures = [_figure(plotting.plot_histogram(report), *_histogram_texts(report))]
+        figures = [parts.picture(plotting.plot_histogram(report), *_histogram_texts(report))]
         index = [int(i) for i in report.examples.get("index", [])]
         if index:
-            figures.insert(0, _figure(plotting.plot_maps(report, index), *_maps_texts(report, index)))
+            maps = plotting.plot_maps(report, index, **names)
+            figures.insert(0, parts.picture(maps, *_maps_texts(report, index)))
     except ImportError as error:
         return f"<p>{html.escape(str(error))}</p>"
-    return f'<div class="figures">\n{_lines(figures)}\n</div>'
-
-
-def _figure(figure: Any, caption: str, numbers: str) -> str:
-    """A picture inside the page; its numbers are for those who do not see it."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    data = base64.b64encode(file.getvalue()).decode()
-    return (
-        f'<figure><img alt="{html.escape(f"{caption} {numbers}")}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
+    return f'<div class="figures">\n{parts.lines(figures)}\n</div>'
 
 
 def _histogram_texts(report: RobustnessReport) -> tuple[str, str]:
     row = report.summary()["kendall_tau"]
-    return (
-        "Kendall's tau of each attacked image, and the number for which no change was found.",
-        f"Mean {row['mean']:.2f} of {row['n']} images; no change found for {report.counts['unchanged']}.",
-    )
+    caption = f"Kendall's tau of each attacked {report.noun}, and the number for which no change was found."
+    if not row["n"]:
+        return caption, "No map was attacked."
+    mean = "Mean undefined" if math.isnan(row["mean"]) else f"Mean {row['mean']:.2f}"
+    unchanged = report.counts["unchanged"]
+    return caption, f"{mean}, of {counted(int(row['n']), report.noun)}; no change found for {unchanged}."
 
 
 def _maps_texts(report: RobustnessReport, index: list[int]) -> tuple[str, str]:
-    taus = ", ".join(f"{report.per_example['kendall_tau'][i]:.2f}" for i in index)
+    taus = ", ".join(f"{report.per_example['kendall_tau'][i]:.2f}" for i in index).replace("nan", "undefined")
+    return maps_caption(report.noun), f"Kendall's tau of {report.noun}s {', '.join(map(str, index))}: {taus}."
+
+
+def maps_caption(noun: str) -> str:
+    """What rows of maps show."""
     return (
-        "The first attacked images, their saliency maps, the perturbed images and the maps of those. The maps of a "
-        "row have one colour scale, from pale to dark.",
-        f"Kendall's tau of images {', '.join(map(str, index))}: {taus}.",
+        f"The first attacked {noun}s, their saliency maps, the perturbed {noun}s and the maps of those. The maps of a "
+        "row have one scale."
     )
-
-
-def _pairs(table: dict[str, Any]) -> str:
-    rows = (
-        f'<tr><th scope="row">{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>'
-        for name, value in table.items()
-    )
-    return f"<table>\n<tbody>\n{_lines(rows)}\n</tbody>\n</table>"
 
 
 def _per_example(report: RobustnessReport) -> str:
     table = report.per_example
-    head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in table)
     rows = (
-        "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
+        "<tr>" + "".join(f"<td>{parts.cell(value)}</td>" for value in row) + "</tr>"
         for row in zip(*(column.tolist() for column in table.values()), strict=True)
     )
-    return _numbers(head, rows)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return _number(value)
-    return "–" if value == -1 else str(value)
-
-
-def _lines(parts: Iterable[str]) -> str:
-    return "\n".join(parts)
+    return parts.numbers([name.replace("_", " ") for name in table], rows)

@@ -7,8 +7,10 @@ import numpy as np
 
 from keras_rar.attacks import AttackResult
 from keras_rar.core import checks
+from keras_rar.evaluation import wording
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.reports import drawing
+from keras_rar.reports.histograms import Taus
 
 ROWS = 4  # examples shown unless said otherwise
 
@@ -23,13 +25,14 @@ def pairs_of(result: Any, bounds: Any = None) -> dict[int, drawing.Pair]:
     if isinstance(result, RobustnessReport):
         examples, table = result.examples, result.per_example
         rows = examples.get("index", np.zeros(0, int))
-        top = f"top-{result.protocol['k_report']}"
+        top = f"top-{result.protocol.get('k_report') or 'k'}"
+        radius = wording.radius(result.protocol)
         bounds = result.protocol["bounds"] if bounds is None else bounds
     elif isinstance(result, AttackResult):
         examples = {key: getattr(result, key) for key in ("x", "x_adv", "map_before", "map_after")}
         table = {"label": result.y, "iteration": result.iteration, **result.scores}
         table["correct"] = result.correct
-        rows, top = np.arange(len(result.x)), "top-k"
+        rows, top, radius = np.arange(len(result.x)), "top-k", ""
     else:
         checks.fail("results", "AttackResult or RobustnessReport objects", result, TypeError)
     if bounds is None and len(rows):
@@ -39,6 +42,7 @@ def pairs_of(result: Any, bounds: Any = None) -> dict[int, drawing.Pair]:
     return {
         int(row): drawing.Pair(
             top=top,
+            radius=radius,
             bounds=bounds,
             **{key: array[i] for key, array in shown.items()},
             **{key: table[key][row].item() for key in names},
@@ -62,17 +66,30 @@ def check_indices(indices: list[int], pairs: dict[str, dict[int, drawing.Pair]])
             )
 
 
-def taus_of(name: str, result: Any) -> tuple[np.ndarray, int]:
+def taus_of(name: str, result: Any) -> Taus:
     """Kendall's tau of each attacked example, and how many of them were not found to change."""
     if isinstance(result, RobustnessReport):
-        return result.values("kendall_tau"), result.counts["unchanged"]
+        unchanged = result.counts["unchanged"]
+        return Taus(result.values("kendall_tau"), unchanged, result.noun, wording.radius(result.protocol))
     if isinstance(result, AttackResult):
         taus = result.scores["kendall_tau"][result.correct].astype("float64")
-        return taus, int(np.sum(result.correct & (result.iteration == 0)))
+        unchanged = int(np.sum(result.correct & (result.iteration == 0)))
+        return Taus(taus, unchanged, wording.noun({"x": result.x}))
     values = np.asarray(result, "float64").ravel()
     if np.any(np.abs(values) > 1):
         raise ValueError(f"`results` must hold values from -1 to 1. Received: {name or 'an array'} with others")
-    return values, int(np.sum(values == 1))
+    return Taus(values, int(np.sum(values == 1)))
+
+
+def warnings_of(results: dict[str, Any]) -> list[str]:
+    """The warnings of these reports, each once, with the names of the models where there are several."""
+    found: dict[str, list[str]] = {}
+    for name, result in results.items():
+        for warning in result.warnings if isinstance(result, RobustnessReport) else []:
+            found.setdefault(warning, []).append(name)
+    return [
+        warning if len(names) == len(results) else f"{', '.join(names)}: {warning}" for warning, names in found.items()
+    ]
 
 
 def range_of(*inputs: np.ndarray) -> tuple[float, float]:

@@ -11,21 +11,20 @@ from typing import Any
 import numpy as np
 
 from keras_rar.core import checks
-from keras_rar.evaluation.intervals import MEASURES
 from keras_rar.evaluation.report import RobustnessReport
-from keras_rar.reports import drawing
+from keras_rar.reports import bars, curves, drawing, histograms
 from keras_rar.reports.pairs import (
     ROWS,
     by_name,
     check_indices,
     common_examples,
-    counts_text,
     pairs_of,
     range_of,
     taus_of,
+    warnings_of,
 )
 
-CURVES = ("adversarial_accuracy", "topk_intersection", "kendall_tau")
+CURVES = curves.MEASURES_SHOWN
 
 
 def plot_maps(
@@ -33,19 +32,22 @@ def plot_maps(
     indices: Sequence[int] | None = None,
     *,
     class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
     bounds: Any = None,
     width: float = 3.5,
 ) -> Any:
     """What an attack did to the maps: each example, its map, the perturbed example, and the map of that.
 
-    A row for each example and model, those of one example together. The two maps of a row have one colour scale,
-    which ends at their 99.5th percentile. Inputs that are no images are drawn as bars.
+    There is a row per example and model, and those of one example stand together. The two maps of a row have one
+    colour scale, which ends at their 99.5th percentile. Inputs that are no pictures are drawn as bars: all entries
+    by number, or with `feature_names` the ten that are highest in either map, from the top down as in the first.
 
     Args:
         results: An `AttackResult` or `RobustnessReport`, or a dictionary of them by the name of the model.
         indices: Which examples, by their rows in the `x` that was attacked; a report keeps the first few only.
             Defaults to the first four that all results have, misclassified ones left out.
         class_names: Names of the classes, shown for the label. Defaults to its number.
+        feature_names: Names of the entries of an input that is drawn as bars. Defaults to their numbers.
         bounds: Pair `(lower, upper)`, the range of inputs shown from black to white. Defaults to that of the report,
             else to `(0, 1)`, `(0, 255)` or the range of the data, the first that holds them.
         width: Float > 0, width of the figure in inches. Defaults to `3.5`, one column in print.
@@ -55,7 +57,7 @@ def plot_maps(
 
     Raises:
         ImportError: If matplotlib is not installed.
-        ValueError: If a result has not the examples asked for.
+        ValueError: If a result does not have the examples asked for, or names do not fit.
 
     Example:
 
@@ -69,20 +71,27 @@ def plot_maps(
     indices = common_examples(pairs) if indices is None else list(indices)
     check_indices(indices, pairs)
     rows = [(name, index, found[index]) for index in indices for name, found in pairs.items()]
-    figure = drawing.new_figure(width, drawing.height(width, [pair for *_, pair in rows]))
-    drawing.draw_maps(figure, rows, class_names)
+    figure = drawing.new_figure(width, drawing.height(width, [pair for *_, pair in rows], feature_names))
+    drawing.draw_maps(figure, rows, class_names, feature_names)
     return figure
 
 
 def plot_saliency(
-    x: Any, maps: Any, *, titles: Sequence[str] | None = None, bounds: Any = None, width: float = 3.5
+    x: Any,
+    maps: Any,
+    *,
+    titles: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    bounds: Any = None,
+    width: float = 3.5,
 ) -> Any:
-    """Examples beside their saliency maps, a row each.
+    """Examples beside their saliency maps, one row per example.
 
     Args:
         x: Array of examples, `(n, ...)`.
         maps: Their maps, `(n, height, width)`, or a dictionary of such arrays by the name of the method.
         titles: A title for each example. Defaults to none.
+        feature_names: Names of the entries of an input that is drawn as bars. Defaults to their numbers.
         bounds: As for `plot_maps`.
         width: Float > 0, width of the figure in inches. Defaults to `3.5`, one column in print.
 
@@ -91,7 +100,7 @@ def plot_saliency(
 
     Raises:
         ImportError: If matplotlib is not installed.
-        ValueError: If there is not one map an example.
+        ValueError: If there is not one map or title per example, or names do not fit.
 
     Example:
 
@@ -105,18 +114,20 @@ def plot_saliency(
     }
     for column in columns.values():
         if len(column) != len(x):
-            raise ValueError(f"`maps` must hold one map an example, {len(x)}. Received: {len(column)} maps")
+            raise ValueError(f"`maps` must hold one map per example, {len(x)}. Received: {len(column)} maps")
     titles = [""] * len(x) if titles is None else list(titles)
     if len(titles) != len(x):
-        raise ValueError(f"`titles` must hold one title an example, {len(x)}. Received: {len(titles)} titles")
-    cell = (width - 0.2) / (1 + len(columns))
-    figure = drawing.new_figure(width, len(x) * (cell * drawing.aspect(x[0]) + 0.3))
+        raise ValueError(f"`titles` must hold one title per example, {len(x)}. Received: {len(titles)} titles")
+    panel = (width - 0.2) / (1 + len(columns))
+    body = panel * drawing.aspect(x[0]) if feature_names is None else bars.height(x[0].size)
+    figure = drawing.new_figure(width, len(x) * (body + 0.3))
     panels = figure.subplots(len(x), 1 + len(columns), squeeze=False)
+    bounds = range_of(x) if bounds is None else bounds
     for row, (axes, title) in enumerate(zip(panels, titles, strict=True)):
-        drawing.draw_input(axes[0], x[row], range_of(x) if bounds is None else bounds, [x[row]])
+        groups = [([x[row]], "input"), *(([column[row]], "map") for column in columns.values())]
+        drawing.draw_row(axes, groups, bounds, feature_names)
         axes[0].set_title(drawing.text(title), fontsize=drawing.SMALL)
-        for ax, (name, column) in zip(axes[1:], columns.items(), strict=True):
-            drawing.draw_map(ax, column[row], [column[row]])
+        for ax, name in zip(axes[1:], columns, strict=True):
             if row == 0 or len(columns) == 1:
                 ax.set_title(drawing.text(name), fontsize=drawing.SMALL)
     return figure
@@ -148,37 +159,15 @@ def plot_curves(reports: Mapping[str, Mapping[float, RobustnessReport]], *, widt
     """
     if not reports or not all(reports.values()):
         checks.fail("reports", "a dictionary from name to a dictionary from epsilon to report, not empty", reports)
-    figure = drawing.new_figure(width, 1.5 * width)
-    panels = figure.subplots(len(CURVES), 1, sharex=True)
-    every = [report for curve in reports.values() for report in curve.values()]
-    for ax, measure in zip(panels, CURVES, strict=True):
-        scale = 1 if measure == "kendall_tau" else 100
-        for (name, curve), (colour, line, marker) in zip(reports.items(), drawing.styles(len(reports)), strict=True):
-            epsilons = sorted(curve)
-            summaries = [curve[epsilon].summary()[measure] for epsilon in epsilons]
-            mean, low, high = (np.array([scale * row[key] for row in summaries]) for key in ("mean", "low", "high"))
-            ax.fill_between(epsilons, low, high, color=colour, alpha=0.18, linewidth=0)
-            ax.plot(
-                epsilons, mean, color=colour, linestyle=line, marker=marker, markersize=3.5, linewidth=1.1,
-                clip_on=False, label=drawing.text(name),
-            )  # fmt: skip
-        counts = [report.summary()[measure]["n"] for report in every]
-        title = MEASURES[measure][1] + ("" if scale == 1 else " (%)")
-        ax.set_title(f"{title}, {counts_text(counts)}", fontsize=drawing.SMALL, loc="left", pad=3)
-        ax.set_ylim(min(0, ax.get_ylim()[0]) if scale == 1 else 0, scale)
-        drawing.set_axes(ax)
-    norms = {report.protocol["norm"] for report in every}
-    norm = {"linf": ", $L_\\infty$", "l2": ", $L_2$"}.get(norms.pop(), "") if len(norms) == 1 else ""
-    panels[-1].set_xlabel(f"radius ε of the attack{norm} (units of the input)", fontsize=drawing.SMALL)
-    figure.legend(
-        handles=panels[0].get_lines(), loc="outside upper center", ncols=2, fontsize=drawing.SMALL, frameon=False,
-        handlelength=3.5, title="mean, 95 % bootstrap interval", title_fontsize=drawing.TINY,
-    )  # fmt: skip
+    warnings = curves.warnings_of(reports)
+    figure = drawing.new_figure(width, 1.5 * width + 0.12 * drawing.lines_of_warnings(warnings, width))
+    curves.draw(figure, reports)
+    drawing.warn(figure, warnings, width)
     return figure
 
 
 def plot_histogram(results: Any, *, bins: int = 20, width: float = 3.5) -> Any:
-    """Kendall's tau of each attacked example, a panel a model, all with the same bins.
+    """Kendall's tau of each attacked example, one panel per model, all with the same bins.
 
     Examples for which no change was found score 1; they are counted, hatched and named.
 
@@ -201,18 +190,28 @@ def plot_histogram(results: Any, *, bins: int = 20, width: float = 3.5) -> Any:
     >>> figure.axes[1].get_title(loc="left")
     'robust\\nn = 3, mean 0.80 (dashed), no change found: 1 (hatched)'
     """
-    named = {name: taus_of(name, result) for name, result in by_name(results).items()}
-    figure = drawing.new_figure(width, 0.45 + 1.05 * len(named) + (0.4 if len(named) == 1 else 0))
-    drawing.draw_histogram(figure, named, checks.positive_int("bins", bins))
+    results = by_name(results)
+    named, warnings = {name: taus_of(name, result) for name, result in results.items()}, warnings_of(results)
+    height = 0.45 + 1.05 * len(named) + (0.4 if len(named) == 1 else 0)
+    figure = drawing.new_figure(width, height + 0.12 * drawing.lines_of_warnings(warnings, width))
+    histograms.draw(figure, named, checks.positive_int("bins", bins))
+    drawing.warn(figure, warnings, width)
     return figure
 
 
-def plot_report(report: RobustnessReport, *, class_names: Sequence[str] | None = None, width: float = 3.5) -> Any:
-    """The first examples of a report over the histogram of Kendall's tau.
+def plot_report(
+    report: RobustnessReport,
+    *,
+    class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    width: float = 3.5,
+) -> Any:
+    """The first examples of a report over the histogram of Kendall's tau, and the report's warnings below.
 
     Args:
         report: A `RobustnessReport`.
         class_names: Names of the classes. Defaults to their numbers.
+        feature_names: Names of the entries of an input that is drawn as bars. Defaults to their numbers.
         width: Float > 0, width of the figure in inches. Defaults to `3.5`, one column in print.
 
     Returns:
@@ -230,10 +229,12 @@ def plot_report(report: RobustnessReport, *, class_names: Sequence[str] | None =
     9
     """
     pairs = dict(list(pairs_of(report).items())[:ROWS])
-    heights = [drawing.height(width, list(pairs.values())), 1.8] if pairs else [1.8]
-    figure = drawing.new_figure(width, sum(heights))
+    heights = [drawing.height(width, list(pairs.values()), feature_names), 1.8] if pairs else [1.8]
+    figure = drawing.new_figure(width, sum(heights) + 0.12 * drawing.lines_of_warnings(report.warnings, width))
     *upper, lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     if pairs:
-        drawing.draw_maps(upper[0], [("", index, pair) for index, pair in pairs.items()], class_names)
-    drawing.draw_histogram(lower, {report.model_name: taus_of(report.model_name, report)}, 20)
+        rows = [("", index, pair) for index, pair in pairs.items()]
+        drawing.draw_maps(upper[0], rows, class_names, feature_names)
+    histograms.draw(lower, {report.model_name: taus_of(report.model_name, report)}, 20)
+    drawing.warn(figure, report.warnings, width)
     return figure

@@ -51,7 +51,7 @@ def reported(taus, bounds=(0.0, 1.0), seed=0, shape=(5, 5, 1)) -> RobustnessRepo
     table["iteration"][rows] = np.where(taus == 1, 0, 7)
     examples = {name: getattr(result, name) for name in ("x", "x_adv", "map_before", "map_after")} | {"index": rows}
     examples = {name: array[:8] for name, array in examples.items()}
-    protocol = {"name": "quick", "bounds": list(bounds), "k_report": 3, "norm": "linf", "seed": 0}
+    protocol = {"name": "quick", "epsilon": 0.1, "norm": "linf", "bounds": list(bounds), "k_report": 3, "seed": 0}
     return RobustnessReport("tiny", protocol, table, examples, {}, "")
 
 
@@ -213,9 +213,9 @@ def test_saliency_beside_the_image():
         np.testing.assert_array_equal(shown(row[1]), result.map_before[i])
         np.testing.assert_array_equal(shown(row[2]), result.map_after[i])
     for arguments in [(result.x, result.map_before[:1]), (result.x[:1], result.map_before)]:
-        with pytest.raises(ValueError, match="`maps` must hold one map an example"):
+        with pytest.raises(ValueError, match="`maps` must hold one map per example"):
             plotting.plot_saliency(*arguments)
-    with pytest.raises(ValueError, match="`titles` must hold one title an example"):
+    with pytest.raises(ValueError, match="`titles` must hold one title per example"):
         plotting.plot_saliency(result.x, result.map_before, titles=["one"])
 
 
@@ -319,7 +319,7 @@ def test_no_change_of_results_is_that_of_the_attack_not_the_score():
     title = plotting.plot_histogram(result).axes[0].get_title(loc="left")
     assert title == "n = 5, mean 1.00 (dashed), no change found: 1 (hatched)"
     title = plotting.plot_histogram({"r": reported([0.5, 1.0, 1.0])}).axes[0].get_title(loc="left")
-    assert title == "r\nn = 3, mean 0.83 (dashed), no change found: 2 (hatched)"
+    assert title == "r, ε = 0.1 (L∞)\nn = 3, mean 0.83 (dashed), no change found: 2 (hatched)"
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [-1.0, 1.0], [0.3], [-1.0], [ROUNDS, 1.0], [-1.0, -ROUNDS]])
@@ -360,7 +360,7 @@ def test_plot_report_is_four_examples_and_the_histogram():
 def test_a_report_without_attacked_images_is_drawn():
     report = reported([])
     assert len(report.plot().axes) == 1
-    assert report.plot().axes[0].get_title(loc="left") == "tiny\nn = 0, no change found: 0"
+    assert report.plot().axes[0].get_title(loc="left") == "tiny, ε = 0.1 (L∞)\nno map was attacked"
 
 
 # Print
@@ -398,10 +398,14 @@ def faults(figure):
     return found
 
 
+NAMED = reported([0.25, 0.5], shape=(12,))
 FIGURES = {
     "maps": lambda **o: plotting.plot_maps({"natural": attacked(), LONG: attacked(seed=1)}, [0, 2], **o),
     "colour": lambda **o: plotting.plot_maps(attacked(shape=(4, 7, 3), scale=255), class_names=["Ankle boot"] * 3, **o),
     "tabular": lambda **o: plotting.plot_maps({LONG: attacked(shape=(12,))}, **o),
+    "named": lambda **o: plotting.plot_maps(
+        {"small": NAMED, LONG: NAMED}, feature_names=[f"feature {i}" for i in range(11)] + [LONG], **o
+    ),
     "saliency": lambda **o: plotting.plot_saliency(
         attacked(1).x, attacked(1).map_before, titles=["class 3, 0.987"], **o
     ),
