@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rar.attacks.choices import Bounds, JitCompile, Norm
 from keras_rar.core import checks, neighborhoods
 from keras_rar.networks.classifier import Classifier
 from keras_rar.networks.kept import kept_with
@@ -17,7 +18,18 @@ class Attack(abc.ABC):
     """What all attacks share: the ball, the loop's length, the softplus of the twin, batches, compilation."""
 
     def __init__(
-        self, epsilon, *, norm, bounds, steps, step_size, softplus_beta, restarts, seed, batch_size, jit_compile
+        self,
+        epsilon: float,
+        *,
+        norm: Norm,
+        bounds: Bounds,
+        steps: int,
+        step_size: float,
+        softplus_beta: float | None,
+        restarts: int,
+        seed: int,
+        batch_size: int | None,
+        jit_compile: JitCompile,
     ):
         self.neighborhood = neighborhoods.get(norm, epsilon, bounds)
         self.epsilon, self.norm, self.bounds = self.neighborhood.epsilon, norm, bounds
@@ -28,6 +40,9 @@ class Attack(abc.ABC):
         self.seed = checks.integer("seed", seed)
         self.batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
         self.jit_compile = checks.one_of("jit_compile", jit_compile, [True, False, "auto"])
+        self._loop: dict[str, Any] = {
+            "neighborhood": self.neighborhood, "steps": self.steps, "step_size": self.step_size,
+        }  # fmt: skip
         self._compiled: tuple[Any, ...] = ()
 
     def _function(self, model: keras.Model, gradient_model: keras.Model | None) -> tuple[Classifier, Callable]:
@@ -65,6 +80,11 @@ class Attack(abc.ABC):
     def _seed(self, restart: int, offset: int) -> tf.Tensor:
         """The seed of a start of a batch: another seed of the attack shares none of them."""
         return tf.random.fold_in(tf.constant([self.seed, restart], tf.int64), offset)
+
+    def _starts(self, x: tf.Tensor, offset: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Where each run begins, and the seed of its steps."""
+        for restart in range(self.restarts + 1):
+            yield self._start(x, restart, offset), self._seed(restart, offset)
 
     def _start(self, x: tf.Tensor, restart: int, offset: int) -> tf.Tensor:
         """The input itself, then random points of the ball."""

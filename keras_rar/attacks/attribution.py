@@ -1,4 +1,4 @@
-"""Attacks on attributions: one class for the loop, a few lines an attack."""
+"""Attacks on attributions: one class for the loop, a few lines per attack."""
 
 import abc
 from collections.abc import Callable, Iterator
@@ -6,17 +6,18 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from keras_rar.attacks import choices, explained, starts
 from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.results import AttackResult
+from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, map_objectives
-from keras_rar.core.correlations import kendall_tau_b, spearman_rho
-from keras_rar.core.saliency_methods import AT_ONCE, IntegratedGradients, Saliency, normalize_map
-from keras_rar.core.top_sets import topk_intersection
+from keras_rar.core.saliency_methods import IntegratedGradients
 from keras_rar.explaining import attackable
+from keras_rar.networks import structure
 from keras_rar.networks.classifier import TARGETS, Classifier
-from keras_rar.networks.surrogates import softplus
 
 
 class AttributionAttack(Attack):
@@ -62,23 +63,23 @@ class AttributionAttack(Attack):
         self,
         epsilon: float,
         *,
-        norm: str = "linf",
-        bounds: Any = (0.0, 1.0),
+        norm: choices.Norm = "linf",
+        bounds: choices.Bounds = (0.0, 1.0),
         steps: int = 100,
         step_size: float | None = None,
-        saliency: str | Saliency | Callable = "ig",
-        target: str = "logit",
-        rule: str = "right",
+        saliency: choices.AnySaliency = "ig",
+        target: choices.Target = "logit",
+        rule: choices.RuleName = "right",
         m: int = 100,
-        baseline: Any = 0.0,
-        chunk: int | str | None = "auto",
-        keep: str = "kendall_tau",
+        baseline: npt.ArrayLike = 0.0,
+        chunk: choices.Chunk = "auto",
+        keep: choices.SimilarityName = "kendall_tau",
         k_report: int | None = None,
         restarts: int = 0,
         seed: int = 0,
         softplus_beta: float | None = 1.0,
         batch_size: int | None = None,
-        jit_compile: bool | str = "auto",
+        jit_compile: choices.JitCompile = "auto",
     ):
         super().__init__(
             epsilon,
@@ -126,7 +127,7 @@ class AttributionAttack(Attack):
 
         Args:
             model: Any Keras classifier with one input and one output, or a `RARModel`.
-            x: Array of shape `(n, ...)`, in the units of `bounds`.
+            x: Array of shape `(n, ...)`, in the units of `bounds`; or a dictionary or list that holds it.
             y: Labels whose score is explained. Defaults to the predicted ones.
             gradient_model: A smooth twin of your own to take gradients through, for a model whose activations
                 cannot be found. Defaults to the model with softplus for ReLU.
@@ -141,7 +142,14 @@ class AttributionAttack(Attack):
         return AttackResult.concatenate(list(self.iterate(model, x, y, gradient_model=gradient_model)))
 
     def iterate(
-        self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None, first: int = 0
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any = None,
+        *,
+        gradient_model: keras.Model | None = None,
+        first: int = 0,
+        progress: choices.Progress | None = None,
     ) -> Iterator[AttackResult]:
         """The attack batch by batch, so that long ones can be watched, stored and gone on with.
 
@@ -151,108 +159,85 @@ class AttributionAttack(Attack):
             y: As for a call.
             gradient_model: As for a call.
             first: The row to begin at, the end of an earlier batch.
+            progress: Function that is called about once a second, with the number of examples done until then, a
+                float: it counts the share done of those that are being attacked. Defaults to none.
 
         Yields:
             An `AttackResult` for each batch of at most `batch_size` rows.
         """
         classifier, run = self._function(model, gradient_model)
-        x = classifier.check_inputs(x, self.bounds)
-        self.check_map(_map_shape(x.shape[1:]))
-        if isinstance(self.saliency, IntegratedGradients):
-            checks.broadcasts("baseline", self.saliency.baseline, classifier.input_shape)
-        labels = None if y is None else classifier.check_labels(y, len(x))
-        size = self.batch_size or _batch_size(self.saliency, x.shape[1:])
+        x, labels = self._checked(classifier, x, y)
+        watch = Watch(self.steps, self.restarts + 1, progress)
+        size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
         for rows, (inputs, indices) in self._batches(size, x, np.arange(len(x)), first=first):
+            watch.begin(rows)
             predicted = classifier.predict(inputs)
             classes = predicted if labels is None else labels[indices]
-            found = self._worst(run, tf.constant(inputs), tf.constant(classes), rows.start)
+            z, unchanged = tf.constant(inputs), 0.0 if self.keep == "mass_center" else 1.0
+            found = starts.worst_case(
+                run, z, tf.constant(classes), self._starts(z, rows.start), unchanged=unchanged, watch=watch
+            )
             here = slice(0, rows.stop - rows.start)
             columns = {name: value.numpy()[here] for name, value in found.items()}
-            scores = self._scores(columns["map_before"], columns["map_after"])
+            before, after = columns["map_before"], columns["map_after"]
+            scores = explained.scores(before, after, self._k_report(before.shape[1:]))
             correct = (predicted == classes)[here]
             yield AttackResult(x=inputs[here], y=classes[here], correct=correct, scores=scores, **columns)
 
+    def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
+        """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
+        classifier, _ = self._function(model, gradient_model)
+        x, _ = self._checked(classifier, x, y)
+        gradient_classifier = None if gradient_model is None else Classifier(gradient_model)
+        self.check_map(self._explainers(classifier, gradient_classifier).check(x))
+
     def check_map(self, shape: tuple[int, ...]) -> None:
         """Refuse settings that do not fit a map of this shape."""
-        if self.k_report is not None and self.k_report > np.prod(shape):
-            checks.fail("k_report", f"at most the number of entries of the map, {np.prod(shape)}", self.k_report)
+        explained.check_k("k_report", self.k_report, shape)
         if self.keep == "mass_center" and len(shape) != 2:
             checks.fail("keep", "another similarity than the mass centre for a map that is no image", self.keep)
 
-    def direction(self, x: tf.Tensor, before: tf.Tensor, smooth_map: Callable, seed: tf.Tensor) -> Callable:
+    def direction(self, x: tf.Tensor, reference: tf.Tensor, smooth_map: Callable, seed: tf.Tensor) -> Callable:
         """The direction of a step, as a function `(k, x′)`."""
-        gradient = attack_loop.map_gradient(self.objective, self.reference(before, lambda: smooth_map(x)), smooth_map)
+        gradient = attack_loop.map_gradient(self.objective, reference, smooth_map)
         return attack_loop.unless_zero(gradient, attack_loop.random_direction(seed, tf.shape(x)))
 
-    def _worst(self, run: Callable, x: tf.Tensor, y: tf.Tensor, offset: int) -> dict[str, tf.Tensor]:
-        """The worst case over the starts, for each example of a batch."""
-        worst: dict[str, tf.Tensor] = {}
-        for restart in range(self.restarts + 1):
-            seed = self._seed(restart, offset)
-            found = run(x, y, self._start(x, restart, offset), seed)
-            found["restart"] = tf.fill([len(x)], restart)
-            better = True if not worst else found["similarity"] < worst["similarity"]
-            worst = {name: _select(better, value, worst.get(name, value)) for name, value in found.items()}
-        del worst["similarity"]
-        return worst
+    def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """The inputs and labels, as arrays."""
+        x = classifier.check_inputs(structure.only("x", x), self.bounds)
+        self.check_map(explained.map_shape(x.shape[1:]))
+        if isinstance(self.saliency, IntegratedGradients):
+            checks.broadcasts("baseline", self.saliency.baseline, classifier.input_shape)
+        return x, None if y is None else classifier.check_labels(structure.only("y", y), len(x))
 
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
-        smooth_classifier = classifier if gradient_classifier is None else gradient_classifier
-        beta = self.softplus_beta if gradient_classifier is None else None
-        explain_smoothly = self._explainer(smooth_classifier, beta)
-        explain = tf.function(self._explainer(classifier), autograph=False)  # called three times, traced once
-        unchanged = 0.0 if self.keep == "mass_center" else 1.0  # similarity of a map with itself
+        explainers = self._explainers(classifier, gradient_classifier)
+        explain = tf.function(explainers.own, autograph=False)  # called several times, traced once
+        similarity = map_objectives.SIMILARITIES[self.keep]
 
-        def run(x, y, start, seed):
-            before, predicted = explain(x, y), classifier.predicted(x)
+        def look(x, y):
+            before = explain(x, y)
+            return before, self.reference(before, lambda: explainers.smooth(x, y)), classifier.predicted(x)
+
+        def advance(x, y, before, reference, predicted, x_prime, kept, first, last, seed):
             k = self._k_report(before.shape[1:])
-            kept = attack_loop.attack(
+            return attack_loop.advance(
                 x,
-                start,
-                attack_loop.Kept(x, tf.fill(tf.shape(y), unchanged), tf.zeros_like(y, tf.int32)),
-                direction=self.direction(x, before, lambda z: explain_smoothly(z, y), seed),
-                similarity=lambda z: tf.cast(
-                    map_objectives.SIMILARITIES[self.keep](before, explain(z, y), k), tf.float32
-                ),
+                x_prime,
+                kept,
+                direction=self.direction(x, reference, lambda z: explainers.smooth(z, y), seed),
+                similarity=lambda z: tf.cast(similarity(before, explain(z, y), k), tf.float32),
                 allowed=lambda z: classifier.predicted(z) == predicted,
-                neighborhood=self.neighborhood,
-                steps=self.steps,
-                step_size=self.step_size,
+                first=first,
+                last=last,
+                **self._loop,
             )
-            maps = {"map_before": before, "map_after": explain(kept.x, y)}
-            return {"x_adv": kept.x, "similarity": kept.similarity, "iteration": kept.iteration, **maps}
 
-        return run
+        phases = {"look": look, "advance": advance}
+        return lambda phase, *state: phases[phase](*state)
+
+    def _explainers(self, *classifiers: Any) -> explained.Explainers:
+        return explained.Explainers(self.saliency, self.target, self.softplus_beta, *classifiers)
 
     def _k_report(self, shape: Any) -> int:
-        return max(1, int(np.prod(shape)) // 8) if self.k_report is None else self.k_report
-
-    def _scores(self, before: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
-        return {
-            "kendall_tau": kendall_tau_b(before, after).numpy(),
-            "spearman_rho": spearman_rho(before, after).numpy(),
-            "topk_intersection": topk_intersection(before, after, self._k_report(before.shape[1:])).numpy(),
-        }
-
-    def _explainer(self, classifier: Classifier, beta: float | None = None) -> Callable:
-        """`(x, y) -> map` of the network, or of its softplus twin."""
-        if not isinstance(self.saliency, Saliency):  # a function of the user's, of a model
-            return attackable.of_function(self.saliency, classifier, beta)
-
-        relu = None if beta is None else softplus(beta)
-        return lambda x, y: normalize_map(self.saliency(classifier.score(y, TARGETS[self.target], relu), x))
-
-
-def _batch_size(saliency: Saliency | Callable, shape: tuple[int, ...]) -> int:
-    return int(np.clip(AT_ONCE // (getattr(saliency, "points", 1) * np.prod(shape)), 1, 50))
-
-
-def _map_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of one map, given that of one input: images lose their channels."""
-    return shape[:-1] if len(shape) == 3 else shape
-
-
-def _select(better: Any, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
-    if better is True:
-        return new
-    return tf.where(tf.reshape(better, [-1] + [1] * (new.shape.rank - 1)), new, old)
+        return explained.eighth(shape) if self.k_report is None else self.k_report

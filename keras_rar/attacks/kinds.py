@@ -127,5 +127,5 @@ class RandomAttack(AttributionAttack):
     def objective(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
         return tf.zeros(tf.shape(before)[:1], before.dtype)
 
-    def direction(self, x: tf.Tensor, before: tf.Tensor, smooth_map: Callable, seed: tf.Tensor) -> Callable:
+    def direction(self, x: tf.Tensor, reference: tf.Tensor, smooth_map: Callable, seed: tf.Tensor) -> Callable:
         return attack_loop.random_direction(seed, tf.shape(x))

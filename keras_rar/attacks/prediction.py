@@ -1,23 +1,26 @@
 """The attack on predictions, for adversarial accuracy."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rar.attacks import choices
 from keras_rar.attacks.attack import Attack
+from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks
 from keras_rar.core.gradients import ScalarFunction, input_gradient
+from keras_rar.networks import structure
 from keras_rar.networks.classifier import OBJECTIVES, Classifier
 from keras_rar.networks.surrogates import softplus
 
 
 @dataclasses.dataclass(frozen=True)
 class PGDResult:
-    """What an attack on predictions found, one row an example, NumPy arrays.
+    """What an attack on predictions found, one row per example, NumPy arrays.
 
     Args:
         x: The inputs, `(n, ...)`.
@@ -91,16 +94,16 @@ class PGDAttack(Attack):
         self,
         epsilon: float,
         *,
-        norm: str = "linf",
-        bounds: Any = (0.0, 1.0),
+        norm: choices.Norm = "linf",
+        bounds: choices.Bounds = (0.0, 1.0),
         steps: int = 40,
         step_size: float | None = None,
-        objectives: Any = ("crossentropy", "margin"),
+        objectives: choices.ObjectiveName | Iterable[choices.ObjectiveName] = ("crossentropy", "margin"),
         softplus_beta: float | None = None,
         restarts: int = 1,
         seed: int = 0,
         batch_size: int | None = None,
-        jit_compile: bool | str = "auto",
+        jit_compile: choices.JitCompile = "auto",
     ):
         super().__init__(
             epsilon,
@@ -114,8 +117,8 @@ class PGDAttack(Attack):
             batch_size=batch_size,
             jit_compile=jit_compile,
         )
-        objectives = (objectives,) if isinstance(objectives, str) else tuple(objectives)
-        self.objectives = tuple(checks.one_of("objectives", name, OBJECTIVES) for name in objectives)
+        names = (objectives,) if isinstance(objectives, str) else tuple(objectives)
+        self.objectives = tuple(checks.one_of("objectives", name, OBJECTIVES) for name in names)
         if not self.objectives:
             checks.fail("objectives", f"one or more of {list(OBJECTIVES)}", objectives)
 
@@ -124,7 +127,7 @@ class PGDAttack(Attack):
 
         Args:
             model: Any Keras classifier with one input and one output, or a `RARModel`.
-            x: Array of shape `(n, ...)`, in the units of `bounds`.
+            x: Array of shape `(n, ...)`, in the units of `bounds`; or a dictionary or list that holds it.
             y: Labels.
 
         Returns:
@@ -137,7 +140,9 @@ class PGDAttack(Attack):
         """
         return PGDResult.concatenate(list(self.iterate(model, x, y)))
 
-    def iterate(self, model: keras.Model, x: Any, y: Any, *, first: int = 0) -> Iterator[PGDResult]:
+    def iterate(
+        self, model: keras.Model, x: Any, y: Any, *, first: int = 0, progress: choices.Progress | None = None
+    ) -> Iterator[PGDResult]:
         """The attack batch by batch.
 
         Args:
@@ -145,23 +150,37 @@ class PGDAttack(Attack):
             x: As for a call.
             y: As for a call.
             first: The row to begin at, the end of an earlier batch.
+            progress: Function that is called about once a second, with the number of examples done until then, a
+                float: it counts the share done of those that are being attacked. Defaults to none.
 
         Yields:
             A `PGDResult` for each batch of at most `batch_size` rows.
         """
         classifier, run = self._function(model, None)
-        x = classifier.check_inputs(x, self.bounds)
-        y = classifier.check_labels(y, len(x))
+        x = classifier.check_inputs(structure.only("x", x), self.bounds)
+        y = classifier.check_labels(structure.only("y", y), len(x))
+        watch = Watch(self.steps, (self.restarts + 1) * len(self.objectives), progress)
         for rows, (inputs, classes) in self._batches(self.batch_size or 100, x, y, first=first):
+            watch.begin(rows)
             z, labels = tf.constant(inputs), tf.constant(classes)
-            found = z
-            for restart in range(self.restarts + 1):
-                found = run(z, labels, self._start(z, restart, rows.start), found)
+            worst = self._worst(run, z, labels, rows.start, watch)
             here = slice(0, rows.stop - rows.start)
             predicted = classifier.predict(z)[here]
             correct = predicted == classes[here]
-            robust = correct & (classifier.predict(found)[here] == classes[here])
-            yield PGDResult(inputs[here], found.numpy()[here], classes[here], predicted, correct, robust)
+            robust = correct & (classifier.predict(worst)[here] == classes[here])
+            yield PGDResult(inputs[here], worst.numpy()[here], classes[here], predicted, correct, robust)
+
+    def _worst(self, run: Callable, x: tf.Tensor, y: tf.Tensor, offset: int, watch: Watch) -> tf.Tensor:
+        """The iterates with the greatest margin of another class, over all starts and objectives."""
+        kept = attack_loop.Kept(x, run("closeness", x, y), tf.zeros([len(x)], tf.int32))
+        for start, _ in self._starts(x, offset):
+            for name in self.objectives:
+                x_prime = start
+                for segment in watch.segments():
+                    first, last = (tf.constant(step) for step in segment)
+                    x_prime, kept = run(name, x, y, x_prime, kept, first, last)
+                    kept.iteration.numpy()  # a GPU answers before it has computed
+        return kept.x
 
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
         relu = None if self.softplus_beta is None else softplus(self.softplus_beta)
@@ -169,21 +188,21 @@ class PGDAttack(Attack):
         def closeness(z, y):
             return -classifier.score(y, OBJECTIVES["margin"])(z)
 
-        def run(x, y, start, best):
-            kept = attack_loop.Kept(best, closeness(best, y), tf.zeros_like(y, tf.int32))
-            for name in self.objectives:
-                kept = attack_loop.attack(
-                    x,
-                    start,
-                    kept,
-                    direction=_gradient_of(classifier.score(y, OBJECTIVES[name], relu)),
-                    similarity=lambda z: closeness(z, y),
-                    allowed=lambda z: tf.fill(tf.shape(z)[:1], True),
-                    neighborhood=self.neighborhood,
-                    steps=self.steps,
-                    step_size=self.step_size,
-                )
-            return kept.x
+        def run(phase, x, y, *state):
+            if phase == "closeness":
+                return closeness(x, y)
+            x_prime, kept, first, last = state
+            return attack_loop.advance(
+                x,
+                x_prime,
+                kept,
+                direction=_gradient_of(classifier.score(y, OBJECTIVES[phase], relu)),
+                similarity=lambda z: closeness(z, y),
+                allowed=lambda z: tf.fill(tf.shape(z)[:1], True),
+                first=first,
+                last=last,
+                **self._loop,
+            )
 
         return run
 

@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class AttackResult:
-    """What an attribution attack found, one row an example, NumPy arrays.
+    """What an attribution attack found, one row per example, NumPy arrays.
 
     Args:
         x: The inputs, `(n, ...)`.

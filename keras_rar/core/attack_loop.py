@@ -39,24 +39,72 @@ def attack(
     steps: int,
     step_size: float,
 ) -> Kept:
-    """Ascend from `start`, and keep the iterate that is least similar.
-
-    `x′ ← Π_N(x, ε)( x′ + η · steepest(direction(x′)) )`, repeated. An iterate at which the prediction is another
-    is not kept, but the ascent goes on from it, as in the authors' code.
+    """Ascend from `start`, and keep the iterate that is least similar: `advance` from the first step to the last.
 
     Args:
         x: Tensor of shape `(batch, ...)`, the centre.
         start: Tensor of the shape of `x`.
         kept: What is kept so far, to be improved on.
-        direction: Function `(k, x′) -> (batch, ...)`: the direction of step k.
-        similarity: Function `(batch, ...) -> (batch,)` of the map at an iterate with the map at x; least is best.
-        allowed: Function `(batch, ...) -> (batch,)` of booleans: whether an iterate may be kept.
+        direction: As for `advance`.
+        similarity: As for `advance`.
+        allowed: As for `advance`.
         neighborhood: A `Neighborhood`.
         steps: Number of iterations.
         step_size: Length η of a step, in the norm of the neighborhood.
 
     Returns:
         `Kept`, at least as dissimilar as the one given.
+    """
+    _, kept = advance(
+        x,
+        start,
+        kept,
+        direction=direction,
+        similarity=similarity,
+        allowed=allowed,
+        neighborhood=neighborhood,
+        first=0,
+        last=steps,
+        steps=steps,
+        step_size=step_size,
+    )
+    return kept
+
+
+def advance(
+    x: tf.Tensor,
+    x_prime: tf.Tensor,
+    kept: Kept,
+    *,
+    direction: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    similarity: Callable[[tf.Tensor], tf.Tensor],
+    allowed: Callable[[tf.Tensor], tf.Tensor],
+    neighborhood: Neighborhood,
+    first: tf.Tensor | int,
+    last: tf.Tensor | int,
+    steps: int,
+    step_size: float,
+) -> tuple[tf.Tensor, Kept]:
+    """Some iterations of an ascent, which keeps the iterate that is least similar.
+
+    `x′ ← Π_N(x, ε)( x′ + η · steepest(direction(x′)) )`, repeated. An iterate at which the prediction is another
+    is not kept, but the ascent goes on from it, as in the authors' code.
+
+    Args:
+        x: Tensor of shape `(batch, ...)`, the centre.
+        x_prime: Tensor of the shape of `x`, the iterate before.
+        kept: What is kept so far, to be improved on.
+        direction: Function `(k, x′) -> (batch, ...)`: the direction of step k.
+        similarity: Function `(batch, ...) -> (batch,)` of the map at an iterate with the map at x; least is best.
+        allowed: Function `(batch, ...) -> (batch,)` of booleans: whether an iterate may be kept.
+        neighborhood: A `Neighborhood`.
+        first: The first iteration, from 0; an integer tensor, so that one graph serves all.
+        last: The iteration to stop before.
+        steps: Number of iterations of the whole ascent, known when it is compiled, as XLA needs.
+        step_size: Length η of a step, in the norm of the neighborhood.
+
+    Returns:
+        The last iterate, and `Kept`, at least as dissimilar as the one given.
     """
 
     @graphs.body
@@ -72,10 +120,10 @@ def attack(
         )
         return k + 1, x_prime, kept
 
-    *_, kept = tf.while_loop(
-        lambda k, *_: k < steps,
+    _, x_prime, kept = tf.while_loop(
+        lambda k, *_: k < last,
         step,
-        (tf.constant(0), start, kept),
+        (tf.convert_to_tensor(first), x_prime, kept),
         shape_invariants=(
             tf.TensorShape([]),
             x.shape,
@@ -84,7 +132,7 @@ def attack(
         maximum_iterations=steps,
         parallel_iterations=1,
     )
-    return kept
+    return x_prime, kept
 
 
 def map_gradient(objective: MapObjective, before: tf.Tensor, smooth_map: Callable[[tf.Tensor], tf.Tensor]) -> Callable:

@@ -1,0 +1,44 @@
+"""What the settings of an attack may be, as types: editors complete them, and mypy checks them."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, TypedDict
+
+import numpy.typing as npt
+
+from keras_rar.core.saliency_methods import Saliency
+
+Auto: TypeAlias = Literal["auto"]
+Norm: TypeAlias = Literal["linf", "l2"]
+Bounds: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | None
+Target: TypeAlias = Literal["logit", "loss", "probability"]
+RuleName: TypeAlias = Literal["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
+SaliencyName: TypeAlias = Literal["ig", "gradient", "gradient_x_input", "smoothgrad"]
+AnySaliency: TypeAlias = SaliencyName | Saliency | Callable[..., Any]
+SimilarityName: TypeAlias = Literal["kendall_tau", "spearman_rho", "topk_intersection", "mass_center"]
+ObjectiveName: TypeAlias = Literal["crossentropy", "margin"]
+Chunk: TypeAlias = int | Auto | None
+JitCompile: TypeAlias = bool | Auto
+Progress: TypeAlias = Callable[[float], None]
+"""Gets the number of examples done, with the share of those that are being attacked."""
+
+
+class Options(TypedDict, total=False):
+    """Settings that all attribution attacks share, as `AttributionAttack` documents them."""
+
+    norm: Norm
+    bounds: Bounds
+    steps: int
+    step_size: float | None
+    saliency: AnySaliency
+    target: Target
+    rule: RuleName
+    m: int
+    baseline: npt.ArrayLike
+    chunk: Chunk
+    keep: SimilarityName
+    k_report: int | None
+    restarts: int
+    seed: int
+    softplus_beta: float | None
+    batch_size: int | None
+    jit_compile: JitCompile

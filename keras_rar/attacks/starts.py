@@ -1,0 +1,48 @@
+"""The worst case over the starts of an attribution attack."""
+
+from collections.abc import Callable, Iterable
+
+import tensorflow as tf
+
+from keras_rar.attacks.watch import Watch
+from keras_rar.core.attack_loop import Kept
+
+
+def worst_case(
+    run: Callable[..., tuple[tf.Tensor, ...]],
+    x: tf.Tensor,
+    y: tf.Tensor,
+    starts: Iterable[tuple[tf.Tensor, tf.Tensor]],
+    *,
+    unchanged: float,
+    watch: Watch,
+) -> dict[str, tf.Tensor]:
+    """What was found for each example of a batch, by the start that found most.
+
+    Args:
+        run: The compiled attack: `run("look", x, y)` and `run("advance", x, y, …)`.
+        x: Inputs.
+        y: Classes.
+        starts: Points to start at, each with the seed of the random steps.
+        unchanged: Similarity of a map with itself, which is what an example scores where no change is found.
+        watch: Cuts the iterations into segments.
+    """
+    before, reference, predicted = run("look", x, y)
+    nothing = Kept(x, tf.fill([len(x)], unchanged), tf.zeros([len(x)], tf.int32))
+    worst, worst_restart = nothing, tf.zeros([len(x)], tf.int32)
+    for restart, (x_prime, seed) in enumerate(starts):
+        kept = nothing
+        for segment in watch.segments():
+            first, last = (tf.constant(step) for step in segment)
+            x_prime, kept = run("advance", x, y, before, reference, predicted, x_prime, kept, first, last, seed)
+            kept.iteration.numpy()  # a GPU answers before it has computed
+        better = kept.similarity < worst.similarity
+        worst = Kept(*(_select(better, new, old) for new, old in zip(kept, worst, strict=True)))
+        worst_restart = tf.where(better, restart, worst_restart)
+    after, *_ = run("look", worst.x, y)
+    maps = {"map_before": before, "map_after": after}
+    return {"x_adv": worst.x, "iteration": worst.iteration, "restart": worst_restart, **maps}
+
+
+def _select(better: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+    return tf.where(tf.reshape(better, [-1] + [1] * (new.shape.rank - 1)), new, old)
