@@ -16,7 +16,6 @@ from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, map_objectives
 from keras_rar.core.saliency_methods import IntegratedGradients
 from keras_rar.explaining import attackable
-from keras_rar.networks import structure
 from keras_rar.networks.classifier import TARGETS, Classifier
 
 
@@ -204,11 +203,11 @@ class AttributionAttack(Attack):
 
     def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The inputs and labels, as arrays."""
-        x = classifier.check_inputs(structure.only("x", x), self.bounds)
+        x = classifier.check_inputs(x, self.bounds)
         self.check_map(explained.map_shape(x.shape[1:]))
         if isinstance(self.saliency, IntegratedGradients):
             checks.broadcasts("baseline", self.saliency.baseline, classifier.input_shape)
-        return x, None if y is None else classifier.check_labels(structure.only("y", y), len(x))
+        return x, None if y is None else classifier.check_labels(y, len(x))
 
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
         explainers = self._explainers(classifier, gradient_classifier)
@@ -233,7 +232,7 @@ class AttributionAttack(Attack):
                 **self._loop,
             )
 
-        phases = {"look": look, "advance": advance}
+        phases: dict[str, Callable[..., Any]] = {"look": look, "advance": advance}
         return lambda phase, *state: phases[phase](*state)
 
     def _explainers(self, *classifiers: Any) -> explained.Explainers:

@@ -1,13 +1,19 @@
 """The attribution attacks of Ghorbani et al. (2019): what each ascends."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from keras_rar.attacks import explained
 from keras_rar.attacks.attribution import AttributionAttack
+from keras_rar.attacks.choices import Options
 from keras_rar.core import attack_loop, checks, map_objectives
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of `typing` from Python 3.11 on
 
 
 class TopKAttack(AttributionAttack):
@@ -31,13 +37,14 @@ class TopKAttack(AttributionAttack):
     (1, 4)
     """
 
-    def __init__(self, k: int, epsilon: float, **options: Any):
+    def __init__(self, k: int, epsilon: float, **options: "Unpack[Options]"):
         self.k = checks.positive_int("k", k)
-        super().__init__(epsilon, **{"k_report": k, **options})
+        if options.get("k_report") is None:
+            options["k_report"] = self.k
+        super().__init__(epsilon, **options)
 
     def check_map(self, shape: tuple[int, ...]) -> None:
-        if self.k > np.prod(shape):
-            checks.fail("k", f"at most the number of entries of the map, {np.prod(shape)}", self.k)
+        explained.check_k("k", self.k, shape)
         super().check_map(shape)
 
     def objective(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
@@ -91,7 +98,7 @@ class TargetAttack(AttributionAttack):
     (1, 4)
     """
 
-    def __init__(self, region: Any, epsilon: float, **options: Any):
+    def __init__(self, region: npt.ArrayLike, epsilon: float, **options: "Unpack[Options]"):
         self.region = np.asarray(region)
         if self.region.dtype != bool or not self.region.any():
             checks.fail("region", "an array of booleans, some of them True", region)

@@ -13,7 +13,6 @@ from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks
 from keras_rar.core.gradients import ScalarFunction, input_gradient
-from keras_rar.networks import structure
 from keras_rar.networks.classifier import OBJECTIVES, Classifier
 from keras_rar.networks.surrogates import softplus
 
@@ -157,8 +156,8 @@ class PGDAttack(Attack):
             A `PGDResult` for each batch of at most `batch_size` rows.
         """
         classifier, run = self._function(model, None)
-        x = classifier.check_inputs(structure.only("x", x), self.bounds)
-        y = classifier.check_labels(structure.only("y", y), len(x))
+        x = classifier.check_inputs(x, self.bounds)
+        y = classifier.check_labels(y, len(x))
         watch = Watch(self.steps, (self.restarts + 1) * len(self.objectives), progress)
         for rows, (inputs, classes) in self._batches(self.batch_size or 100, x, y, first=first):
             watch.begin(rows)

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def refuse(unknown: Mapping[str, Any], known: Iterable[str], of: str) -> None:
+def refuse(arguments: Mapping[str, Any], known: Iterable[str], of: str) -> None:
     """Refuse keyword arguments that do not exist.
 
     Args:
-        unknown: The arguments that were not recognised, by name. With none of them nothing happens.
+        arguments: Arguments by name.
         known: The names that exist.
         of: Whose arguments they are, for the error.
 
@@ -25,7 +25,9 @@ def refuse(unknown: Mapping[str, Any], known: Iterable[str], of: str) -> None:
 Received: epsilom=0.1
     """
     known = list(known)
-    for name, value in unknown.items():
+    for name, value in arguments.items():
+        if name in known:
+            continue
         near = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean `{near[0]}`?" if near else "."
         raise TypeError(f"`{of}` has no argument `{name}`{hint} It has {known}. Received: {name}={value!r}")

@@ -3,18 +3,23 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from keras_rar.core import checks
-from keras_rar.evaluation import protocols
+from keras_rar.attacks.choices import Chunk, JitCompile
+from keras_rar.core import checks, keywords
+from keras_rar.evaluation import ball, protocols
 from keras_rar.evaluation.comparison import Comparison
-from keras_rar.evaluation.evaluate import prepared
+from keras_rar.evaluation.preparing import prepared
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.report_files import file_names
+from keras_rar.evaluation.settings import DatasetName, ProtocolName, Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of `typing` from Python 3.11 on
 
 
 def compare(
@@ -22,14 +27,14 @@ def compare(
     x: Any = None,
     y: Any = None,
     *,
-    protocol: str | Protocol = "quick",
-    dataset: str | None = None,
+    protocol: ProtocolName | Protocol = "quick",
+    dataset: DatasetName | None = None,
     path: str | Path | None = None,
     batch_size: int | None = None,
-    chunk: int | str | None = "auto",
-    jit_compile: bool | str = "auto",
+    chunk: Chunk = "auto",
+    jit_compile: JitCompile = "auto",
     progress: bool = True,
-    **changes: Any,
+    **changes: "Unpack[Settings]",
 ) -> Comparison:
     """Measure several models on the same examples, with paired differences.
 
@@ -51,7 +56,8 @@ def compare(
         chunk: As for `evaluate_robustness`.
         jit_compile: As for `evaluate_robustness`.
         progress: Whether to show progress bars. Defaults to `True`.
-        **changes: As for `evaluate_robustness`.
+        **changes: Settings, as for `evaluate_robustness`. What is missing of the ball is that of the training, if it is
+            the same for all that are a `RARModel`.
 
     Returns:
         A `Comparison`.
@@ -82,7 +88,10 @@ def compare(
             raise ValueError("`models` must be models where data, a path or settings are given. Received: reports")
         return Comparison(dict(models))
     checks.boolean("progress", progress)
-    settings = protocols.get(protocol, dataset).changed(**changes)
+    known = list(Settings.__annotations__)
+    keywords.refuse(changes, known, "compare")
+    base = protocols.get(protocol, dataset)
+    settings = base.changed(**(ball.shared(models.values(), changes) if protocol == "quick" else changes))
     if path is not None:
         Path(path).mkdir(parents=True, exist_ok=True)
     begun = {

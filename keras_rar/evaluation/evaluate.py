@@ -1,19 +1,30 @@
 """`evaluate_robustness`: how far a classifier's predictions and explanations can be moved."""
 
-import dataclasses
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
-import numpy as np
+import numpy.typing as npt
 
-from keras_rar import attacks
-from keras_rar.core import checks
-from keras_rar.evaluation import protocols
+from keras_rar.attacks.choices import (
+    AnySaliency,
+    Auto,
+    Bounds,
+    Chunk,
+    JitCompile,
+    Norm,
+    ObjectiveName,
+    RuleName,
+    SimilarityName,
+    Target,
+)
+from keras_rar.core import checks, keywords
+from keras_rar.evaluation import ball, protocols
+from keras_rar.evaluation.preparing import prepared
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
-from keras_rar.evaluation.running import _Evaluation
-from keras_rar.networks.classifier import Classifier
+from keras_rar.evaluation.settings import AttackName, DatasetName, ProtocolName, given
 
 
 def evaluate_robustness(
@@ -21,49 +32,100 @@ def evaluate_robustness(
     x: Any,
     y: Any,
     *,
-    protocol: str | Protocol = "quick",
-    dataset: str | None = None,
+    epsilon: float | None = None,
+    norm: Norm | None = None,
+    bounds: Bounds | Auto = "auto",
+    baseline: npt.ArrayLike | None = None,
+    k: int | Auto | None = "auto",
+    k_report: int | Auto | None = "auto",
+    attack: AttackName | None = None,
+    steps: int | None = None,
+    step_size: float | Auto | None = "auto",
+    restarts: int | None = None,
+    keep: SimilarityName | None = None,
+    saliency: AnySaliency | None = None,
+    target: Target | None = None,
+    rule: RuleName | None = None,
+    m: int | None = None,
+    softplus_beta: float | Auto | None = "auto",
+    pgd_steps: int | None = None,
+    pgd_step_size: float | Auto | None = "auto",
+    pgd_objectives: ObjectiveName | tuple[ObjectiveName, ...] | None = None,
+    pgd_restarts: int | None = None,
+    attacked: int | Auto | None = "auto",
+    seed: int | None = None,
+    protocol: ProtocolName | Protocol = "quick",
+    dataset: DatasetName | None = None,
     path: str | Path | None = None,
     gradient_model: keras.Model | None = None,
     batch_size: int | None = None,
-    chunk: int | str | None = "auto",
-    jit_compile: bool | str = "auto",
+    chunk: Chunk = "auto",
+    jit_compile: JitCompile = "auto",
     progress: bool = True,
-    **changes: Any,
+    **unknown: NoReturn,
 ) -> RobustnessReport:
     """How far the predictions and the explanations of a classifier can be moved.
 
-    Two attacks within N(x, ε): PGD on the predictions of all images, which gives the adversarial accuracy, and an
+    Two attacks within N(x, ε): PGD on the predictions of all examples, which gives the adversarial accuracy, and an
     attribution attack on the saliency maps of the correctly classified ones, which gives the top-k intersection,
     Kendall's tau and Spearman's rho of each map with itself after the attack (Chen et al. 2019, sec. 5).
 
     The scores are what these attacks found, so upper bounds of what there is to find. `attack="random"` is the
     control: where noise scores as low, as it may in Kendall's tau and Spearman's rho, the attack has added nothing.
 
-    The attribution attack costs `6 m steps` passes over the network for each image and start: with
-    `protocol="paper"` many seconds an image on a processor. `attacked=…` bounds the number of images, and with
-    `path` an interrupted evaluation goes on where it was; one with a larger `attacked` goes on with more images.
+    The ball of a `RARModel` is that of its training: `epsilon`, `norm`, `bounds`, `baseline`, and `k` if its method
+    has one. For any other model `epsilon` must be given. With `protocol="paper"`, or a `Protocol` of your own, the
+    ball is the protocol's. What is given here counts before both.
+
+    The attribution attack costs `6 m steps` passes over the network for each example and start: with
+    `protocol="paper"` many seconds per image on a processor. `attacked` bounds the number of examples, and with
+    `path` an interrupted evaluation goes on where it was; one with a larger `attacked` goes on with more examples.
 
     Args:
         model: Any Keras classifier with one input and one output, or a `RARModel`.
-        x: Array of images (or other inputs) of shape `(n, ...)`, in the units of `bounds`.
+        x: Array of examples of shape `(n, ...)`, in the units of `bounds`; or a dictionary or list that holds it.
         y: Labels, class indices or one-hot.
-        protocol: `"quick"`, a first look; `"paper"`, the exact settings for a `dataset`; or a `Protocol`.
+        epsilon: Float > 0, radius of both attacks, in the units of the input.
+        norm: `"linf"` or `"l2"`.
+        bounds: Pair `(lower, upper)`, the valid range of inputs, or `None` for no bounds.
+        baseline: Float or array, where the segments of IG begin.
+        k: Number of entries that `"topk"` drains; `None` for an eighth of the map.
+        k_report: k of the reported top-k intersection; `None` for `k`.
+        attack: Attribution attack: `"topk"`, `"mass_center"` or `"random"`.
+        steps: Iterations of the attribution attack.
+        step_size: Length of its step; `None` for its default.
+        restarts: Random starts of it, after the one at the input.
+        keep: The similarity that picks the iterate.
+        saliency: The attribution method: a name, a `Saliency` object or a function.
+        target: The score explained.
+        rule: Quadrature rule of IG.
+        m: Its number of nodes.
+        softplus_beta: Sharpness of the softplus twin; `None` for gradients through the model as it is.
+        pgd_steps: Iterations of the attack on predictions.
+        pgd_step_size: Length of its step; `None` for a tenth of `epsilon`.
+        pgd_objectives: Its objectives, `"crossentropy"` and `"margin"`; the worst of them counts.
+        pgd_restarts: Random starts of it, after the one at the input.
+        attacked: Number of examples whose maps are attacked, the first correctly classified; `None` for all.
+        seed: Seed of random starts and steps, and of the bootstrap.
+        protocol: Where settings come from that are left at `None` or, where `None` is a value, at `"auto"`:
+            `"quick"`, a first look; `"paper"`, the exact settings for a `dataset`; or a `Protocol`. The name of the
+            protocol in the report says what was changed.
         dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"oxford_flower17"`, for `protocol="paper"`.
         path: File (`.npz`) that results are kept in while they come, and gone on from. Defaults to none.
         gradient_model: A smooth twin of your own for a model whose activations cannot be found.
-        batch_size: Positive integer, images attacked at once. Defaults to `None`, what is fastest and fits in memory.
+        batch_size: Positive integer, examples attacked at once. Defaults to `None`, what is fastest and fits in memory.
         chunk: Number of nodes of IG evaluated at once: an integer, `None` for all, or `"auto"`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
-        progress: Whether to show a progress bar. Defaults to `True`.
-        **changes: Settings of the protocol to change, such as `epsilon=0.05`; see `Protocol`. The report says so.
+        progress: Whether to show how far it has come and an estimate of the time left. Defaults to `True`.
+        **unknown: Nothing: an argument that does not exist is a `TypeError` that lists those that do.
 
     Returns:
         A `RobustnessReport`.
 
     Raises:
-        TypeError: If `model` is not a Keras 3 model, or a setting does not exist.
-        ValueError: If inputs, labels or settings are wrong, or `path` holds another evaluation.
+        TypeError: If `model` is not a Keras 3 model, or an argument does not exist or is not of its type.
+        ValueError: If inputs, labels or settings are wrong, `epsilon` is missing, or `path` holds another evaluation.
+            Nothing is attacked then.
 
     Example:
 
@@ -73,39 +135,15 @@ def evaluate_robustness(
     >>> report.protocol["name"]
     'quick, changed: epsilon=0.05, steps=2, m=4'
     """
-    settings = protocols.get(protocol, dataset).changed(**changes)
+    changes = given(locals())
+    keywords.refuse(unknown, _NAMES, "evaluate_robustness")
     checks.boolean("progress", progress)
-    evaluation, pgd, attack = prepared(model, x, y, settings, path, gradient_model, batch_size, chunk, jit_compile)
+    base = protocols.get(protocol, dataset)
+    settings = base.changed(**(ball.completed(model, changes) if protocol == "quick" else changes))
+    evaluation, pgd, attribution = prepared(model, x, y, settings, path, gradient_model, batch_size, chunk, jit_compile)
     evaluation.predictions(pgd, progress)
-    evaluation.attributions(attack, gradient_model, progress)
+    evaluation.attributions(attribution, gradient_model, progress)
     return evaluation.report
 
 
-def prepared(
-    model: keras.Model,
-    x: Any,
-    y: Any,
-    settings: Protocol,
-    path: str | Path | None = None,
-    gradient_model: keras.Model | None = None,
-    batch_size: int | None = None,
-    chunk: int | str | None = "auto",
-    jit_compile: bool | str = "auto",
-) -> tuple[_Evaluation, attacks.PGDAttack, attacks.AttributionAttack]:
-    """An evaluation with everything checked and nothing attacked, and its two attacks."""
-    classifier = Classifier(model)
-    if gradient_model is not None:
-        Classifier(gradient_model)  # refuses what is no classifier
-    checks.broadcasts("baseline", settings.baseline, classifier.input_shape)
-    x = classifier.check_inputs(x, settings.bounds)
-    y = classifier.check_labels(y, len(x))
-    shape = x.shape[1:-1] if x.ndim == 4 else x.shape[1:]
-    options = {"batch_size": batch_size, "jit_compile": jit_compile}
-    attack = settings.attribution_attack(int(np.prod(shape)), chunk=chunk, **options)
-    attack.check_map(tuple(shape))
-    settings = dataclasses.replace(settings, step_size=attack.step_size, k_report=attack.k_report)
-    settings = dataclasses.replace(
-        settings, k=getattr(attack, "k", None), pgd_step_size=settings.pgd_attack().step_size
-    )
-    evaluation = _Evaluation(classifier, settings, x, y, path, batch_size, gradient_model)
-    return evaluation, settings.pgd_attack(**options), attack
+_NAMES = [name for name in inspect.signature(evaluate_robustness).parameters if name != "unknown"]

@@ -1,20 +1,44 @@
 """What an evaluation does, as data: every setting of `evaluate_robustness`."""
 
 import dataclasses
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_rar import attacks
-from keras_rar.core import checks
+from keras_rar.attacks import choices
+from keras_rar.core import checks, keywords
+from keras_rar.evaluation.settings import AttackName, DatasetName, ProtocolName, Settings
 
-ATTACKS = {
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of `typing` from Python 3.11 on
+
+T = TypeVar("T")
+
+ATTACKS: dict[str, Callable[..., attacks.AttributionAttack]] = {
     "topk": attacks.TopKAttack,
     "mass_center": attacks.MassCenterAttack,
     "random": attacks.RandomAttack,
 }
 
 
+def _knows_its_arguments(cls: type[T]) -> type[T]:
+    """The class, with an error that lists the right arguments for one that does not exist."""
+    init, known = cls.__init__, [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **settings: Any) -> None:
+        keywords.refuse(settings, known, cls.__name__)
+        init(self, *args, **settings)
+
+    setattr(cls, "__init__", checked)  # noqa: B010  # mypy takes an assignment for a mistake
+    return cls
+
+
+@_knows_its_arguments
 @dataclasses.dataclass(frozen=True)
 class Protocol:
     """Every setting of an evaluation; the settings are those of `TopKAttack` and `PGDAttack`.
@@ -30,7 +54,7 @@ class Protocol:
         pgd_restarts: Random starts of it, after the one at the input.
         attack: Attribution attack: `"topk"`, `"mass_center"` or `"random"`.
         k: Number of entries that `"topk"` drains; `None` for an eighth of the map.
-        k_report: k of the reported top-k intersection; `None` for an eighth of the map.
+        k_report: k of the reported top-k intersection; `None` for `k`.
         steps: Iterations of the attribution attack.
         step_size: Length of its step; `None` for its default.
         restarts: Random starts of it, after the one at the input.
@@ -41,8 +65,12 @@ class Protocol:
         m: Its number of nodes.
         baseline: Where its segments begin.
         softplus_beta: Sharpness of the softplus twin.
-        attacked: Number of images whose maps are attacked, the first correctly classified; `None` for all.
+        attacked: Number of examples whose maps are attacked, the first correctly classified; `None` for all.
         seed: Seed of random starts and steps, and of the bootstrap.
+
+    Raises:
+        TypeError: If a setting is not of its type, or does not exist.
+        ValueError: If a setting is out of range.
 
     Example:
 
@@ -52,24 +80,24 @@ class Protocol:
 
     name: str
     epsilon: float
-    norm: str = "linf"
-    bounds: Any = (0.0, 1.0)
+    norm: choices.Norm = "linf"
+    bounds: choices.Bounds = (0.0, 1.0)
     pgd_steps: int = 40
     pgd_step_size: float | None = None
-    pgd_objectives: tuple[str, ...] = ("crossentropy", "margin")
+    pgd_objectives: choices.ObjectiveName | Sequence[choices.ObjectiveName] = ("crossentropy", "margin")
     pgd_restarts: int = 1
-    attack: str = "topk"
+    attack: AttackName = "topk"
     k: int | None = None
     k_report: int | None = None
     steps: int = 100
     step_size: float | None = None
     restarts: int = 0
-    keep: str = "kendall_tau"
-    saliency: Any = "ig"
-    target: str = "logit"
-    rule: str = "right"
+    keep: choices.SimilarityName = "kendall_tau"
+    saliency: choices.AnySaliency = "ig"
+    target: choices.Target = "logit"
+    rule: choices.RuleName = "right"
     m: int = 100
-    baseline: Any = 0.0
+    baseline: npt.ArrayLike = 0.0
     softplus_beta: float | None = 1.0
     attacked: int | None = None
     seed: int = 0
@@ -81,24 +109,22 @@ class Protocol:
         checks.nonnegative_int("seed", self.seed)  # attacks take any, the bootstrap does not
         self.pgd_attack(), self.attribution_attack(entries=1)  # refuse wrong settings now, not after hours
 
-    def changed(self, **changes: Any) -> "Protocol":
+    def changed(self, **changes: "Unpack[Settings]") -> "Protocol":
         """A copy with some settings changed, and a name that says so.
 
         Args:
-            **changes: Settings by name.
+            **changes: Settings by name. The name itself cannot be changed, since it says what was.
 
         Raises:
             TypeError: If there is no such setting.
         """
-        known = [field.name for field in dataclasses.fields(self) if field.name != "name"]  # which says what changed
-        for name in changes:
-            if name not in known:
-                raise TypeError(f"Settings of a protocol are {known}. Received: {name!r}")
-        changes = {name: value for name, value in changes.items() if plain(value) != plain(getattr(self, name))}
-        if not changes:
+        known = [field.name for field in dataclasses.fields(self) if field.name != "name"]
+        keywords.refuse(changes, known, "Protocol.changed")
+        new = {name: value for name, value in changes.items() if plain(value) != plain(getattr(self, name))}
+        if not new:
             return self
-        name = f"{self.name}, changed: " + ", ".join(f"{key}={brief(value)}" for key, value in changes.items())
-        return dataclasses.replace(self, **{"name": name, **changes})
+        name = f"{self.name}, changed: " + ", ".join(f"{key}={brief(value)}" for key, value in new.items())
+        return dataclasses.replace(self, **{"name": name, **new})  # type: ignore[arg-type]
 
     def pgd_attack(self, **options: Any) -> attacks.PGDAttack:
         """The attack on predictions; `options` are `batch_size` and `jit_compile`."""
@@ -116,9 +142,9 @@ class Protocol:
 
     def attribution_attack(self, entries: int, **options: Any) -> attacks.AttributionAttack:
         """The attack on maps of that many entries; `options` are `batch_size`, `chunk` and `jit_compile`."""
-        eighth = max(1, entries // 8)
+        k = max(1, entries // 8) if self.k is None else self.k
         if self.attack == "topk":
-            options["k"] = eighth if self.k is None else self.k
+            options["k"] = k
         return ATTACKS[self.attack](
             epsilon=self.epsilon,
             norm=self.norm,
@@ -131,7 +157,7 @@ class Protocol:
             m=self.m,
             baseline=self.baseline,
             keep=self.keep,
-            k_report=eighth if self.k_report is None else self.k_report,
+            k_report=k if self.k_report is None else self.k_report,
             restarts=self.restarts,
             seed=self.seed,
             softplus_beta=self.softplus_beta,
@@ -140,10 +166,13 @@ class Protocol:
 
 
 QUICK = Protocol("quick", epsilon=0.1, steps=30, m=20, pgd_steps=20, attacked=100)
-"""A first look, affordable anywhere: a sixteenth of the paper's cost an image. `epsilon` is for a range of [0, 1]."""
+"""A first look, affordable anywhere: a sixteenth of the paper's cost per example. Its `epsilon` is a placeholder: of a
+`RARModel` it is that of the training, of any other model it has to be given."""
 
 
-def _paper(name: str, epsilon: float, pgd: tuple, k: int, k_report: int, steps: int, step_size: float, high: float):
+def _paper(
+    name: str, epsilon: float, pgd: tuple[int, float], k: int, k_report: int, steps: int, step_size: float, high: float
+) -> Protocol:
     return Protocol(
         f"paper, {name}",
         epsilon=epsilon,
@@ -188,7 +217,7 @@ def brief(value: Any) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def get(protocol: str | Protocol, dataset: str | None = None) -> Protocol:
+def get(protocol: ProtocolName | Protocol, dataset: DatasetName | None = None) -> Protocol:
     """A protocol by name: `"quick"`, or `"paper"` with the name of a data set.
 
     Raises:

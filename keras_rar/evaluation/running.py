@@ -1,24 +1,29 @@
 """An evaluation in the making: what is measured, kept in a file, and gone on with."""
 
 import dataclasses
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_rar.evaluation import wording
 from keras_rar.evaluation.fingerprint import fingerprint_of, versions
-from keras_rar.evaluation.protocols import Protocol, plain
+from keras_rar.evaluation.progress import Progress
+from keras_rar.evaluation.protocols import Protocol, brief, plain
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.networks.classifier import Classifier
 
 _EXAMPLES = 8
 
+_FREE = ("name", "attacked")
+"""Settings that the numbers of one example do not depend on."""
+
 _SCORES = ("topk_intersection", "kendall_tau", "spearman_rho")
 
 
-class _Evaluation:
+class Evaluation:
     """The report in the making."""
 
     def __init__(
@@ -41,35 +46,45 @@ class _Evaluation:
         columns["constant_map"] = np.zeros(n, bool)
         about = {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
         about["batch_size"] = batch_size  # of which random starts and steps depend
-        of_an_image = {name: value for name, value in about.items() if name not in ("name", "attacked")}
-        fingerprint = fingerprint_of([self.model, gradient_model], x, y, of_an_image)
+        of_an_example = {name: value for name, value in about.items() if name not in _FREE}
+        fingerprint = fingerprint_of([self.model, gradient_model], x, y, of_an_example)
         self.report = RobustnessReport(self.model.name, about, columns, {}, versions(), fingerprint)
-        if self.path is not None and not self.path.parent.is_dir():
-            raise ValueError(f"`path` must be in a folder that exists. Received: {self.path}")
-        if self.path is not None and self.path.exists():
-            before = RobustnessReport.load(self.path)
-            if before.fingerprint != fingerprint:
-                raise ValueError(
-                    "`path` must be a new file, or one that this very evaluation wrote: of the same model, images, "
-                    f"labels, settings and batch size. Received: {self.path}, of another one"
-                )
-            if settings.attacked is not None and before.counts["attacked"] > settings.attacked:
-                raise ValueError(
-                    f"`attacked` must be at least the number of images in `path`, {before.counts['attacked']}. "
-                    f"Received: attacked={settings.attacked}"
-                )
-            self.report = dataclasses.replace(before, protocol=about)
+        self._unit = f"{wording.noun({'x': x})}s"
+        if self.path is not None:
+            _check_folder(self.path)
+            if self.path.exists():
+                self.report = dataclasses.replace(self._before(self.path), protocol=about)
+
+    def _before(self, path: Path) -> RobustnessReport:
+        """What a file holds of this evaluation."""
+        before, attacked = RobustnessReport.load(path), self.settings.attacked
+        if before.fingerprint != self.report.fingerprint:
+            settings = self.report.protocol
+            other = [name for name in settings if name not in _FREE and before.protocol.get(name) != settings[name]]
+            what = f"of other settings: {', '.join(f'{name}={brief(before.protocol.get(name))}' for name in other)}"
+            raise ValueError(
+                "`path` must be a new file, or one that this very evaluation wrote: of the same model, examples, "
+                f"labels, settings and batch size. Received: {path}, {what if other else 'of another one'}"
+            )
+        if attacked is not None and before.counts["attacked"] > attacked:
+            raise ValueError(
+                f"`attacked` must be at least the number of examples in `path`, {before.counts['attacked']}. "
+                f"Received: attacked={attacked}"
+            )
+        return before
 
     def predictions(self, attack: Any, progress: bool) -> None:
         """Fill in `predicted`, `correct` and `robust`."""
         table = self.report.per_example
         done = int(np.sum(table["predicted"] >= 0))
-        bar = _Bar("predictions", len(self.x), done, progress)
-        for found in attack.iterate(self.model, self.x, self.y, first=done):
-            rows = slice(done, done + len(found.x))
-            for name in ("predicted", "correct", "robust"):
-                table[name][rows] = getattr(found, name)
-            done = self._keep(bar, rows.stop)
+        with Progress("predictions", len(self.x), self._unit, done, progress) as bar:
+            for found in attack.iterate(
+                self.model, self.x, self.y, first=done, progress=bar.show if progress else None
+            ):
+                rows = slice(done, done + len(found.x))
+                for name in ("predicted", "correct", "robust"):
+                    table[name][rows] = getattr(found, name)
+                done = self._keep(bar, rows.stop)
 
     def attributions(
         self, attack: Any, gradient_model: keras.Model | None, progress: bool, among: np.ndarray | None = None
@@ -88,18 +103,19 @@ class _Evaluation:
                 )
         if not len(rows):
             return
-        bar = _Bar("attributions", len(rows), done, progress)
-        inputs = self.x[rows], self.y[rows]
-        for found in attack.iterate(self.model, *inputs, gradient_model=gradient_model, first=done):
-            here = rows[done : done + len(found.x)]
-            table["attacked"][here] = True
-            for name in _SCORES:
-                table[name][here] = found.scores[name]
-            table["iteration"][here], table["restart"][here] = found.iteration, found.restart
-            maps = found.map_before.reshape(len(here), -1)
-            table["constant_map"][here] = maps.max(axis=1) == maps.min(axis=1)
-            self._show(found, here)
-            done = self._keep(bar, done + len(here))
+        options = {"gradient_model": gradient_model, "first": done}
+        with Progress("attributions", len(rows), self._unit, done, progress) as bar:
+            options["progress"] = bar.show if progress else None
+            for found in attack.iterate(self.model, self.x[rows], self.y[rows], **options):
+                here = rows[done : done + len(found.x)]
+                table["attacked"][here] = True
+                for name in _SCORES:
+                    table[name][here] = found.scores[name]
+                table["iteration"][here], table["restart"][here] = found.iteration, found.restart
+                maps = found.map_before.reshape(len(here), -1)
+                table["constant_map"][here] = maps.max(axis=1) == maps.min(axis=1)
+                self._show(found, here)
+                done = self._keep(bar, done + len(here))
 
     def _show(self, found: Any, index: np.ndarray) -> None:
         """Keep the first few examples for pictures."""
@@ -108,21 +124,19 @@ class _Evaluation:
         for name, array in new.items():
             examples[name] = np.concatenate([examples[name], array] if name in examples else [array])[:_EXAMPLES]
 
-    def _keep(self, bar: "_Bar", done: int) -> int:
+    def _keep(self, bar: Progress, done: int) -> int:
         bar.show(done)
         if self.path is not None:
             self.report.save(self.path)
         return done
 
 
-class _Bar:
-    """Keras's progress bar, or none."""
-
-    def __init__(self, title: str, total: int, done: int, progress: bool):
-        self._update: Callable[[int], None] = lambda done: None
-        if progress and done < total:
-            print(f"{title}: {total} images" + (f", {done} done before" if done else ""))
-            self._update = keras.utils.Progbar(total, unit_name="image").update
-
-    def show(self, done: int) -> None:
-        self._update(done)
+def _check_folder(path: Path) -> None:
+    """Refuse a file that cannot be written, before anything is computed."""
+    if not path.parent.is_dir():
+        raise ValueError(f"`path` must be in a folder that exists. Received: {path}")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"`path` must be in a folder that can be written to. Received: {path}") from error

@@ -30,7 +30,7 @@ def only(name: str, value: Any) -> Any:
 
 
 def _holds_arrays(value: list[Any]) -> bool:
-    return bool(value) and all(hasattr(item, "shape") or isinstance(item, dict) for item in value)
+    return bool(value) and all(isinstance(item, dict) or len(getattr(item, "shape", ())) > 0 for item in value)
 
 
 def like(structure: Any, leaf: Any) -> Any:

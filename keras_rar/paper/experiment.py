@@ -195,7 +195,8 @@ class Experiment:
             changes |= {"attacked": 2, "steps": 2, "m": 4, "pgd_steps": 2}
         x, y = datasets.scaled(self.dataset, *self.images("test"))
         path = self.folder / f"{name}.npz"
-        return evaluate_robustness(network, x, y, protocol="paper", dataset=self.settings_of, path=path, **changes)
+        dataset: Any = self.settings_of
+        return evaluate_robustness(network, x, y, protocol="paper", dataset=dataset, path=path, **changes)
 
     def run(self) -> dict[str, Any]:
         """Train, measure, and write the result, `dataset-method.json`, and a picture, `dataset-method.png`.

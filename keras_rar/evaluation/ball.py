@@ -1,0 +1,92 @@
+"""The ball that a model is measured in: of a `RARModel` that of its training, of any other model the user says it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from keras_rar.core import checks
+from keras_rar.evaluation.protocols import plain
+from keras_rar.evaluation.settings import Settings
+from keras_rar.methods.map_regularizers import IGTopKRegularizer
+from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+from keras_rar.networks.base_model import is_wrapped
+from keras_rar.networks.classifier import Classifier
+
+
+def of_training(model: keras.Model) -> Settings:
+    """Radius, norm, bounds and baseline that a `RARModel` is trained with, and k if its method has one.
+
+    Where ε follows a schedule it is the largest radius. `keras_rar.IGTopKRegularizer` counts the entries of an input,
+    a map those without channels: its k is divided by the number of channels.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        Settings by name; none for a model that keras_rar does not train.
+
+    Example:
+
+    >>> base_model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> of_training(keras_rar.wrap(base_model, "ig_topk", epsilon=0.3, k=2))
+    {'epsilon': 0.3, 'norm': 'linf', 'bounds': (0.0, 1.0), 'baseline': 0.0, 'k': 2}
+    >>> of_training(base_model)
+    {}
+    """
+    regularizer: Any = getattr(model, "regularizer", None) if is_wrapped(model) else None
+    if not isinstance(regularizer, AbstractAttributionRegularizer):
+        return {}
+    ball = Settings(
+        epsilon=regularizer.epsilon,
+        norm=regularizer.norm,  # type: ignore[typeddict-item]  # checked when it was made
+        bounds=regularizer.bounds,
+        baseline=regularizer.baseline,
+    )
+    if isinstance(regularizer, IGTopKRegularizer) and regularizer.k is not None:
+        shape = Classifier(model).input_shape
+        channels = (shape[-1] or 1) if len(shape) == 3 else 1
+        ball["k"] = max(1, regularizer.k // channels)
+    return ball
+
+
+def completed(model: keras.Model, given: Settings) -> Settings:
+    """The settings given, with those of the training of a `RARModel` in place of what is missing of the ball.
+
+    Args:
+        model: The model to be measured.
+        given: Settings by name.
+
+    Raises:
+        ValueError: If the radius is missing: of a model that keras_rar does not train, or where the norm or the
+            bounds given are not those of the training.
+    """
+    return _complete(of_training(model), given)
+
+
+def shared(models: Iterable[keras.Model], given: Settings) -> Settings:
+    """As `completed`, for models that are to be measured with the same settings.
+
+    Raises:
+        ValueError: As for `completed`, or if the models are trained in different balls and what differs is not given.
+    """
+    balls = [ball for ball in map(of_training, models) if ball]
+    first = balls[0] if balls else Settings()
+    for name, value in first.items():
+        others = [ball.get(name) for ball in balls if plain(ball.get(name)) != plain(value)]
+        if others and name not in given:
+            checks.fail(name, f"given where trainings differ, {value!r} and {others[0]!r}", None)
+    return _complete(first, given)
+
+
+def _complete(ball: Settings, given: Settings) -> Settings:
+    if "epsilon" not in given:
+        if "epsilon" not in ball:
+            checks.fail("epsilon", "given for a model that keras_rar does not train, such as epsilon=0.1", None)
+        for name, wanted, trained in (
+            ("norm", given.get("norm", ball["norm"]), ball["norm"]),
+            ("bounds", given.get("bounds", ball["bounds"]), ball["bounds"]),
+        ):
+            if plain(wanted) != plain(trained):
+                checks.fail(name, f"that of the training, {trained!r}, unless `epsilon` is given too", wanted)
+    return {**ball, **given}

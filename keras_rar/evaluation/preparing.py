@@ -1,0 +1,48 @@
+"""An evaluation with everything checked, and nothing attacked."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_rar import attacks
+from keras_rar.attacks.choices import Chunk, JitCompile
+from keras_rar.core import checks
+from keras_rar.evaluation.protocols import Protocol
+from keras_rar.evaluation.running import Evaluation
+from keras_rar.networks.classifier import Classifier
+
+
+def prepared(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    settings: Protocol,
+    path: str | Path | None = None,
+    gradient_model: keras.Model | None = None,
+    batch_size: int | None = None,
+    chunk: Chunk = "auto",
+    jit_compile: JitCompile = "auto",
+) -> tuple[Evaluation, attacks.PGDAttack, attacks.AttributionAttack]:
+    """The evaluation and its two attacks. Everything that can be refused is refused here, before the first attack."""
+    classifier = Classifier(model)
+    checks.broadcasts("baseline", settings.baseline, classifier.input_shape)
+    x = classifier.check_inputs(x, settings.bounds)
+    y = classifier.check_labels(y, len(x))
+    shape = x.shape[1:-1] if x.ndim == 4 else x.shape[1:]
+    pgd = settings.pgd_attack(batch_size=batch_size, jit_compile=jit_compile)
+    attack = settings.attribution_attack(
+        int(np.prod(shape)), chunk=chunk, batch_size=batch_size, jit_compile=jit_compile
+    )
+    settings = dataclasses.replace(
+        settings,
+        k=getattr(attack, "k", None),
+        k_report=attack.k_report,
+        step_size=attack.step_size,
+        pgd_step_size=pgd.step_size,
+    )
+    evaluation = Evaluation(classifier, settings, x, y, path, batch_size, gradient_model)
+    attack.check(classifier.model, x, y, gradient_model=gradient_model)
+    return evaluation, pgd, attack

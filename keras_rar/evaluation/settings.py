@@ -1,0 +1,67 @@
+"""The settings of an evaluation as types, and those that a call was given."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict, cast
+
+import numpy.typing as npt
+
+from keras_rar.attacks.choices import AnySaliency, Bounds, Norm, ObjectiveName, RuleName, SimilarityName, Target
+
+AttackName: TypeAlias = Literal["topk", "mass_center", "random"]
+ProtocolName: TypeAlias = Literal["quick", "paper"]
+DatasetName: TypeAlias = Literal["mnist", "fashion_mnist", "gtsrb", "oxford_flower17"]
+
+
+class Settings(TypedDict, total=False):
+    """Settings of a `keras_rar.Protocol` by name, all but its name."""
+
+    epsilon: float
+    norm: Norm
+    bounds: Bounds
+    pgd_steps: int
+    pgd_step_size: float | None
+    pgd_objectives: ObjectiveName | Sequence[ObjectiveName]
+    pgd_restarts: int
+    attack: AttackName
+    k: int | None
+    k_report: int | None
+    steps: int
+    step_size: float | None
+    restarts: int
+    keep: SimilarityName
+    saliency: AnySaliency
+    target: Target
+    rule: RuleName
+    m: int
+    baseline: npt.ArrayLike
+    softplus_beta: float | None
+    attacked: int | None
+    seed: int
+
+
+OPTIONAL = ("bounds", "pgd_step_size", "k", "k_report", "step_size", "softplus_beta", "attacked")
+"""Settings of which `None` is a value: what leaves them to the protocol is `"auto"`. The others are left by `None`."""
+
+
+def given(arguments: Mapping[str, Any]) -> Settings:
+    """The settings among the arguments of a call, without those that are left to the protocol.
+
+    Args:
+        arguments: All arguments by name.
+
+    Example:
+
+    >>> given({"epsilon": 0.1, "norm": None, "k": None, "bounds": "auto", "progress": True})
+    {'epsilon': 0.1, 'k': None}
+    """
+    names = [name for name in Settings.__annotations__ if name in arguments]
+    return cast(Settings, {name: arguments[name] for name in names if not _left(name, arguments[name])})
+
+
+def _left(name: str, value: Any) -> bool:
+    return is_auto(value) if name in OPTIONAL else value is None
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a value is the word `"auto"`; an array is not compared with it."""
+    return isinstance(value, str) and value == "auto"
