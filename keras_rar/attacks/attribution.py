@@ -13,7 +13,7 @@ from keras_rar.attacks import choices, explained, starts
 from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
-from keras_rar.core import attack_loop, checks, map_objectives
+from keras_rar.core import attack_loop, checks, keywords, map_objectives
 from keras_rar.core.saliency_methods import IntegratedGradients
 from keras_rar.explaining import attackable
 from keras_rar.networks.classifier import TARGETS, Classifier
@@ -58,6 +58,7 @@ class AttributionAttack(Attack):
         ValueError: If an argument is out of range.
     """
 
+    @keywords.checked
     def __init__(
         self,
         epsilon: float,

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_rar.attacks import choices
 from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.watch import Watch
-from keras_rar.core import attack_loop, checks
+from keras_rar.core import attack_loop, checks, keywords
 from keras_rar.core.gradients import ScalarFunction, input_gradient
 from keras_rar.networks.classifier import OBJECTIVES, Classifier
 from keras_rar.networks.surrogates import softplus
@@ -89,6 +89,7 @@ class PGDAttack(Attack):
     array([ True, False])
     """
 
+    @keywords.checked
     def __init__(
         self,
         epsilon: float,

@@ -1,8 +1,7 @@
 """A callback that measures the robustness of explanations while a model trains."""
 
-import inspect
 import warnings
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
@@ -69,7 +68,6 @@ class AttributionRobustness(keras.callbacks.Callback):
             to `"auto"`.
         attack: An `AttributionAttack` of your own, instead of what `epsilon` to `m` and `jit_compile` describe.
         pgd: A `PGDAttack` of your own. Defaults to one of the same radius, norm, bounds and steps.
-        **unknown: Nothing: an argument that does not exist is a `TypeError` that lists those that do.
 
     Raises:
         TypeError: If an argument is not of its type, or does not exist.
@@ -87,6 +85,7 @@ class AttributionRobustness(keras.callbacks.Callback):
     loss perturbed_loss val_adversarial_accuracy val_attacked val_kendall_tau val_spearman_rho val_topk_intersection
     """
 
+    @keywords.checked
     def __init__(
         self,
         x: Any,
@@ -107,9 +106,7 @@ class AttributionRobustness(keras.callbacks.Callback):
         jit_compile: JitCompile = "auto",
         attack: AttributionAttack | None = None,
         pgd: PGDAttack | None = None,
-        **unknown: NoReturn,
     ):
-        keywords.refuse(unknown, _names(type(self)), type(self).__name__)
         super().__init__()
         self.max_images = None if max_images is None else checks.positive_int("max_images", max_images)
         self.x, self.y = read(x, y, self.max_images)
@@ -226,7 +223,3 @@ def _mean(scores: np.ndarray) -> float:
     """The mean, or -inf where there is none, so that it is never the best value."""
     mean = float(scores.mean()) if scores.size else np.nan
     return -np.inf if np.isnan(mean) else mean
-
-
-def _names(kind: type) -> list[str]:
-    return [name for name in inspect.signature(kind).parameters if name != "unknown"]

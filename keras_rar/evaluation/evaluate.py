@@ -1,8 +1,7 @@
 """`evaluate_robustness`: how far a classifier's predictions and explanations can be moved."""
 
-import inspect
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import keras
 import numpy.typing as npt
@@ -27,6 +26,7 @@ from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.settings import AttackName, DatasetName, ProtocolName, given
 
 
+@keywords.checked
 def evaluate_robustness(
     model: keras.Model,
     x: Any,
@@ -62,7 +62,6 @@ def evaluate_robustness(
     chunk: Chunk = "auto",
     jit_compile: JitCompile = "auto",
     progress: bool = True,
-    **unknown: NoReturn,
 ) -> RobustnessReport:
     """How far the predictions and the explanations of a classifier can be moved.
 
@@ -117,13 +116,13 @@ def evaluate_robustness(
         chunk: Number of nodes of IG evaluated at once: an integer, `None` for all, or `"auto"`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
         progress: Whether to show how far it has come and an estimate of the time left. Defaults to `True`.
-        **unknown: Nothing: an argument that does not exist is a `TypeError` that lists those that do.
 
     Returns:
         A `RobustnessReport`.
 
     Raises:
-        TypeError: If `model` is not a Keras 3 model, or an argument does not exist or is not of its type.
+        TypeError: If `model` is not a Keras 3 model, or an argument is not of its type, or does not exist:
+            the message lists those that do.
         ValueError: If inputs, labels or settings are wrong, `epsilon` is missing, or `path` holds another evaluation.
             Nothing is attacked then.
 
@@ -136,7 +135,6 @@ def evaluate_robustness(
     'quick, changed: epsilon=0.05, steps=2, m=4'
     """
     changes = given(locals())
-    keywords.refuse(unknown, _NAMES, "evaluate_robustness")
     checks.boolean("progress", progress)
     base = protocols.get(protocol, dataset)
     settings = base.changed(**(ball.completed(model, changes) if protocol == "quick" else changes))
@@ -144,6 +142,3 @@ def evaluate_robustness(
     evaluation.predictions(pgd, progress)
     evaluation.attributions(attribution, gradient_model, progress)
     return evaluation.report
-
-
-_NAMES = [name for name in inspect.signature(evaluate_robustness).parameters if name != "unknown"]

@@ -1,9 +1,8 @@
 """What an evaluation does, as data: every setting of `evaluate_robustness`."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,6 @@ from keras_rar.evaluation.settings import AttackName, DatasetName, ProtocolName,
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of `typing` from Python 3.11 on
 
-T = TypeVar("T")
 
 ATTACKS: dict[str, Callable[..., attacks.AttributionAttack]] = {
     "topk": attacks.TopKAttack,
@@ -25,20 +23,6 @@ ATTACKS: dict[str, Callable[..., attacks.AttributionAttack]] = {
 }
 
 
-def _knows_its_arguments(cls: type[T]) -> type[T]:
-    """The class, with an error that lists the right arguments for one that does not exist."""
-    init, known = cls.__init__, [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-
-    @functools.wraps(init)
-    def checked(self: Any, *args: Any, **settings: Any) -> None:
-        keywords.refuse(settings, known, cls.__name__)
-        init(self, *args, **settings)
-
-    setattr(cls, "__init__", checked)  # noqa: B010  # mypy takes an assignment for a mistake
-    return cls
-
-
-@_knows_its_arguments
 @dataclasses.dataclass(frozen=True)
 class Protocol:
     """Every setting of an evaluation; the settings are those of `TopKAttack` and `PGDAttack`.
@@ -164,6 +148,8 @@ class Protocol:
             **options,
         )
 
+
+setattr(Protocol, "__init__", keywords.checked(Protocol.__init__))  # noqa: B010  # mypy takes `=` for a mistake
 
 QUICK = Protocol("quick", epsilon=0.1, steps=30, m=20, pgd_steps=20, attacked=100)
 """A first look, affordable anywhere: a sixteenth of the paper's cost per example. Its `epsilon` is a placeholder: of a

@@ -47,7 +47,7 @@ class RobustnessReport:
 
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)])
     >>> x, y = np.random.default_rng(0).uniform(size=(9, 4)), np.arange(9) % 3
-    >>> report = keras_rar.evaluate_robustness(model, x, y, steps=2, m=4, progress=False)
+    >>> report = keras_rar.evaluate_robustness(model, x, y, epsilon=0.1, steps=2, m=4, progress=False)
     >>> report.counts["examples"], sorted(report.summary()["kendall_tau"])
     (9, ['high', 'low', 'mean', 'n'])
     """

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import operator
+import re
 
 import keras
 import numpy as np
@@ -90,6 +91,14 @@ def test_k_is_an_eighth_of_the_map_unless_given(entries, eighth):
     assert (attack.k, attack.k_report) == (3, 5)
 
 
+@pytest.mark.parametrize("kind", ["topk", "mass_center", "random"])
+def test_k_of_the_report_is_k_unless_given(kind):
+    """Of the control too, or its intersection would be compared with that of another k."""
+    assert Protocol("mine", epsilon=0.1, attack=kind, k=3).attribution_attack(64).k_report == 3
+    assert Protocol("mine", epsilon=0.1, attack=kind, k=3, k_report=7).attribution_attack(64).k_report == 7
+    assert Protocol("mine", epsilon=0.1, attack=kind, k_report=7).attribution_attack(64).k_report == 7
+
+
 # Every setting reaches an attack
 
 IG = functools.partial(saliency.IntegratedGradients, chunk="auto")
@@ -102,7 +111,7 @@ REACHES = {  # setting: a value, and what the attribution attack and PGD then ho
     "pgd_objectives": (("margin",), {}, {"objectives": ("margin",)}),
     "pgd_restarts": (3, {"restarts": 0}, {"restarts": 3}),
     "attack": ("mass_center", {"__class__": attacks.MassCenterAttack}, {}),
-    "k": (5, {"k": 5, "k_report": 8}, {}),
+    "k": (5, {"k": 5, "k_report": 5}, {}),
     "k_report": (5, {"k": 8, "k_report": 5}, {}),
     "steps": (7, {"steps": 7}, {"steps": 40}),
     "step_size": (0.03, {"step_size": 0.03}, {"step_size": 0.01}),
@@ -161,11 +170,22 @@ def test_what_is_as_it_was_is_no_change(changes):
     assert protocols.get("paper", "mnist").changed(**changes).name == "paper, mnist"
 
 
-@pytest.mark.parametrize("name", ["epsilom", "batch", "name", ""])
-def test_an_unknown_setting_is_a_type_error(name):
+@pytest.mark.parametrize(
+    ("name", "hint"), [("epsilom", "; did you mean `epsilon`?"), ("zzz", "."), ("name", "."), ("", ".")]
+)
+def test_an_unknown_setting_is_a_type_error(name, hint):
     """Neither is the name to be set: it would hide the changes."""
-    with pytest.raises(TypeError, match=rf"^Settings of a protocol are \['epsilon', .*Received: '{name}'$"):
+    message = re.escape(f"`Protocol.changed` has no argument `{name}`{hint} It has epsilon, norm, ")
+    with pytest.raises(TypeError, match=rf"^{message}.*Received: {name}=1$"):
         protocols.get("paper", "mnist").changed(**{name: 1, "epsilon": 0.1})
+
+
+def test_an_unknown_setting_of_a_new_protocol_is_a_type_error():
+    message = "`Protocol` has no argument `pgd_step`; did you mean `pgd_steps`? It has name, epsilon, "
+    with pytest.raises(TypeError, match="^" + re.escape(message)):
+        Protocol("mine", epsilon=0.1, pgd_step=3)
+    with pytest.raises(TypeError, match="epsilon"):
+        Protocol("mine")
 
 
 @pytest.mark.parametrize("baseline", [np.full(4, 0.5), tf.fill([4], 0.5), [0.5] * 4])
