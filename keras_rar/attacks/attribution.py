@@ -189,6 +189,7 @@ class AttributionAttack(Attack):
         classifier, _ = self._function(model, gradient_model)
         x, _ = self._checked(classifier, x, y)
         gradient_classifier = None if gradient_model is None else Classifier(gradient_model)
+        explained.check_twin(gradient_classifier, classifier.input_shape)
         self.check_map(self._explainers(classifier, gradient_classifier).check(x))
 
     def check_map(self, shape: tuple[int, ...]) -> None:

@@ -93,6 +93,14 @@ def eighth(shape: Any) -> int:
     return max(1, int(np.prod(shape)) // 8)
 
 
+def check_twin(twin: Classifier | None, shape: tuple[int | None, ...]) -> None:
+    """Refuse a smooth twin of the user's that takes other inputs than the model."""
+    if twin is not None and twin.input_shape != shape:
+        raise ValueError(
+            f"`gradient_model` must take the inputs of the model, of shape {shape}. Received: {twin.input_shape}"
+        )
+
+
 def check_k(name: str, k: int | None, shape: tuple[int, ...]) -> None:
     """Refuse more highest entries than a map has."""
     if k is not None and k > np.prod(shape):

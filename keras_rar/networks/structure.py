@@ -20,7 +20,7 @@ def only(name: str, value: Any) -> Any:
     >>> only("x", {"features": 1.0}), only("x", [[1.0, 2.0]])
     (1.0, [[1.0, 2.0]])
     """
-    while isinstance(value, (dict, tuple)) or (isinstance(value, list) and _holds_arrays(value)):
+    while isinstance(value, dict) or (isinstance(value, (list, tuple)) and _holds_arrays(value)):
         leaves = list(value.values()) if isinstance(value, dict) else list(value)
         if len(leaves) != 1:
             names = list(value) if isinstance(value, dict) else len(leaves)
@@ -29,7 +29,8 @@ def only(name: str, value: Any) -> Any:
     return value
 
 
-def _holds_arrays(value: list[Any]) -> bool:
+def _holds_arrays(value: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether the items are arrays, and not the numbers of one array."""
     return bool(value) and all(isinstance(item, dict) or len(getattr(item, "shape", ())) > 0 for item in value)
 
 

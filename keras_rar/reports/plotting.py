@@ -223,7 +223,7 @@ def plot_report(
     Example:
 
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    >>> options = {"steps": 2, "m": 2, "progress": False}
+    >>> options = {"epsilon": 0.1, "steps": 2, "m": 2, "progress": False}
     >>> report = keras_rar.evaluate_robustness(model, np.full([4, 4], 0.5), [0, 1, 0, 1], **options)
     >>> len(plot_report(report).axes)  # two examples, four pictures each, and the histogram
     9

@@ -17,6 +17,7 @@ import keras_rar
 from keras_rar.attacks import AttackResult, AttributionAttack, PGDAttack, PGDResult, TopKAttack
 from keras_rar.core import attack_loop, saliency_methods
 from keras_rar.evaluation import protocols
+from keras_rar.evaluation.progress import Progress
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.paper import datasets
@@ -77,7 +78,7 @@ def measured(tmp_path_factory):
 
     save = RobustnessReport.save
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attack_loop, "attack", counted(attack_loop.attack, traces))
+        patch.setattr(attack_loop, "advance", counted(attack_loop.advance, traces))
         patch.setattr(RobustnessReport, "save", keeping)
         report = evaluate(model, x, y, restarts=1, path=folder / "report.npz")
     rows = np.flatnonzero(np.arange(23) % 5)[:13]
@@ -217,7 +218,9 @@ def test_a_model_of_constant_output_is_reported():
     model.set_weights([0 * weight for weight in model.get_weights()])
     model.layers[-1].bias.assign([2.0, 0.0, 0.0])
     report = evaluate(model, batch(6)[0], [0, 0, 1, 0, 2, 0], k=1, k_report=2, steps=2, **NO_RESTARTS)
-    assert report.counts == {"images": 6, "misclassified": 2, "attacked": 4, "unchanged": 4, "constant_maps": 4}
+    assert report.counts == {
+        "examples": 6, "misclassified": 2, "attacked": 4, "unchanged": 4, "constant_maps": 4, "undefined": 0
+    }  # fmt: skip
     for name in SCORES:
         np.testing.assert_array_equal(report.values(name), np.ones(4))
     assert "4 with a constant map" in report.to_markdown()
@@ -231,7 +234,9 @@ def test_a_model_that_gets_nothing_right_is_reported(tmp_path):
     y = (model.predict(x, verbose=0).argmax(axis=1) + 1) % 3
     options = {"k": 1, "k_report": 2, "path": tmp_path / "report.npz", **NO_RESTARTS}
     report = evaluate(model, x, y, **options)
-    assert report.counts == {"images": 5, "misclassified": 5, "attacked": 0, "unchanged": 0, "constant_maps": 0}
+    assert report.counts == {
+        "examples": 5, "misclassified": 5, "attacked": 0, "unchanged": 0, "constant_maps": 0, "undefined": 0
+    }  # fmt: skip
     assert report.examples == {}
     assert report.complete
     assert math.isnan(report.summary()["kendall_tau"]["mean"])
@@ -262,14 +267,14 @@ def instant(monkeypatch):
             done.append((name, start))
             yield slice(start, start + size)
 
-    def predictions(self, model, x, y, *, first=0):
+    def predictions(self, model, x, y, *, first=0, progress=None):
         x = x.reshape(len(x), -1)
         for rows in batches(self, "predictions", x, first):
             predicted = np.where(x[rows, 0] < 0.8, y[rows], (y[rows] + 1) % 3)
             correct = predicted == y[rows]
             yield PGDResult(x[rows], x[rows], y[rows], predicted, correct, correct & (x[rows, 1] < 0.5))
 
-    def attributions(self, model, x, y=None, *, gradient_model=None, first=0):
+    def attributions(self, model, x, y=None, *, gradient_model=None, first=0, progress=None):
         x = x.reshape(len(x), -1)
         for rows in batches(self, "attributions", x, first):
             scores = {name: x[rows, column] for column, name in enumerate(SCORES)}
@@ -346,7 +351,7 @@ def test_progress_is_shown_or_not(instant, dense, capsys):
     assert captured.out + captured.err == ""
     look(dense, progress=True)
     output = capsys.readouterr().out
-    for text in ("predictions: 50 images", "50/50", "attributions: 13 images", "13/13"):
+    for text in ("predictions: 50 examples", "50/50", "attributions: 13 examples", "13/13"):
         assert text in output
 
 
@@ -494,8 +499,7 @@ def test_an_interruption_anywhere_loses_at_most_a_batch(where, number, instant, 
             for name, kind in results.items():
                 patch.setitem(globals(), name, interrupted(kind))
         elif where == "progress":
-            patch.setattr(keras.utils, "Progbar", lambda *_, **__: types.SimpleNamespace(update=update))
-            update = interrupted(lambda done: None)
+            patch.setattr(Progress, "show", interrupted(Progress.show))
         else:
             patch.setattr(np, "savez_compressed", interrupted(np.savez_compressed))
         with pytest.raises(KeyboardInterrupt):
@@ -579,7 +583,7 @@ def test_more_images_go_on_from_the_file(instant, dense, tmp_path):
     assert instant == [("attributions", 5)]
     assert_same(more, look(dense, attacked=11))
     assert json.loads(RobustnessReport.load(path).to_json())["protocol"]["attacked"] == 11
-    with pytest.raises(ValueError, match=r"^`attacked` must be at least the number of images in `path`, 11. Received"):
+    with pytest.raises(ValueError, match=r"^`attacked` must be at least the number of examples in `path`, 11"):
         look(dense, path=path, attacked=10)
 
 
@@ -663,6 +667,17 @@ def test_a_robustly_trained_network_scores_better(natural):
 # Bad input
 
 
+class OutOfReach(keras.layers.Layer):
+    """A ReLU that cannot be found."""
+
+    def call(self, x):
+        return tf.nn.relu(x)
+
+
+def out_of_reach():
+    return keras.Sequential([keras.Input((4,)), OutOfReach(), keras.layers.Dense(3)])
+
+
 def bad_inputs():
     """Changes to the arguments, the error, and how it begins."""
     nan = np.where(np.arange(4) == 2, np.nan, X)
@@ -675,7 +690,7 @@ def bad_inputs():
         ({"x": nan}, ValueError, "`x` must be finite"),
         ({"x": X.astype(str)}, TypeError, "`x` must be an array of numbers"),
         ({"x": None}, TypeError, "`x` must be an array of numbers"),
-        ({"y": Y[:3]}, ValueError, "`y` must hold one label an example, 50"),
+        ({"y": Y[:3]}, ValueError, "`y` must hold one label "),
         ({"y": Y + 1}, ValueError, "`y` must be class indices from 0 to 2"),
         ({"y": Y - 1}, ValueError, "`y` must be class indices from 0 to 2"),
         ({"y": Y + 0.5}, ValueError, "`y` must be class indices from 0 to 2"),
@@ -692,8 +707,23 @@ def bad_inputs():
         ({"protocol": "paper"}, ValueError, "`dataset` must be one of"),
         ({"protocol": "paper", "dataset": "cifar10"}, ValueError, "`dataset` must be one of"),
         ({"dataset": "mnist"}, ValueError, "`dataset` must be None"),
-        ({"epsilom": 0.1}, TypeError, "Settings of a protocol are"),
-        ({"name": "paper, mnist"}, TypeError, "Settings of a protocol are"),
+        (
+            {"epsilom": 0.1},
+            TypeError,
+            "`evaluate_robustness` has no argument `epsilom`; did you mean `epsilon`?",
+        ),
+        ({"name": "paper, mnist"}, TypeError, "`evaluate_robustness` has no argument `name`"),
+        ({"epsilon": None}, ValueError, "`epsilon` must be given for a model that keras_rar does not train, such as "),
+        ({"epsilon": 1e-60}, ValueError, "`epsilon` must be "),
+        ({"epsilon": 1e60}, ValueError, "`epsilon` must be "),
+        ({"step_size": 1e-60}, ValueError, "`step_size` must be "),
+        ({"gradient_model": dense_model(classes=2)}, ValueError, "`gradient_model` must have the classes of the model"),
+        ({"gradient_model": dense_model(features=5)}, ValueError, "`gradient_model` must take the inputs of the model"),
+        ({"model": out_of_reach()}, ValueError, "`model` must let its ReLUs be found"),
+        ({"saliency": lambda model, x, y: np.abs(x)}, TypeError, "`saliency` must be made of TensorFlow operations"),
+        ({"saliency": lambda model, x, y: x[0, 0]}, ValueError, "`saliency` must return one map per example"),
+        ({"saliency": lambda model, x, y: x[:, :1], "k": 1}, ValueError, "`k_report` must be at most the number"),
+        ({"path": __file__}, ValueError, "`path` must be a file that RobustnessReport.save wrote"),
         ({"epsilon": 0}, ValueError, "`epsilon` must be a positive float"),
         ({"bounds": 1}, TypeError, "`bounds` must be"),
         ({"bounds": (1, 0)}, ValueError, "`bounds` must be"),
@@ -715,7 +745,7 @@ def bad_inputs():
 
 
 @pytest.mark.parametrize("number", range(len(bad_inputs())))
-def test_bad_input_is_refused_before_anything_is_computed(number, instant, dense):
+def test_bad_input_is_refused_before_anything_is_attacked(number, instant, dense):
     arguments, error, begins = bad_inputs()[number]
     with pytest.raises(error, match=f"^{re.escape(begins)}"):
         look(**{"model": dense, **arguments})
