@@ -43,6 +43,6 @@ def prepared(
         step_size=attack.step_size,
         pgd_step_size=pgd.step_size,
     )
-    evaluation = Evaluation(classifier, settings, x, y, path, batch_size, gradient_model)
     attack.check(classifier.model, x, y, gradient_model=gradient_model)
+    evaluation = Evaluation(classifier, settings, x, y, path, batch_size, gradient_model)
     return evaluation, pgd, attack

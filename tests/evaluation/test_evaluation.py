@@ -20,6 +20,7 @@ from keras_rar.evaluation import protocols
 from keras_rar.evaluation.progress import Progress
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
+from keras_rar.evaluation.settings import Settings
 from keras_rar.paper import datasets
 
 SCORES = ["topk_intersection", "kendall_tau", "spearman_rho"]
@@ -367,6 +368,7 @@ def test_the_report_records_every_setting(instant, dense):
 
 
 CHANGED = {**SETTINGS, "k": 1, "k_report": 2}
+CHANGED = {name: CHANGED[name] for name in Settings.__annotations__ if name in CHANGED}
 CHANGED = {name: value for name, value in CHANGED.items() if value != getattr(protocols.QUICK, name)}
 
 
