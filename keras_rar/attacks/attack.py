@@ -37,7 +37,7 @@ class Attack(abc.ABC):
         self.step_size = checks.positive_float("step_size", step_size)
         self.softplus_beta = None if softplus_beta is None else checks.positive_float("softplus_beta", softplus_beta)
         self.restarts = checks.nonnegative_int("restarts", restarts)
-        self.seed = checks.integer("seed", seed)
+        self.seed = checks.seed(seed)
         self.batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
         self.jit_compile = checks.one_of("jit_compile", jit_compile, [True, False, "auto"])
         self._loop: dict[str, Any] = {

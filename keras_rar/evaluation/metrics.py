@@ -34,10 +34,10 @@ __all__ = [
 class _MeanOverExamples(keras.metrics.Mean):
     """The weighted mean of `score(map_before, map_after)` over all examples seen."""
 
-    def score(self, map_before, map_after):
+    def score(self, map_before: Any, map_after: Any) -> Any:
         raise NotImplementedError
 
-    def update_state(self, map_before, map_after, sample_weight=None):
+    def update_state(self, map_before: Any, map_after: Any, sample_weight: Any = None) -> Any:
         return super().update_state(self.score(map_before, map_after), sample_weight)
 
 
@@ -57,10 +57,10 @@ class KendallTauB(_MeanOverExamples):
     0.0
     """
 
-    def __init__(self, name="kendall_tau", dtype=None):
+    def __init__(self, name: str = "kendall_tau", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def score(self, map_before, map_after):
+    def score(self, map_before: Any, map_after: Any) -> Any:
         return kendall_tau_b(map_before, map_after)
 
 
@@ -80,10 +80,10 @@ class SpearmanRho(_MeanOverExamples):
     0.5
     """
 
-    def __init__(self, name="spearman_rho", dtype=None):
+    def __init__(self, name: str = "spearman_rho", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def score(self, map_before, map_after):
+    def score(self, map_before: Any, map_after: Any) -> Any:
         return spearman_rho(map_before, map_after)
 
 
@@ -103,10 +103,10 @@ class PearsonCorrelation(_MeanOverExamples):
     -1.0
     """
 
-    def __init__(self, name="pearson", dtype=None):
+    def __init__(self, name: str = "pearson", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def score(self, map_before, map_after):
+    def score(self, map_before: Any, map_after: Any) -> Any:
         return pearson(map_before, map_after)
 
 
@@ -126,10 +126,10 @@ class CosineSimilarity(_MeanOverExamples):
     0.0
     """
 
-    def __init__(self, name="cosine_similarity", dtype=None):
+    def __init__(self, name: str = "cosine_similarity", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def score(self, map_before, map_after):
+    def score(self, map_before: Any, map_after: Any) -> Any:
         return cosine_similarity(map_before, map_after)
 
 
@@ -153,11 +153,11 @@ class TopKIntersection(_MeanOverExamples):
     0.5
     """
 
-    def __init__(self, k: int, name="topk_intersection", dtype=None):
+    def __init__(self, k: int, name: str = "topk_intersection", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         self.k = checks.positive_int("k", k)
 
-    def score(self, map_before, map_after):
+    def score(self, map_before: Any, map_after: Any) -> Any:
         return topk_intersection(map_before, map_after, self.k)
 
     def get_config(self) -> dict[str, Any]:
@@ -186,13 +186,15 @@ class LocalTopKIntersection(_MeanOverExamples):
     1.0
     """
 
-    def __init__(self, k: int, window: int = 3, measure: str = "recall", name="local_topk_intersection", dtype=None):
+    def __init__(
+        self, k: int, window: int = 3, measure: str = "recall", name: str = "local_topk_intersection", dtype: Any = None
+    ):
         super().__init__(name=name, dtype=dtype)
         self.k = checks.positive_int("k", k)
         self.window = odd_window(window)
         self.measure = checks.one_of("measure", measure, MEASURES)
 
-    def score(self, map_before, map_after):
+    def score(self, map_before: Any, map_after: Any) -> Any:
         return local_topk_intersection(map_before, map_after, self.k, self.window, self.measure)
 
     def get_config(self) -> dict[str, Any]:
@@ -215,8 +217,8 @@ class MassCenterDistance(_MeanOverExamples):
     2.0
     """
 
-    def __init__(self, name="mass_center_distance", dtype=None):
+    def __init__(self, name: str = "mass_center_distance", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def score(self, map_before, map_after):
+    def score(self, map_before: Any, map_after: Any) -> Any:
         return mass_center_distance(map_before, map_after)

@@ -77,7 +77,7 @@ def test_the_report_says_so():
     report = keras_rar.evaluate_robustness(
         wrapped("madry", epsilon=0.3), X, Y, k=3, steps=1, m=1, pgd_steps=1, progress=False
     )
-    assert report.protocol["name"] == "quick, changed: epsilon=0.3, k=3, steps=1, m=1, pgd_steps=1"
+    assert report.protocol["name"] == "quick, changed: epsilon=0.3, pgd_steps=1, k=3, steps=1, m=1"
     assert [report.protocol[name] for name in ("epsilon", "k", "k_report")] == [0.3, 3, 3]
 
 

@@ -4,6 +4,7 @@ import io
 import itertools
 import re
 import time
+import types
 
 import pytest
 from conftest import batch, dense_model
@@ -29,7 +30,8 @@ def clock(monkeypatch):
 @pytest.fixture
 def screen(monkeypatch):
     """What a terminal is sent."""
-    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(module, "sys", types.SimpleNamespace(stdout=terminal, modules={}))
     monkeypatch.setattr(Progress, "PATIENCE", 600.0)
     return terminal
 
