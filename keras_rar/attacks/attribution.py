@@ -58,6 +58,8 @@ class AttributionAttack(Attack):
         ValueError: If an argument is out of range.
     """
 
+    follows_gradients = True
+
     @keywords.checked
     def __init__(
         self,
@@ -190,7 +192,7 @@ class AttributionAttack(Attack):
         x, _ = self._checked(classifier, x, y)
         gradient_classifier = None if gradient_model is None else Classifier(gradient_model)
         explained.check_twin(gradient_classifier, classifier.input_shape)
-        self.check_map(self._explainers(classifier, gradient_classifier).check(x))
+        self.check_map(self._explainers(classifier, gradient_classifier).check(x, self.follows_gradients))
 
     def check_map(self, shape: tuple[int, ...]) -> None:
         """Refuse settings that do not fit a map of this shape."""

@@ -41,24 +41,25 @@ class Explainers:
         self.own = self._explainer(classifier, None)
         self.smooth = self._explainer(self._smooth_classifier, self._beta)
 
-    def check(self, x: np.ndarray) -> tuple[int, ...]:
+    def check(self, x: np.ndarray, smooth: bool) -> tuple[int, ...]:
         """Refuse what cannot be attacked; the shape of a map. Nothing is compiled, and no map computed.
 
         Args:
             x: One or more inputs.
+            smooth: Whether gradients are taken at all.
 
         Raises:
             TypeError: If a saliency function is not made of TensorFlow operations.
             ValueError: If the twin cannot be made, or a saliency does not return one map per example.
         """
-        if isinstance(self._saliency, Saliency):
+        if isinstance(self._saliency, Saliency) and smooth:
             point, label = tf.constant(x[:1]), tf.constant([0], tf.int64)
             self._score(self._smooth_classifier, label, self._beta)(point)  # the twin is made, and called
-            if type(self._saliency) in METHODS.values():
-                return map_shape(x.shape[1:])
+        if type(self._saliency) in METHODS.values():
+            return map_shape(x.shape[1:])
         specs = tf.TensorSpec([2, *x.shape[1:]], x.dtype), tf.TensorSpec([2], tf.int64)
         shapes = []
-        for explain in (self.own, self.smooth):
+        for explain in (self.own, self.smooth)[: 1 + smooth]:
             found = tf.function(explain, autograph=False).get_concrete_function(*specs).structured_outputs
             if found.shape.rank is None or found.shape.rank < 2 or found.shape[0] not in (2, None):
                 raise ValueError(

@@ -127,6 +127,8 @@ class RandomAttack(AttributionAttack):
     True
     """
 
+    follows_gradients = False
+
     def default_step_size(self, epsilon: float) -> float:
         """The diameter of the ball."""
         return 2 * checks.positive_float("epsilon", epsilon)

@@ -746,6 +746,12 @@ def bad_inputs():
     ]
 
 
+def test_the_control_needs_no_twin(instant):
+    """Nor does an attack that takes gradients through the model as it is, or through a twin of the user's."""
+    for settings in ({"attack": "random", "k": None}, {"softplus_beta": None}, {"gradient_model": dense_model()}):
+        assert look(out_of_reach(), **settings).complete
+
+
 @pytest.mark.parametrize("number", range(len(bad_inputs())))
 def test_bad_input_is_refused_before_anything_is_attacked(number, instant, dense):
     arguments, error, begins = bad_inputs()[number]
