@@ -5,6 +5,8 @@ import threading
 import time
 from types import TracebackType
 
+from keras_rar.evaluation.wording import counted
+
 WIDTH = 20
 
 
@@ -18,13 +20,13 @@ class Progress:
     Args:
         title: What is being done.
         total: Positive integer, how many there are.
-        unit: What they are, in the plural.
+        unit: What one of them is.
         done: How many were done before.
         visible: Whether to write anything.
 
     Example:
 
-    >>> with Progress("predictions", 50, "examples", 0, visible=False) as progress:
+    >>> with Progress("predictions", 50, "example", 0, visible=False) as progress:
     ...     progress.show(12.5)
     """
 
@@ -38,6 +40,7 @@ class Progress:
         self._interval = 0.1 if self._live else 30.0
         self._since, self._at_first = time.monotonic(), done
         self._first: float | None = None
+        self._last: float | None = None
         self._written, self._width, self._closed = -float("inf"), 0, False
         self._lock = threading.Lock()
         self._timer = threading.Timer(self.PATIENCE, self._compiling)
@@ -46,7 +49,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._visible:
             before = f", {self._begun_with:g} done before" if self._begun_with else ""
-            self._write_line(f"{self._title}: {self._total} {self._unit}{before}")
+            self._write_line(f"{self._title}: {counted(self._total, self._unit)}{before}")
             self._timer.start()
         return self
 
@@ -68,9 +71,9 @@ class Progress:
         now = time.monotonic()
         if self._first is None:
             self._first, self._at_first = now, done
-        if done < self._total and now - self._written < self._interval:
+        if done == self._last or (done < self._total and now - self._written < self._interval):
             return
-        self._written = now
+        self._written, self._last = now, done
         with self._lock:
             self._write(f"{self._bar(done)} {self._time(done, now)}")
 

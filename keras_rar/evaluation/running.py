@@ -49,7 +49,7 @@ class Evaluation:
         of_an_example = {name: value for name, value in about.items() if name not in _FREE}
         fingerprint = fingerprint_of([self.model, gradient_model], x, y, of_an_example)
         self.report = RobustnessReport(self.model.name, about, columns, {}, versions(), fingerprint)
-        self._unit = f"{wording.noun({'x': x})}s"
+        self._unit = wording.noun({"x": x})
         if self.path is not None:
             _check_folder(self.path)
             if self.path.exists():

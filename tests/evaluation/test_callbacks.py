@@ -1,6 +1,7 @@
 """`AttributionRobustness` in `fit`: what it writes, who reads it, and that training does not feel it."""
 
 import csv
+import dataclasses
 import itertools
 import re
 
@@ -348,7 +349,7 @@ def test_where_no_image_is_classified_correctly_a_monitor_waits_for_a_real_numbe
     label = Y[predicted == Y][0]
     chosen = label == Y
     biased = Biased(99 * np.eye(3)[label - 1])
-    with pytest.warns(RuntimeWarning, match="No image is classified correctly"):
+    with pytest.warns(RuntimeWarning, match="No example is classified correctly"):
         history = plain.fit(save, data=(X[chosen], Y[chosen]), before=[biased], learning_rate=0.0, epochs=2)
     for key in KEYS[:3]:
         assert history[key][0] == -np.inf
@@ -363,6 +364,20 @@ def test_a_model_of_constant_output_is_reported(plain):
     history = fit(plain.model, AttributionRobustness(*HELD_OUT, **plain.attacks))
     assert history["val_attacked"] == [np.sum(HELD_OUT[1] == 0)]
     assert np.all(np.isfinite([history[key] for key in KEYS]))
+
+
+def test_a_score_that_is_undefined_is_never_the_best(plain, monkeypatch):
+    """As -inf, since Keras takes NaN for the best value if it comes first."""
+    attack = plain.attacks["attack"]
+
+    def undefined(self, *data):
+        found = TopKAttack.__call__(self, *data)
+        return dataclasses.replace(found, scores={name: score * np.nan for name, score in found.scores.items()})
+
+    monkeypatch.setattr(attack, "__class__", type("Undefined", (TopKAttack,), {"__call__": undefined}))
+    history = plain.fit()
+    assert [history[key] for key in KEYS[:3]] == [[-np.inf]] * 3
+    assert history["val_attacked"][0] > 0
 
 
 # Training does not feel it
@@ -473,8 +488,8 @@ def test_attacks_are_compiled_by_xla_where_asked_or_on_a_gpu(jit_compile, expect
 
     callback = AttributionRobustness(*HELD_OUT, jit_compile=jit_compile, **QUICK)
     callback.set_model(compiled())
-    callback.on_train_begin()
     monkeypatch.setattr(tf, "function", watched)
+    callback.on_train_begin()
     callback.on_epoch_end(0, {})
     callback.on_train_begin()  # the same model again: nothing is compiled again
     callback.on_epoch_end(0, {})
@@ -529,7 +544,7 @@ def test_wrong_types_are_refused(options, message):
     ("arguments", "message"),
     [
         ((X,), "`y` must be given, unless `x` is a tf.data.Dataset of (x, y). Received: y=None"),
-        ((X, Y[:3]), "`y` must hold one label an example, 24. Received: 3 labels"),
+        ((X, Y[:3]), "`y` must hold one label per example, 24. Received: 3 labels"),
         ((DATASET.batch(4), Y), "`y` must be left out where `x` is a tf.data.Dataset. Received: "),
         ((DATASET,), "`x` must be a data set of batches (x, y). Received: elements of (TensorSpec"),
         ((DATASET.map(lambda x, y: x).batch(4),), "`x` must be a data set of batches (x, y). Received: elements of "),
