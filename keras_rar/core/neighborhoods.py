@@ -7,25 +7,9 @@ import abc
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks
-
-
-def _plain_bounds(bounds: Any) -> tuple[Any, Any] | None:
-    """`bounds` as a pair of floats or nested lists of floats, validated."""
-    must_be = "None, or a pair (lower, upper) of finite floats or arrays with lower < upper"
-    if bounds is None:
-        return None
-    try:
-        lower, upper = (np.asarray(bound, dtype="float64") for bound in bounds)
-        valid = bool(np.all(np.isfinite(lower) & np.isfinite(upper) & (lower < upper)))
-    except (TypeError, ValueError):
-        checks.fail("bounds", must_be, bounds, TypeError)
-    if not valid:
-        checks.fail("bounds", must_be, bounds)
-    return lower.tolist(), upper.tolist()
 
 
 class Neighborhood(abc.ABC):
@@ -39,7 +23,7 @@ class Neighborhood(abc.ABC):
 
     def __init__(self, epsilon: float, bounds: Any = (0.0, 1.0)):
         self.epsilon = checks.positive_float("epsilon", epsilon)
-        self.bounds = _plain_bounds(bounds)
+        self.bounds = checks.increasing_bounds("bounds", bounds)
 
     @abc.abstractmethod
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
