@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks, graphs
-from keras_rar.core.gradients import ScalarFunction, value_and_gradient
+from keras_rar.core.gradients import ScalarFunction, floating, value_and_gradient
 
 
 def weighted_gradients(
@@ -24,13 +24,17 @@ def weighted_gradients(
     Args:
         f: Function `(n, ...) -> (n,)`, of points folded into the batch.
         points: Function `(ks, *inputs)` that returns the points of the indices `ks`, `(len(ks), batch, ...)`.
-        inputs: Tensors of shape `(batch, ...)`; the sum can be differentiated in them, and in variables.
+        inputs: Tuple of tensors of shape `(batch, ...)`; the sum can be differentiated in them, and in variables.
         weights: The weights wₖ.
         chunk: Positive integer, number of points an example to evaluate at once. Defaults to all.
         variables: Whether the chunked derivative reaches variables too. Defaults to `True`.
 
     Returns:
         Tensor of shape `(batch, ...)`.
+
+    Raises:
+        TypeError: If an input is not floating point.
+        ValueError: If `chunk` is not a positive integer.
 
     Example:
 
@@ -52,6 +56,7 @@ def gradients_and_values(
     variables: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """`weighted_gradients`, and the values at the points, `(points, batch)`, or `None` where they go in chunks."""
+    inputs = tuple(floating("inputs", value) for value in inputs)
     dtype = inputs[0].dtype
     rounds = -(-len(weights) // (len(weights) if chunk is None else checks.positive_int("chunk", chunk)))
     size = -(-len(weights) // rounds)  # the same number each round: the last points are repeated with weight 0

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_rar.core import graphs
-from keras_rar.core.gradients import ScalarFunction, input_gradient
+from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
 from keras_rar.core.neighborhoods import Neighborhood
 
 
@@ -33,6 +33,9 @@ def projected_ascent(
     Returns:
         Tensor of the shape of `x`, inside the neighborhood.
 
+    Raises:
+        TypeError: If `x` or `start` is not floating point.
+
     Example:
 
     >>> x = tf.constant([[0.5, 0.5]])
@@ -40,6 +43,9 @@ def projected_ascent(
     >>> projected_ascent(f, x, x, LinfBall(0.25), steps=3, step_size=0.125).numpy()
     array([[0.75, 0.25]], dtype=float32)
     """
+
+    x = floating("x", x)
+    start = floating("start", start, x.dtype)
 
     @graphs.body
     def step(k, x_prime):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_rar.core import graphs
-from keras_rar.core.gradients import input_gradient
+from keras_rar.core.gradients import floating, input_gradient
 from keras_rar.core.map_objectives import MapObjective
 from keras_rar.core.neighborhoods import Neighborhood
 
@@ -57,7 +57,16 @@ def attack(
 
     Returns:
         `Kept`, at least as dissimilar as the one given.
+
+    Raises:
+        TypeError: If `x`, `start` or what is kept is not floating point.
     """
+
+    x = floating("x", x)
+    start = floating("start", start, x.dtype)
+    kept = Kept(
+        floating("kept", kept.x, x.dtype), floating("kept", kept.similarity), tf.convert_to_tensor(kept.iteration)
+    )
 
     @graphs.body
     def step(k, x_prime, kept):
@@ -101,6 +110,7 @@ def unless_zero(direction: Callable, otherwise: Callable) -> Callable:
     """
 
     def chosen(k, x_prime):
+        x_prime = floating("x_prime", x_prime)
         first = direction(k, x_prime)
         moves = tf.reduce_any(first != 0, axis=list(range(1, x_prime.shape.rank)), keepdims=True)
         return tf.where(moves, first, otherwise(k, x_prime))
@@ -112,6 +122,7 @@ def random_direction(seed: tf.Tensor, shape: tf.Tensor) -> Callable:
     """The direction of the negative control: normal noise, another at each step."""
 
     def direction(k, x_prime):
-        return tf.random.stateless_normal(shape, tf.random.fold_in(seed, k), dtype=x_prime.dtype, alg="philox")
+        dtype = floating("x_prime", x_prime).dtype
+        return tf.random.stateless_normal(shape, tf.random.fold_in(seed, k), dtype=dtype, alg="philox")
 
     return direction

@@ -41,6 +41,7 @@ def in_parts(function: Callable[..., tf.Tensor], rows: Sequence[tf.Tensor], size
     >>> in_parts(lambda x: x + 1.0, [tf.constant([1.0, 2.0, 3.0])], 2).numpy()
     array([2., 3., 4.], dtype=float32)
     """
+    rows = [tf.convert_to_tensor(value) for value in rows]
     like = rows[0]
     batch = tf.shape(like)[0] if like.shape[0] is None else like.shape[0]
     parts = (batch + size - 1) // size
@@ -63,11 +64,13 @@ def of_unknown_batch(x: tf.Tensor) -> tf.Tensor:
     Of sums of known shapes TensorFlow's optimizer makes operations with a temporary variable, which fail in nested
     loops.
     """
+    x = tf.convert_to_tensor(x)
     return known_as(x, [None, *x.shape[1:]])
 
 
 def known_as(x: tf.Tensor, shape: Any) -> tf.Tensor:
     """The tensor itself, of which the graph knows no more than `shape`."""
+    x = tf.convert_to_tensor(x)
     if tf.executing_eagerly():
         return x
     return tf.raw_ops.PlaceholderWithDefault(input=x, shape=shape)

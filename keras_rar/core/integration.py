@@ -5,8 +5,9 @@ import functools
 import tensorflow as tf
 
 from keras_rar.core.accumulation import gradients_and_values
-from keras_rar.core.gradients import ScalarFunction, Staged
+from keras_rar.core.gradients import ScalarFunction, Staged, floating
 from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core.sizes import total
 
 
 def integrated_gradients(
@@ -43,7 +44,7 @@ def integrated_gradients(
         Tensor of the shape of `x`.
 
     Raises:
-        TypeError: If `x` is not floating point.
+        TypeError: If `x` or `x_prime` is not floating point.
         ValueError: If `x` and `x_prime` differ in shape, or `chunk` is not a positive integer.
 
     Example:
@@ -84,10 +85,8 @@ def attributions_and_values(
     array([[1.],
            [4.]], dtype=float32)
     """
-    x = tf.convert_to_tensor(x)
-    x_prime = tf.cast(x_prime, x.dtype)
-    if not x.dtype.is_floating:
-        raise TypeError(f"`x` must be floating point, to have gradients. Received: dtype={x.dtype.name}")
+    x = floating("x", x)
+    x_prime = floating("x_prime", x_prime, x.dtype)
     if not x.shape.is_compatible_with(x_prime.shape):
         raise ValueError(
             f"`x` and `x_prime` must have the same shape. Received: x.shape={x.shape}, x_prime.shape={x_prime.shape}"
@@ -105,15 +104,15 @@ def attributions_and_values(
 
     summed = functools.partial(gradients_and_values, weights=rule.weights, chunk=chunk, variables=variables)
     if not isinstance(f, Staged):
-        total, values = summed(f, points, (x, x_prime))
-        return (x_prime - x) * total, values
+        gradient, values = summed(f, points, (x, x_prime))
+        return (x_prime - x) * gradient, values
     start = f.stem(x)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x_prime)
         end = f.stem(x_prime)
     # A GPU would round the factors of the products to 10 bits.
-    total, values = summed(f.rest, points if tf.config.list_physical_devices("GPU") else products, (start, end))
-    return (x_prime - x) * tape.gradient(end, x_prime, output_gradients=total), values
+    gradient, values = summed(f.rest, points if tf.config.list_physical_devices("GPU") else products, (start, end))
+    return (x_prime - x) * tape.gradient(end, x_prime, output_gradients=gradient), values
 
 
 def completeness_gap(f: ScalarFunction, x: tf.Tensor, x_prime: tf.Tensor, attributions: tf.Tensor) -> tf.Tensor:
@@ -130,6 +129,9 @@ def completeness_gap(f: ScalarFunction, x: tf.Tensor, x_prime: tf.Tensor, attrib
     Returns:
         Tensor of shape `(batch,)`, in the units of `f`.
 
+    Raises:
+        TypeError: If `x`, `x_prime` or `attributions` is not floating point.
+
     Example:
 
     >>> x, x_prime = tf.zeros([1, 1]), tf.ones([1, 1])
@@ -137,5 +139,6 @@ def completeness_gap(f: ScalarFunction, x: tf.Tensor, x_prime: tf.Tensor, attrib
     >>> completeness_gap(f, x, x_prime, integrated_gradients(f, x, x_prime, right(2))).numpy()
     array([0.5], dtype=float32)
     """
-    total = tf.reduce_sum(tf.reshape(attributions, [tf.shape(attributions)[0], -1]), axis=1)
-    return total - (f(tf.convert_to_tensor(x_prime)) - f(tf.convert_to_tensor(x)))
+    x = floating("x", x)
+    change = f(floating("x_prime", x_prime, x.dtype)) - f(x)
+    return total(floating("attributions", attributions, change.dtype)) - change

@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core.correlations import kendall_tau_b, spearman_rho
+from keras_rar.core.gradients import floating
 from keras_rar.core.mass_centers import mass_center_distance
+from keras_rar.core.sizes import per_example
 from keras_rar.core.top_sets import topk_intersection
 
 MapObjective = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -16,7 +18,7 @@ def topk(k: int) -> MapObjective:
     """`−Σ_{i ∈ T_k(M)} M̃ᵢ(x′)`: drain the k highest entries of the map at the input."""
 
     def objective(before, after):
-        before, after = (tf.reshape(m, [tf.shape(m)[0], -1]) for m in (before, after))
+        before, after = (per_example(m) for m in (floating("before", before), floating("after", after)))
         highest = tf.math.top_k(before, k).indices
         return -tf.reduce_sum(tf.gather(after, highest, batch_dims=1), axis=-1)
 
@@ -28,6 +30,7 @@ def mass_center(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
 
     Rounded down as in the authors' code, which gives the first step a direction: without it x is a stationary point.
     """
+    before, after = floating("before", before), floating("after", after)
     shift = _mass_center(after) - tf.floor(_mass_center(before))
     return tf.reduce_sum(shift**2, axis=-1)
 
@@ -46,6 +49,7 @@ def target(region: np.ndarray) -> MapObjective:
     """`Σ_{i ∈ region} M̃ᵢ(x′)`: raise the map within a region, a mask of its shape."""
 
     def objective(before, after):
+        after = floating("after", after)
         return tf.reduce_sum(tf.constant(region, after.dtype) * after, axis=list(range(1, after.shape.rank)))
 
     return objective

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_rar.core import checks
+from keras_rar.core.gradients import floating
 
 
 class Neighborhood(abc.ABC):
@@ -39,6 +40,7 @@ class Neighborhood(abc.ABC):
 
     def clip(self, x_prime: tf.Tensor) -> tf.Tensor:
         """`x_prime` clipped to the valid box."""
+        x_prime = floating("x_prime", x_prime)
         if self.bounds is None:
             return x_prime
         lower, upper = (tf.constant(bound, x_prime.dtype) for bound in self.bounds)
@@ -71,14 +73,17 @@ class LinfBall(Neighborhood):
 
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """`x + U(−ε, ε)` in every coordinate, clipped to the box."""
+        x = floating("x", x)
         noise = tf.random.stateless_uniform(tf.shape(x), seed, -self.epsilon, self.epsilon, x.dtype, alg="philox")
         return self.clip(x + noise)
 
     def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
         """`sign(g)`, with sign(0) = 0."""
-        return tf.sign(gradient)
+        return tf.sign(floating("gradient", gradient))
 
     def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
+        x = floating("x", x)
+        x_prime = floating("x_prime", x_prime, x.dtype)
         return self.clip(x + tf.clip_by_value(x_prime - x, -self.epsilon, self.epsilon))  # rounds as the authors' code
 
 
@@ -100,6 +105,7 @@ class L2Ball(Neighborhood):
 
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Uniform in the ball, `ε u^(1/d) g/‖g‖₂` with g normal and u uniform; then clipped to the box."""
+        x = floating("x", x)
         seeds = tf.random.split(seed, 2)
         direction = self.steepest(tf.random.stateless_normal(tf.shape(x), seeds[0], dtype=x.dtype, alg="philox"))
         dimension = tf.cast(tf.reduce_prod(tf.shape(x)[1:]), x.dtype)
@@ -111,6 +117,7 @@ class L2Ball(Neighborhood):
 
     def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
         """`g / ‖g‖₂`, and 0 where g = 0."""
+        gradient = floating("gradient", gradient)
         # Dividing by the largest entry first keeps the squares of tiny gradients from underflowing.
         axes = list(range(1, gradient.shape.rank))
         scaled = tf.math.divide_no_nan(gradient, tf.reduce_max(tf.abs(gradient), axes, keepdims=True))
@@ -121,6 +128,8 @@ class L2Ball(Neighborhood):
 
         The Lagrangian of the nearest point separates over coordinates, hence this form.
         """
+        x = floating("x", x)
+        x_prime = floating("x_prime", x_prime, x.dtype)
         step = x_prime - x
         low = tf.minimum(tf.math.divide_no_nan(self.epsilon, _l2_norm(step)), 1)  # the answer without a box
         high = tf.ones_like(low)

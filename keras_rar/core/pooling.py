@@ -4,6 +4,8 @@ import math
 
 import tensorflow as tf
 
+from keras_rar.core.gradients import floating
+
 
 def max_pool(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Max-pooling over windows side by side, with derivatives of any order.
@@ -16,6 +18,7 @@ def max_pool(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
         x: Tensor of shape `(n, height, width, channels)`, sizes that `size` divides.
         size: Height and width of a window.
     """
+    x = floating("x", x)
     window = {"ksize": [1, *size, 1], "strides": [1, *size, 1], "padding": "VALID"}
 
     @tf.custom_gradient

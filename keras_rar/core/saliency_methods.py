@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
 from keras_rar.core.accumulation import weighted_gradients
-from keras_rar.core.gradients import ScalarFunction, input_gradient
+from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.quadrature import QuadratureRule
 
@@ -63,10 +63,12 @@ class IntegratedGradients(Saliency):
         object.__setattr__(self, "points", len(self.rule))
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        x = floating("x", x)
         return self.between(f, tf.broadcast_to(tf.constant(self.baseline, x.dtype), tf.shape(x)), x)
 
     def between(self, f: ScalarFunction, start: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The same from another start, a tensor of the shape of `x`, in place of the baseline."""
+        x = floating("x", x)
         return integrated_gradients(f, start, x, self.rule, chunk=_chunk_size(self.chunk, x), variables=False)
 
 
@@ -81,7 +83,7 @@ class Gradient(Saliency):
     """
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
-        return input_gradient(f, x)
+        return input_gradient(f, floating("x", x))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +97,7 @@ class GradientTimesInput(Saliency):
     """
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        x = floating("x", x)
         return x * input_gradient(f, x)
 
 
@@ -125,11 +128,12 @@ class SmoothGrad(Saliency):
     def __post_init__(self) -> None:
         checks.positive_int("samples", self.samples)
         checks.positive_float("noise", self.noise)
-        checks.integer("seed", self.seed)
+        object.__setattr__(self, "seed", checks.seed(self.seed))
         checks.chunk(self.chunk)
         object.__setattr__(self, "points", self.samples)
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        x = floating("x", x)
         shape = tf.concat([[self.samples, 1], tf.shape(x)[1:]], 0)
         noise = self.noise * tf.random.stateless_normal(shape, [self.seed, 0], dtype=x.dtype, alg="philox")  # XLA's too
         weights = [1 / self.samples] * self.samples
@@ -165,6 +169,7 @@ def normalize_map(attributions: tf.Tensor) -> tf.Tensor:
     >>> normalize_map(tf.constant([[1.0, -3.0]])).numpy()
     array([[0.5, 1.5]], dtype=float32)
     """
+    attributions = floating("attributions", attributions)
     saliency = tf.abs(attributions)
     if attributions.shape.rank == 4:
         saliency = tf.reduce_sum(saliency, axis=-1)

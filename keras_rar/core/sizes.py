@@ -6,10 +6,16 @@ The choice of `s` is the choice of method in `ℓ(x) + λ max s(IG(x, x′))` (C
 import tensorflow as tf
 
 from keras_rar.core import checks
+from keras_rar.core.gradients import floating
 
 
-def _per_example(attributions: tf.Tensor) -> tf.Tensor:
-    attributions = tf.convert_to_tensor(attributions)
+def per_example(attributions: tf.Tensor) -> tf.Tensor:
+    """The entries of each example in one row, `(batch, entries)`.
+
+    Raises:
+        TypeError: If `attributions` is not floating point.
+    """
+    attributions = floating("attributions", attributions)
     return tf.reshape(attributions, [tf.shape(attributions)[0], -1])
 
 
@@ -27,7 +33,7 @@ def l1_norm(attributions: tf.Tensor) -> tf.Tensor:
     >>> l1_norm([[1.0, -2.0]]).numpy()
     array([3.], dtype=float32)
     """
-    return tf.reduce_sum(tf.abs(_per_example(attributions)), axis=1)
+    return tf.reduce_sum(tf.abs(per_example(attributions)), axis=1)
 
 
 def total(attributions: tf.Tensor) -> tf.Tensor:
@@ -44,7 +50,7 @@ def total(attributions: tf.Tensor) -> tf.Tensor:
     >>> total([[1.0, -2.0]]).numpy()
     array([-1.], dtype=float32)
     """
-    return tf.reduce_sum(_per_example(attributions), axis=1)
+    return tf.reduce_sum(per_example(attributions), axis=1)
 
 
 def absolute_total(attributions: tf.Tensor) -> tf.Tensor:
@@ -102,7 +108,7 @@ def power(attributions: tf.Tensor, q: float) -> tf.Tensor:
     """
     if checks.positive_float("q", q) < 1:
         checks.fail("q", "a float >= 1", q)
-    return tf.reduce_sum(tf.abs(_per_example(attributions)) ** q, axis=1)
+    return tf.reduce_sum(tf.abs(per_example(attributions)) ** q, axis=1)
 
 
 def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -125,7 +131,7 @@ def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 def _unit(values: tf.Tensor) -> tf.Tensor:
     """`a / ‖a‖₂`, and 0 of zeros. Divided by the largest entry first, or squares of tiny ones would underflow."""
-    values = _over_largest(_per_example(values))
+    values = _over_largest(per_example(values))
     return values * tf.math.rsqrt(tf.maximum(tf.reduce_sum(values**2, axis=1, keepdims=True), 1))
 
 
@@ -150,7 +156,7 @@ def tempered(attributions: tf.Tensor, power: float) -> tf.Tensor:
     >>> tempered([[0.0, 2.0, -4.0]], 1.0).numpy()
     array([[0., 2., 4.]], dtype=float32)
     """
-    size = tf.abs(_per_example(attributions))
+    size = tf.abs(per_example(attributions))
     if power == 1:
         return size
     mean = tf.reduce_mean(size, axis=1, keepdims=True)
@@ -179,8 +185,8 @@ def soft_top_k(attributions: tf.Tensor, k: int | None = None, sharpness: float =
     >>> soft_top_k([[1.0, 0.5, 0.0]], k=1, sharpness=1.0).numpy().round(3)
     array([[0.5  , 0.333, 0.   ]], dtype=float32)
     """
-    attributions = tf.convert_to_tensor(attributions)
-    size = tf.abs(_over_largest(_per_example(attributions)))
+    attributions = floating("attributions", attributions)
+    size = tf.abs(_over_largest(per_example(attributions)))
     entries = attributions.shape[1:].num_elements()  # None where inputs have any size
     if k is None:
         k = tf.maximum(tf.shape(size)[1] // 8, 1) if entries is None else max(entries // 8, 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_rar.core.gradients import ScalarFunction, repeat_labels
+from keras_rar.core.gradients import ScalarFunction, floating, repeat_labels
 from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
 
@@ -70,7 +70,8 @@ class Terms:
         chunk: int | None = None,
         variables: bool = True,
     ):
-        self.x, self.x_prime, self.y = x, x_prime, y
+        self.x = floating("x", x)
+        self.x_prime, self.y = floating("x_prime", x_prime, self.x.dtype), tf.convert_to_tensor(y)
         self.reported: dict[str, tf.Tensor] = {}
         self._classified = False
         self._network, self._rule, self._baseline, self._training = network, rule, baseline, training
@@ -142,7 +143,7 @@ class Terms:
         terms = copy.copy(self)
         for name in _OF_X_PRIME.intersection(vars(self)):
             delattr(terms, name)
-        vars(terms).update(x_prime=x_prime, reported={}, _loss_at_end=None)
+        vars(terms).update(x_prime=floating("x_prime", x_prime, self.x.dtype), reported={}, _loss_at_end=None)
         return terms
 
     def ensure_classified(self) -> None:
