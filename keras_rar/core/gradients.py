@@ -1,4 +1,4 @@
-"""Functions of inputs, in one stage or two, and their gradients."""
+"""Functions of inputs, in one stage or two stages, and their gradients."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,15 +11,15 @@ ScalarFunction = Callable[[tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Staged:
-    """A function in two stages, `f = rest ∘ stem`, of which the first is affine, `stem(z) = A z + b`.
+    """A function in two stages, `f = rest ∘ stem`. The first stage is affine: `stem(z) = A z + b`.
 
-    On a segment the stem is computed at its two ends only, and its transpose once: `stem(x + αd) =
-    stem(x) + α(stem(x′) − stem(x))`, and `Σₖ wₖ ∇f(zₖ) = Aᵀ Σₖ wₖ ∇rest(stem(zₖ))`. That is exact, for any
-    number of nodes. In a network of images it saves the convolution of the image, at each node four times.
+    On a segment, the stem is computed at the two ends only, and its transpose once: `stem(x + αd) =
+    stem(x) + α(stem(x′) − stem(x))`, and `Σₖ wₖ ∇f(zₖ) = Aᵀ Σₖ wₖ ∇rest(stem(zₖ))`. This is exact for any
+    number of nodes. A network for images is spared its first convolution, four times per node.
 
     Args:
         stem: Function `(n, ...) -> (n, ...)`, affine in each row.
-        rest: Function `(n, ...) -> (n,)` of what the stem returns.
+        rest: Function `(n, ...) -> (n,)` of the result of the stem.
 
     Example:
 
@@ -36,7 +36,7 @@ class Staged:
 
 
 def floating(name: str, value: Any, dtype: tf.DType | None = None) -> tf.Tensor:
-    """A tensor, an array or nested lists of floats as a tensor that has gradients, in its own precision or in `dtype`.
+    """Convert a tensor, an array or nested lists of floats to a tensor in which gradients can be taken.
 
     Args:
         name: Name of the argument, for the error.
@@ -47,7 +47,7 @@ def floating(name: str, value: Any, dtype: tf.DType | None = None) -> tf.Tensor:
         Tensor of a floating-point dtype.
 
     Raises:
-        TypeError: If `value` holds no floating-point numbers: the derivative in an integer is not defined.
+        TypeError: If `value` is not floating point: there is no derivative in an integer.
 
     Example:
 
@@ -64,7 +64,7 @@ def input_gradient(f: ScalarFunction, z: tf.Tensor) -> tf.Tensor:
     """The gradient `∂f(zᵢ)/∂zᵢ` of each example, differentiable again in θ and in z.
 
     Args:
-        f: Function `(n, ...) -> (n,)`, each row of its result depending on the same row only.
+        f: Function `(n, ...) -> (n,)`; each row of its result may depend on the same row of `z` only.
         z: Tensor of shape `(n, ...)`.
 
     Returns:
@@ -82,7 +82,7 @@ def input_gradient(f: ScalarFunction, z: tf.Tensor) -> tf.Tensor:
 
 
 def value_and_gradient(f: ScalarFunction, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """`f(z)` and `input_gradient(f, z)`, of one forward pass."""
+    """`f(z)` and `input_gradient(f, z)`, from one forward pass."""
     z = floating("z", z)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(z)
@@ -91,7 +91,7 @@ def value_and_gradient(f: ScalarFunction, z: tf.Tensor) -> tuple[tf.Tensor, tf.T
 
 
 def repeat_labels(y: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
-    """Labels of shape `(batch, ...)` repeated for `n` folded points: row `i` is `y[i % batch]`."""
+    """Labels `(batch, ...)`, repeated for `n` points that are folded into the batch: row `i` is `y[i % batch]`."""
     y = tf.convert_to_tensor(y)
     batch = tf.shape(y)[0]
     repeats = tf.where(batch > 0, n // tf.maximum(batch, 1), 1)

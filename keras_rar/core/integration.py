@@ -25,20 +25,20 @@ def integrated_gradients(
     (Sundararajan et al. 2017; between two inputs as in Chen et al. 2019, sec. 2).
 
     Completeness: `Σᵢ IGᵢ = f(x′) − f(x)`, up to the error of the rule (`completeness_gap`). IG is 0 at
-    `x_prime = x`. It can be differentiated in θ, x and x′. Costs a forward and a backward pass for each
-    node and example, and as much again, twice, where something differentiates through it. With `chunk` the
-    memory, of the derivative too, is that of `chunk` nodes; the derivative then costs a third as much again
-    (half as much, of the input alone), and does not reach what `f` closes over, other than variables.
+    `x_prime = x`. It can be differentiated in θ, x and x′. It costs a forward and a backward pass per node and
+    example, and three times as much with its derivative. With `chunk`, the memory is that of `chunk` nodes, also for
+    the derivative. The derivative then costs a third more (in the inputs alone, half more), and it does not reach
+    tensors that `f` closes over, unless they are variables.
 
     Args:
-        f: Function `(n, ...) -> (n,)`. It receives `n = nodes · batch` points, nodes folded into the batch:
-            row `i` belongs to example `i % batch`. Of a `Staged` function only `rest` is computed at each node.
+        f: Function `(n, ...) -> (n,)`. It receives `n = nodes · batch` points, with the nodes folded into the batch:
+            row `i` belongs to example `i % batch`. Of a `Staged` function, only `rest` is computed at each node.
         x: Tensor of shape `(batch, ...)`, the start of the segment.
         x_prime: Tensor of the shape of `x`, its end.
         rule: A `QuadratureRule`, such as `keras_rar.quadrature.right(50)`.
-        chunk: Positive integer, number of nodes to evaluate at once. Defaults to all.
-        variables: Whether the chunked derivative reaches variables too: `False` spares an attack the cost of
-            gradients that it would throw away. Defaults to `True`.
+        chunk: Positive integer, how many nodes to evaluate at once. Defaults to all.
+        variables: Whether the chunked derivative reaches variables too. An attack throws those gradients away: `False`
+            saves their cost. Defaults to `True`.
 
     Returns:
         Tensor of the shape of `x`.
@@ -65,7 +65,7 @@ def attributions_and_values(
     chunk: int | None = None,
     variables: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """`integrated_gradients`, and the values of `f` at the nodes, which come for nothing.
+    """`integrated_gradients`, and the values of `f` at the nodes, which cost nothing more.
 
     Args:
         f: As for `integrated_gradients`.
@@ -76,7 +76,11 @@ def attributions_and_values(
         variables: As for `integrated_gradients`.
 
     Returns:
-        IG, in the shape of `x`, and the values, `(nodes, batch)`, or `None` where the nodes go in chunks.
+        IG, in the shape of `x`, and the values, `(nodes, batch)`, or `None` if the nodes are evaluated in chunks.
+
+    Raises:
+        TypeError: As `integrated_gradients`.
+        ValueError: As `integrated_gradients`.
 
     Example:
 
@@ -98,7 +102,7 @@ def attributions_and_values(
         return start + alpha * (end - start)
 
     def products(ks, start, end):
-        """The same as a product of matrices, which on a processor is twice as fast where they are large."""
+        """`points` as a product of matrices, which is twice as fast on a CPU where they are large."""
         alpha = tf.gather(tf.constant(rule.nodes, start.dtype), ks)
         return tf.tensordot(tf.stack([tf.ones_like(alpha), alpha], axis=1), tf.stack([start, end - start]), 1)
 
@@ -110,7 +114,7 @@ def attributions_and_values(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x_prime)
         end = f.stem(x_prime)
-    # A GPU would round the factors of the products to 10 bits.
+    # A GPU may round the factors of products to 10 bits.
     gradient, values = summed(f.rest, points if tf.config.list_physical_devices("GPU") else products, (start, end))
     return (x_prime - x) * tape.gradient(end, x_prime, output_gradients=gradient), values
 
@@ -118,7 +122,7 @@ def attributions_and_values(
 def completeness_gap(f: ScalarFunction, x: tf.Tensor, x_prime: tf.Tensor, attributions: tf.Tensor) -> tf.Tensor:
     """How far attributions are from complete: `Σᵢ IGᵢ − (f(x′) − f(x))`.
 
-    Zero for exact IG; its size says whether the rule has enough nodes.
+    It is zero for exact IG; its size shows whether the rule has enough nodes.
 
     Args:
         f: Function `(n, ...) -> (n,)`.

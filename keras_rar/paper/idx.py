@@ -10,7 +10,7 @@ import numpy as np
 _NAMES = {"train": "train", "test": "t10k"}
 FILES = [f"{name}-{kind}-ubyte" for name in _NAMES.values() for kind in ("images-idx3", "labels-idx1")]
 _LARGEST = {1: 60_000, 3: 60_000 * 28 * 28}  # bytes of the labels and of the images of the largest data set
-_SYSTEM = Path("/usr/share/datasets")  # of the Debian packages dataset-…
+_SYSTEM = Path("/usr/share/datasets")  # where the Debian packages dataset-… put their files
 
 
 def find(name: str, data_dir: str | Path | None = None) -> Path | None:
@@ -22,8 +22,12 @@ def find(name: str, data_dir: str | Path | None = None) -> Path | None:
 def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images `(n, height, width)` and labels `(n,)`, uint8.
 
+    Args:
+        folder: A folder with the files, gzipped or not.
+        split: `"train"` or `"test"`.
+
     Raises:
-        ValueError: If a file is damaged, or there are more images than labels, or fewer.
+        ValueError: If a file is damaged or too large, or the numbers of images and labels differ.
     """
     images = _array(_path(folder, f"{_NAMES[split]}-images-idx3-ubyte"), 3)
     labels = _array(_path(folder, f"{_NAMES[split]}-labels-idx1-ubyte"), 1)
@@ -39,7 +43,7 @@ def _path(folder: Path, file: str) -> Path | None:
 
 
 def _array(path: Path | None, rank: int) -> np.ndarray:
-    """An array of bytes: 0, 0, 8 for unsigned bytes, the rank, each size in four bytes, then the data."""
+    """The array in an IDX file: the bytes 0, 0, 8 (unsigned bytes) and the rank, each size in four bytes, the data."""
     if path is None:
         raise ValueError("`data_dir` must hold the IDX files of a data set. Received: a folder without one of them")
     try:

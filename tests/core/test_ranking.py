@@ -438,9 +438,9 @@ def test_an_unknown_number_of_entries_is_refused():
     for shape in ([2, None, 4], None):
         spec = tf.TensorSpec(shape, tf.float32)
         for function in IMAGE_SCORES.values():
-            with pytest.raises(ValueError, match=re.escape("known but for the batch. Received: shapes")):
+            with pytest.raises(ValueError, match=re.escape("only the batch may be unknown. Received: shapes")):
                 tf.function(function, autograph=False).get_concrete_function(spec, spec)
-        with pytest.raises(ValueError, match=re.escape("known but for the batch. Received: shape")):
+        with pytest.raises(ValueError, match=re.escape("only the batch may be unknown. Received: shape")):
             tf.function(ranking.mass_center, autograph=False).get_concrete_function(spec)
 
 
