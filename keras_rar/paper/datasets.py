@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_rar.core import checks
-from keras_rar.paper import archives, digits, idx
+from keras_rar.paper import archives, builders, digits, idx
 from keras_rar.paper.augmentation import equalized
 
 _MINI = Path(__file__).parent / "data" / "fashion_mnist_mini.npz"
@@ -73,9 +73,7 @@ def _downloaded(name: str, split: str, files: str) -> Split:
         import tensorflow_datasets as tfds
 
         if name in archives.ARCHIVES:
-            from keras_rar.paper.builders import BUILDERS
-
-            builder = BUILDERS[name]()
+            builder = builders.builder(name)
             builder.download_and_prepare()
             data = builder.as_dataset(split=split, batch_size=-1)
         else:

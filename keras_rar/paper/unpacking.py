@@ -182,7 +182,7 @@ def _of_tar(path: Path) -> Iterator[tuple[str, bytes | None]]:
                 _refuse(path, f"have at most {LARGEST_FILE} bytes behind its last file", "more")
 
 
-def _tar_header(path: Path, stream: IO[bytes]) -> tarfile.TarInfo | None:
+def _tar_header(path: Path, stream: gzip.GzipFile) -> tarfile.TarInfo | None:
     """The next file, by its headers, which are read within a limit before `tarfile` sees them; `None` at the end."""
     headers = b""
     while True:
@@ -208,7 +208,7 @@ def _tar_header(path: Path, stream: IO[bytes]) -> tarfile.TarInfo | None:
             return found
 
 
-def _exactly(stream: IO[bytes], size: int) -> bytes:
+def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
     content = stream.read(size)
     if len(content) < size:
         raise EOFError("it ends within a file")
