@@ -74,7 +74,7 @@ class IntegratedGradients(Saliency):
         return self.between(f, tf.broadcast_to(tf.constant(self.baseline, x.dtype), tf.shape(x)), x)
 
     def between(self, f: ScalarFunction, start: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """The same from another start, a tensor of the shape of `x`, in place of the baseline."""
+        """The attributions with another start than the baseline: a tensor of the shape of `x`."""
         x = floating("x", x)
         return integrated_gradients(f, start, x, self.rule, chunk=_chunk_size(self.chunk, x), variables=False)
 

@@ -115,6 +115,9 @@ TAKES_GRADIENTS = {
     "neighborhoods.L2Ball.clip": lambda x: neighborhoods.L2Ball(0.5, bounds=None).clip(x),
     "pooling.max_pool": lambda x: pooling.max_pool(images(images(x)), (1, 1)),
     "saliency_methods.IntegratedGradients": lambda x: saliency_methods.IntegratedGradients(RULE)(f, x),
+    "saliency_methods.IntegratedGradients.between": lambda start, x: saliency_methods.IntegratedGradients(RULE).between(
+        f, start, x
+    ),
     "saliency_methods.Gradient": lambda x: saliency_methods.Gradient()(f, x),
     "saliency_methods.GradientTimesInput": lambda x: saliency_methods.GradientTimesInput()(f, x),
     "saliency_methods.SmoothGrad": lambda x: saliency_methods.SmoothGrad(3)(f, x),
