@@ -1,75 +1,19 @@
 """GTSRB and Oxford's flowers, from small archives in the official layout."""
 
-import dataclasses
-import hashlib
 import io
 import pickle
 import re
 import shutil
 import sys
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from archive_cases import encoded, flowers, signs, tarred
 from PIL import Image
 
 from keras_rar.paper import archives, datasets
-from keras_rar.paper.augmentation import balanced, equalized, pipeline, transformations
 
 LISTED = "GTSRB/Final_Training/Images/00007/GT-00007.csv"
-ROI = "Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2"
-
-
-def encoded(color, size=(40, 36), format="PPM"):
-    """An image of one colour."""
-    content = io.BytesIO()
-    Image.new("RGB", size, color).save(content, format, **({"quality": 95} if format == "JPEG" else {}))
-    return content.getvalue()
-
-
-def zipped(path, entries):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-
-
-def tarred(path, entries):
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in entries.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-
-def signs(folder, training=None, test=None, table=None):
-    """The three archives: a class's images have its number for red, those of the test their own for green."""
-    folder.mkdir(parents=True, exist_ok=True)
-    table = {0: 42, 1: 7, 2: 0} if table is None else table
-    root = "GTSRB/Final_Training/Images"
-    entries = {f"{root}/Readme.txt": b"about"}
-    for label in (0, 7, 42):
-        entries[f"{root}/{label:05d}/GT-{label:05d}.csv"] = f"Filename;{ROI};ClassId\n".encode()
-        entries |= {f"{root}/{label:05d}/00000_{row:05d}.ppm": encoded((label, row, 0)) for row in range(2)}
-    zipped(folder / "GTSRB_Final_Training_Images.zip", entries | (training or {}))
-    root = "GTSRB/Final_Test/Images"
-    entries = {f"{root}/{row:05d}.ppm": encoded((0, row, 9), size=(20 + row, 33)) for row in (2, 0, 1)}
-    entries[f"{root}/GT-final_test.test.csv"] = b"Filename;Width\n00000.ppm;20\n"
-    zipped(folder / "GTSRB_Final_Test_Images.zip", entries | (test or {}))
-    rows = "".join(f"{row:05d}.ppm;20;33;5;5;15;28;{label}\r\n" for row, label in table.items())
-    zipped(folder / "GTSRB_Final_Test_GT.zip", {"GT-final_test.csv": f"Filename;{ROI};ClassId\r\n{rows}"})
-    return folder
-
-
-def flowers(folder, more=None):
-    """All 1,360 photographs, small: a class has a red of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    images = [encoded((15 * label, 0, 0), size=(10, 8), format="JPEG") for label in range(17)]
-    entries = {"jpg/files.txt": b"image_0001.jpg\n"}
-    entries |= {f"jpg/image_{row + 1:04d}.jpg": images[row // 80] for row in range(1360)}
-    tarred(folder / "17flowers.tgz", entries | (more or {}))
-    return folder
 
 
 def test_signs_are_read_from_the_official_archives(tmp_path):
@@ -286,141 +230,6 @@ def test_without_pillow_the_error_says_what_to_install(tmp_path, monkeypatch):
         datasets.raw("gtsrb", "train", data_dir=tmp_path)
 
 
-# tensorflow-datasets
-
-
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-    """What is downloaded comes from a folder, and its checksums are those of its files."""
-    tfds = pytest.importorskip("tensorflow_datasets")
-    folder = flowers(signs(tmp_path / "host"))
-    own = {
-        name: {
-            key: dataclasses.replace(archive, md5=hashlib.md5((folder / archive.file).read_bytes()).hexdigest())  # noqa: S324
-            for key, archive in of_name.items()
-        }
-        for name, of_name in archives.ARCHIVES.items()
-    }
-    monkeypatch.setattr(archives, "ARCHIVES", own)
-    download = lambda self, urls: {key: folder / url.rsplit("/", 1)[1] for key, url in urls.items()}  # noqa: E731
-    monkeypatch.setattr(tfds.download.DownloadManager, "download", download)
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "prepared"))
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "prepared"))
-    return folder
-
-
-@pytest.mark.parametrize("name", ["gtsrb", "oxford_flower17"])
-def test_downloaded_by_tensorflow_datasets_they_are_the_same(published, name):
-    for split in ("train", "test"):
-        found, expected = datasets.raw(name, split), datasets.raw(name, split, data_dir=published)
-        for a, b in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
-def test_another_download_than_the_published_is_refused(published):
-    (published / "GTSRB_Final_Test_GT.zip").write_bytes(b"something else")
-    with pytest.raises(FileNotFoundError, match=r"must have the MD5 sum [0-9a-f]{32}\. Received: .*data_dir"):
-        datasets.load("gtsrb")
-
-
 def test_the_published_addresses_are_those_of_the_official_hosts():
     urls = [archive.url for of_name in archives.ARCHIVES.values() for archive in of_name.values()]
     assert all(re.match(r"https://(sid\.erda\.dk|www\.robots\.ox\.ac\.uk)/", url) for url in urls)
-
-
-# Preprocessing and augmentation
-
-
-def reference_equalization(channel):
-    """Of one channel of bytes, as OpenCV's `equalizeHist` is documented to do it."""
-    counts = np.bincount(channel.ravel(), minlength=256)
-    below = counts.cumsum()
-    first = below[counts.nonzero()[0][0]]
-    return np.rint((below - first) * 255 / (below[-1] - first))[channel]
-
-
-def test_each_channel_of_each_image_is_equalized_by_itself():
-    images = np.random.default_rng(0).integers(40, 120, size=(3, 32, 32, 3), dtype=np.uint8)
-    images[1] //= 2
-    expected = [np.stack([reference_equalization(image[..., c]) for c in range(3)], axis=-1) for image in images]
-    np.testing.assert_array_equal(equalized(images), expected)
-
-
-def test_transformations_move_and_keep_what_the_paper_says():
-    x = np.zeros((200, 32, 32, 1), np.float32)
-    x[:, 14:18, 14:18] = 200.0
-    found = transformations(32, seed=3)(x, training=True).numpy()
-    assert found.min() >= 0
-    assert found.max() <= 200.001
-    assert len({image.tobytes() for image in found}) == 200  # each its own
-    rows = (found.sum(axis=(2, 3)) * np.arange(32)).sum(axis=1) / found.sum(axis=(1, 2, 3))
-    assert rows.std() > 0.5
-    assert np.abs(rows - 15.5).max() < 2.5 + 0.24 * 32
-
-
-@pytest.mark.parametrize(("layer", "least", "most"), [(0, 0.05, 15.0), (1, 0.05, 2.5), (2, 0.05, 0.24 * 32)])
-def test_each_transformation_does_its_part(layer, least, most):
-    """A bar turns by at most 15°; a dot moves by at most 2.5 pixels, and no further than a corner."""
-    x = np.zeros((200, 32, 32, 1), np.float32)
-    if layer == 0:
-        x[:, 15:17, 2:30] = 1.0
-    else:
-        x[:, 14:18, 14:18] = 1.0
-    found = transformations(32, seed=3).layers[layer](x, training=True).numpy()[..., 0]
-    i, j = np.mgrid[:32, :32] - 15.5
-    mass = found.sum(axis=(1, 2))
-    if layer == 0:
-        second = [(found * part).sum(axis=(1, 2)) / mass for part in (i * j, j * j - i * i)]
-        moved = np.degrees(0.5 * np.arctan2(2 * second[0], second[1]))
-    else:
-        moved = (found * i).sum(axis=(1, 2)) / mass
-    assert moved.std() > least * most
-    assert 0.5 * most < np.abs(moved).max() <= most + 0.2
-    assert np.abs(moved.mean()) < 3 * moved.std() / np.sqrt(200) + 0.05 * most  # to either side
-
-
-def test_a_balanced_set_has_every_original_once():
-    labels = np.array([2, 0, 2, 2, 1])
-    rows, is_new = balanced(labels, 4)
-    assert sorted(rows[~is_new]) == [0, 1, 2, 3, 4]
-    np.testing.assert_array_equal(np.bincount(labels[rows]), [4, 4, 4])
-    np.testing.assert_array_equal(np.bincount(labels[balanced(labels, 2)[0]]), [2, 2, 3])  # none is left out
-
-
-def test_the_pipeline_is_balanced_and_transforms_copies_only():
-    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
-    labels = np.array([0, 0, 0, 0, 1])
-    data = pipeline(images, labels, 4, batch_size=3, equalize=False)
-    stream = [tuple(map(np.asarray, batch)) for batch in data.stream().take(2 * len(data))]
-    epochs = [stream[: len(data)], stream[len(data) :]]
-    for batches in epochs:
-        x, y = (np.concatenate(part) for part in zip(*batches, strict=True))
-        np.testing.assert_array_equal(np.bincount(y), [4, 4])
-        assert (x.min() >= 0, x.max() <= 255, x.dtype) == (True, True, "float32")
-        originals = [image for image in x if any((image == other).all() for other in images)]
-        assert len(originals) == 5
-    assert not np.array_equal(np.concatenate([b[0] for b in epochs[0]]), np.concatenate([b[0] for b in epochs[1]]))
-
-
-@pytest.mark.parametrize("start", [1, 4])
-def test_the_pipeline_goes_on_from_any_batch_on(start):
-    """Transformations too, in a new process or behind what was made ahead."""
-    images, labels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8), np.array([0, 0, 1])
-
-    def made(data, first):
-        return [x for x, _ in data.stream(first).take(6 - first).as_numpy_iterator()]
-
-    data = pipeline(images, labels, 4, batch_size=3, equalize=False)
-    whole = made(data, 0)
-    assert len({x.tobytes() for x in whole}) == 6
-    for again in (data, pipeline(images, labels, 4, batch_size=3, equalize=False)):
-        np.testing.assert_array_equal(np.concatenate(made(again, start)), np.concatenate(whole[start:]))
-    other = pipeline(images, labels, 4, batch_size=3, equalize=False, seed=1)
-    assert not np.array_equal(np.concatenate(made(other, start)), np.concatenate(whole[start:]))
-
-
-def test_the_pipeline_equalizes_image_by_image():
-    images = np.stack([np.arange(256, dtype=np.uint8).reshape(16, 16, 1) // 4, np.full((16, 16, 1), 9, np.uint8)])
-    (x, y), *_ = pipeline(images, np.array([0, 1]), 1, batch_size=2, equalize=True).stream().take(1)
-    assert float(tf.reduce_max(x[int(y[0])])) == 255.0
-    assert np.unique(x[1 - int(y[0])]).tolist() == [9]
