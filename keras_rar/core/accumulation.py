@@ -1,4 +1,4 @@
-"""Weighted sums of gradients over many points, at once or in chunks, with exact derivatives of their own."""
+"""Weighted sums of gradients over many points, computed at once or in chunks, with exact derivatives."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks, graphs
-from keras_rar.core.gradients import ScalarFunction, value_and_gradient
+from keras_rar.core.gradients import ScalarFunction, floating, value_and_gradient
 
 
 def weighted_gradients(
@@ -19,18 +19,25 @@ def weighted_gradients(
     chunk: int | None = None,
     variables: bool = True,
 ) -> tf.Tensor:
-    """`Σₖ wₖ ∇f(zₖ)` over points made from the inputs: the sum behind integrated gradients and SmoothGrad.
+    """The weighted sum of the gradients of `f` at points that are made from the inputs.
+
+    `Σₖ wₖ ∇f(zₖ)`: integrated gradients and SmoothGrad are such sums. Costs a forward and a backward pass per point
+    and example.
 
     Args:
-        f: Function `(n, ...) -> (n,)`, of points folded into the batch.
+        f: Function `(n, ...) -> (n,)`; it receives the points folded into the batch.
         points: Function `(ks, *inputs)` that returns the points of the indices `ks`, `(len(ks), batch, ...)`.
-        inputs: Tensors of shape `(batch, ...)`; the sum can be differentiated in them, and in variables.
+        inputs: Tuple of tensors of shape `(batch, ...)`; the sum can be differentiated in them, and in variables.
         weights: The weights wₖ.
-        chunk: Positive integer, number of points an example to evaluate at once. Defaults to all.
+        chunk: Positive integer, how many points per example to evaluate at once. Defaults to all.
         variables: Whether the chunked derivative reaches variables too. Defaults to `True`.
 
     Returns:
         Tensor of shape `(batch, ...)`.
+
+    Raises:
+        TypeError: If an input is not floating point.
+        ValueError: If `chunk` is not a positive integer.
 
     Example:
 
@@ -51,13 +58,32 @@ def gradients_and_values(
     chunk: int | None = None,
     variables: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """`weighted_gradients`, and the values at the points, `(points, batch)`, or `None` where they go in chunks."""
+    """`weighted_gradients`, and the values of `f` at the points, which cost nothing more.
+
+    Args:
+        f: As for `weighted_gradients`.
+        points: As for `weighted_gradients`.
+        inputs: As for `weighted_gradients`.
+        weights: As for `weighted_gradients`.
+        chunk: As for `weighted_gradients`.
+        variables: As for `weighted_gradients`.
+
+    Returns:
+        The sum, and the values, a tensor of shape `(points, batch)`, or `None` if the points are evaluated in chunks.
+
+    Example:
+
+    >>> f = lambda z: tf.reduce_sum(z**2, axis=1)
+    >>> gradients_and_values(f, lambda ks, x: x[tf.newaxis], (tf.ones([1, 2]),), [1.0])[1].numpy()
+    array([[2.]], dtype=float32)
+    """
+    inputs = tuple(floating("inputs", value) for value in inputs)
     dtype = inputs[0].dtype
     rounds = -(-len(weights) // (len(weights) if chunk is None else checks.positive_int("chunk", chunk)))
-    size = -(-len(weights) // rounds)  # the same number each round: the last points are repeated with weight 0
+    size = -(-len(weights) // rounds)  # every round has the same size: the last point is repeated with weight 0
     indices = tf.constant(np.minimum(np.arange(rounds * size), len(weights) - 1).reshape(rounds, size), tf.int32)
     padded = np.pad(np.asarray(weights, "float64"), (0, rounds * size - len(weights)))
-    scale = float(np.abs(padded).max())  # so that equal weights are 1 and exact, in bfloat16 too
+    scale = float(np.abs(padded).max())  # equal weights become 1, which is exact, also in bfloat16
     shares = tf.constant(padded.reshape(rounds, size) / scale, dtype)
 
     def part(k, *inputs):
@@ -71,7 +97,7 @@ def gradients_and_values(
     if rounds == 1:
         return part(0, *inputs)
 
-    reaches_variables = variables  # the name that `tf.custom_gradient` hands them over by is the same
+    reaches_variables = variables  # `tf.custom_gradient` passes an argument of the same name
 
     @tf.custom_gradient
     def total(*inputs):
@@ -97,7 +123,7 @@ def gradients_and_values(
 
 
 def _sum_over(rounds: int, terms: Callable[[tf.Tensor], list[tf.Tensor]], like: Sequence[Any]) -> list[tf.Tensor]:
-    """`Σₖ terms(k)`, one k at a time; the sums have the shapes of `like`."""
+    """`Σₖ terms(k)`, computed for one k at a time; the sums have the shapes of `like`."""
     sums = [tf.zeros_like(tf.convert_to_tensor(value)) for value in like]
 
     @graphs.body

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_rar.core import graphs
-from keras_rar.core.gradients import ScalarFunction, input_gradient
+from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
 from keras_rar.core.neighborhoods import Neighborhood
 
 
@@ -18,9 +18,9 @@ def projected_ascent(
 ) -> tf.Tensor:
     """An approximate maximiser of `objective` in N(x, ε).
 
-    `x′ ← Π_N(x, ε)( x′ + η · steepest(∇ objective(x′)) )`, repeated; for the L∞ ball this is PGD
-    (Madry et al. 2018). The last iterate is returned, as in the paper. It carries no gradient.
-    Costs `steps` gradients of the objective. Where the gradient is zero the point stays where it is.
+    `x′ ← Π_N(x, ε)( x′ + η · steepest(∇ objective(x′)) )`, repeated `steps` times; for the L∞ ball this is PGD
+    (Madry et al. 2018). The last iterate is returned, as in the paper, and no gradient flows through it.
+    It costs `steps` gradients of the objective. A point whose gradient is zero does not move.
 
     Args:
         objective: Function `(batch, ...) -> (batch,)` to ascend.
@@ -33,6 +33,9 @@ def projected_ascent(
     Returns:
         Tensor of the shape of `x`, inside the neighborhood.
 
+    Raises:
+        TypeError: If `x` or `start` is not floating point.
+
     Example:
 
     >>> x = tf.constant([[0.5, 0.5]])
@@ -40,6 +43,9 @@ def projected_ascent(
     >>> projected_ascent(f, x, x, LinfBall(0.25), steps=3, step_size=0.125).numpy()
     array([[0.75, 0.25]], dtype=float32)
     """
+
+    x = floating("x", x)
+    start = floating("start", start, x.dtype)
 
     @graphs.body
     def step(k, x_prime):
@@ -51,7 +57,7 @@ def projected_ascent(
         step,
         (tf.constant(0), start),
         shape_invariants=(tf.TensorShape([]), x.shape),
-        maximum_iterations=steps,  # known when compiled, as XLA needs
+        maximum_iterations=steps,  # XLA needs a number that is known when it compiles
         parallel_iterations=1,
     )
     return tf.stop_gradient(x_star)

@@ -1,8 +1,8 @@
 """Attribution attacks: one loop, a handful of objectives.
 
 After Ghorbani et al. (2019) as Chen et al. (2019, sec. 5) use them: move the input within N(x, ε) so that the
-prediction stays and the saliency map changes. Each objective is one function of two maps, to be ascended: one at the
-input, and that of the smooth twin at the iterate.
+prediction stays and the saliency map changes. An objective is a function of two maps that the attack increases: the map
+at the input, and the map of the smooth twin at the current iterate.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,18 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_rar.core import graphs
-from keras_rar.core.gradients import input_gradient
+from keras_rar.core.gradients import floating, input_gradient
 from keras_rar.core.map_objectives import MapObjective
 from keras_rar.core.neighborhoods import Neighborhood
 
 
 class Kept(NamedTuple):
-    """The iterate kept for each example: the one with the least similarity among those allowed.
+    """The best iterate of each example so far: the allowed one whose map is least similar to the map at the input.
 
-    `x` has the shape of the inputs; `similarity` and `iteration` are `(batch,)`. Iteration 0 is the input itself.
+    Args:
+        x: Tensor of the shape of the inputs, the iterates.
+        similarity: Tensor of shape `(batch,)`.
+        iteration: Integer tensor of shape `(batch,)`, the number of the iterate; 0 is the input itself.
     """
 
     x: tf.Tensor
@@ -54,6 +57,9 @@ def attack(
 
     Returns:
         `Kept`, at least as dissimilar as the one given.
+
+    Raises:
+        TypeError: If `x`, `start` or what is kept is not floating point.
     """
     _, kept = advance(
         x,
@@ -107,6 +113,12 @@ def advance(
         The last iterate, and `Kept`, at least as dissimilar as the one given.
     """
 
+    x = floating("x", x)
+    start = floating("start", start, x.dtype)
+    kept = Kept(
+        floating("kept", kept.x, x.dtype), floating("kept", kept.similarity), tf.convert_to_tensor(kept.iteration)
+    )
+
     @graphs.body
     def step(k, x_prime, kept):
         x_prime = neighborhood.project(x, x_prime + step_size * neighborhood.steepest(direction(k, x_prime)))
@@ -136,19 +148,37 @@ def advance(
 
 
 def map_gradient(objective: MapObjective, before: tf.Tensor, smooth_map: Callable[[tf.Tensor], tf.Tensor]) -> Callable:
-    """The direction of an attack, `∇ objective(M(x), M̃(x′))`."""
+    """The direction of an attack: `∇ objective(M(x), M̃(x′))`, the gradient in x′.
+
+    Args:
+        objective: Function of two maps, to be increased.
+        before: Tensor, the map M(x) at the input.
+        smooth_map: Function that returns the map M̃ of the smooth twin.
+
+    Returns:
+        Function `(k, x′) -> (batch, ...)`, as `attack` takes it.
+    """
     return lambda k, x_prime: input_gradient(lambda z: objective(before, smooth_map(z)), x_prime)
 
 
 def unless_zero(direction: Callable, otherwise: Callable) -> Callable:
-    """`d(k, x′)`, or `d₂(k, x′)` for examples where the first is zero everywhere: a plateau, which no step would leave.
+    """A direction that is never zero: `direction`, and `otherwise` for the examples on a plateau.
 
-    Where a top-k attack drains at least as many entries as a map has that are not zero, it begins on one: all of the
-    map is in the top k, and the sum of a normalised map cannot change. So it is with IG from black and the paper's
-    k = 200 for nearly nine in ten images of MNIST. There the gradient is zero, or what rounding leaves of zero.
+    On a plateau the first direction is zero everywhere, and no step would leave it. A top-k attack begins on one if the
+    map has at most k entries that are not zero: then the top k hold the whole map, and the sum of a normalised map
+    cannot change. With IG from black and the paper's k = 200 this happens for nearly nine in ten images of MNIST.
+    There the gradient is zero, or what rounding leaves of zero.
+
+    Args:
+        direction: Function `(k, x′) -> (batch, ...)`.
+        otherwise: Function of the same kind.
+
+    Returns:
+        Function of the same kind.
     """
 
     def chosen(k, x_prime):
+        x_prime = floating("x_prime", x_prime)
         first = direction(k, x_prime)
         moves = tf.reduce_any(first != 0, axis=list(range(1, x_prime.shape.rank)), keepdims=True)
         return tf.where(moves, first, otherwise(k, x_prime))
@@ -157,9 +187,18 @@ def unless_zero(direction: Callable, otherwise: Callable) -> Callable:
 
 
 def random_direction(seed: tf.Tensor, shape: tf.Tensor) -> Callable:
-    """The direction of the negative control: normal noise, another at each step."""
+    """The direction of the negative control: normal noise, drawn anew at each step.
+
+    Args:
+        seed: Integer tensor of shape `(2,)`.
+        shape: Shape of the inputs.
+
+    Returns:
+        Function `(k, x′) -> shape`.
+    """
 
     def direction(k, x_prime):
-        return tf.random.stateless_normal(shape, tf.random.fold_in(seed, k), dtype=x_prime.dtype, alg="philox")
+        dtype = floating("x_prime", x_prime).dtype
+        return tf.random.stateless_normal(shape, tf.random.fold_in(seed, k), dtype=dtype, alg="philox")
 
     return direction

@@ -18,7 +18,7 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def _real(name: str, must_be: str, value: Any) -> float:
-    """`value` as a float that is still the same kind of number in float32, in which networks compute.
+    """`value` as a float, if float32, in which networks compute, holds it too.
 
     In float32 a number above 3.4e38 is infinite, and TensorFlow takes one below 1.2e-38 for 0.
     """
@@ -62,7 +62,7 @@ def positive_int(name: str, value: Any) -> int:
 
 
 def chunk(value: Any) -> int | str | None:
-    """How many points to evaluate at once: a positive int, `None` for all of them, or `"auto"`."""
+    """`value`, if it is a positive int, `None` or `"auto"`: how many points to evaluate at once."""
     return value if value is None or value == "auto" else positive_int("chunk", value)
 
 
@@ -80,7 +80,7 @@ def integer(name: str, value: Any, must_be: str = "an integer") -> int:
 
 
 def seed(value: Any, *, unsigned: bool = False, name: str = "seed") -> int:
-    """A seed as a plain int: 64 bits with a sign, or with `unsigned` the 32 bits that Keras and NumPy take."""
+    """`value` as an int, if it is a seed: of 64 bits with a sign, or if `unsigned` of the 32 bits that Keras takes."""
     number = integer(name, value)
     lowest, highest = (0, 2**32 - 1) if unsigned else (-(2**63), 2**63 - 1)
     return number if lowest <= number <= highest else fail(name, f"an integer from {lowest} to {highest}", value)
@@ -92,7 +92,7 @@ def boolean(name: str, value: Any) -> bool:
 
 
 def one_of(name: str, value: Any, known: Iterable[Any]) -> Any:
-    """`value`, if it is among the known ones; the error lists them."""
+    """`value`, if it is among the known values; the error lists them."""
     known = list(known)
     return value if value in known else fail(name, f"one of {known}", value)
 
@@ -139,7 +139,7 @@ def increasing_bounds(name: str, value: Any) -> tuple[Any, Any] | None:
 
 
 def broadcasts(name: str, value: Any, shape: tuple[int | None, ...]) -> None:
-    """Refuse a `value` that does not broadcast to an input of that shape, of which some sizes may be unknown."""
+    """Refuse a `value` that does not broadcast to an input of that shape; a size may be unknown, `None`."""
     known = tuple(size or 1 for size in shape)
     try:
         fits = np.broadcast_shapes(np.shape(value), known) == known

@@ -1,4 +1,4 @@
-"""Correlations of two attribution maps, per example, of their ranks or of their entries."""
+"""Correlations of two attribution maps per example: of their ranks, or of their entries."""
 
 import tensorflow as tf
 
@@ -10,8 +10,8 @@ def kendall_tau_b(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Kendall's rank correlation with ties.
 
     `τ_b = (P − Q) / √((n₀ − n₁)(n₀ − n₂))` with P concordant and Q discordant pairs of `n₀ = n (n − 1) / 2`, of which
-    `n₁` are tied in `a` and `n₂` in `b` (Kendall 1945). Counted by sorting (Knight 1966), in O(n log n) time and O(n)
-    memory a map. Eager calls on a CPU count with NumPy, several times as fast as the graph.
+    `n₁` are tied in `a` and `n₂` in `b` (Kendall 1945). The pairs are counted by sorting (Knight 1966), which takes
+    O(n log n) time and O(n) memory per map. Eager calls on a CPU count with NumPy, which is several times as fast.
 
     Args:
         a: Tensor of shape `(batch, ...)`.
@@ -36,9 +36,10 @@ def kendall_tau_b(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def spearman_rho(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Spearman's rank correlation: Pearson's of the ranks, of which equal entries share the mean.
+    """Spearman's rank correlation: Pearson's correlation of the ranks.
 
-    `ρ = Σᵢ (R(a)ᵢ − R̄)(R(b)ᵢ − R̄) / √(Σᵢ (R(a)ᵢ − R̄)² · Σᵢ (R(b)ᵢ − R̄)²)` (Spearman 1904).
+    `ρ = Σᵢ (R(a)ᵢ − R̄)(R(b)ᵢ − R̄) / √(Σᵢ (R(a)ᵢ − R̄)² · Σᵢ (R(b)ᵢ − R̄)²)` (Spearman 1904). Equal entries have the
+    same rank R: the mean of the ranks that they take up.
 
     Args:
         a: Tensor of shape `(batch, ...)`.
@@ -72,7 +73,7 @@ def _scaled(m: tf.Tensor) -> tf.Tensor:
 
 def _centred(m: tf.Tensor) -> tf.Tensor:
     m = tf.cast(m, tf.float64)
-    constant = tf.reduce_all(m == m[:, :1], axis=1, keepdims=True)  # a mean is rounded
+    constant = tf.reduce_all(m == m[:, :1], axis=1, keepdims=True)  # exactly 0: a mean is rounded
     return tf.where(constant, tf.zeros_like(m), m - tf.reduce_mean(m, axis=1, keepdims=True))
 
 

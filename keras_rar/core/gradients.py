@@ -1,7 +1,8 @@
-"""Functions of inputs, in one stage or two, and their gradients."""
+"""Functions of inputs, in one stage or two stages, and their gradients."""
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -10,15 +11,15 @@ ScalarFunction = Callable[[tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Staged:
-    """A function in two stages, `f = rest ∘ stem`, of which the first is affine, `stem(z) = A z + b`.
+    """A function in two stages, `f = rest ∘ stem`. The first stage is affine: `stem(z) = A z + b`.
 
-    On a segment the stem is computed at its two ends only, and its transpose once: `stem(x + αd) =
-    stem(x) + α(stem(x′) − stem(x))`, and `Σₖ wₖ ∇f(zₖ) = Aᵀ Σₖ wₖ ∇rest(stem(zₖ))`. That is exact, for any
-    number of nodes. In a network of images it saves the convolution of the image, at each node four times.
+    On a segment, the stem is computed at the two ends only, and its transpose once: `stem(x + αd) =
+    stem(x) + α(stem(x′) − stem(x))`, and `Σₖ wₖ ∇f(zₖ) = Aᵀ Σₖ wₖ ∇rest(stem(zₖ))`. This is exact for any
+    number of nodes. A network for images is spared its first convolution, four times per node.
 
     Args:
         stem: Function `(n, ...) -> (n, ...)`, affine in each row.
-        rest: Function `(n, ...) -> (n,)` of what the stem returns.
+        rest: Function `(n, ...) -> (n,)` of the result of the stem.
 
     Example:
 
@@ -31,18 +32,46 @@ class Staged:
     rest: ScalarFunction
 
     def __call__(self, z: tf.Tensor) -> tf.Tensor:
-        return self.rest(self.stem(z))
+        return self.rest(self.stem(floating("z", z)))
+
+
+def floating(name: str, value: Any, dtype: tf.DType | None = None) -> tf.Tensor:
+    """Convert a tensor, an array or nested lists of floats to a tensor in which gradients can be taken.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: Tensor, NumPy array, or nested lists.
+        dtype: Floating-point dtype to cast to. Defaults to that of `value`, for lists float32.
+
+    Returns:
+        Tensor of a floating-point dtype.
+
+    Raises:
+        TypeError: If `value` is not floating point: there is no derivative in an integer.
+
+    Example:
+
+    >>> floating("x", np.ones([1, 2])).dtype
+    tf.float64
+    """
+    tensor = tf.convert_to_tensor(value)
+    if not tensor.dtype.is_floating:
+        raise TypeError(f"`{name}` must be floating point, to have gradients. Received: dtype={tensor.dtype.name}")
+    return tensor if dtype is None or tensor.dtype == dtype else tf.cast(tensor, dtype)
 
 
 def input_gradient(f: ScalarFunction, z: tf.Tensor) -> tf.Tensor:
     """The gradient `∂f(zᵢ)/∂zᵢ` of each example, differentiable again in θ and in z.
 
     Args:
-        f: Function `(n, ...) -> (n,)`, each row of its result depending on the same row only.
+        f: Function `(n, ...) -> (n,)`; each row of its result may depend on the same row of `z` only.
         z: Tensor of shape `(n, ...)`.
 
     Returns:
         Tensor of the shape of `z`; zeros where `f` does not depend on `z`.
+
+    Raises:
+        TypeError: If `z` is not floating point.
 
     Example:
 
@@ -53,6 +82,8 @@ def input_gradient(f: ScalarFunction, z: tf.Tensor) -> tf.Tensor:
 
 
 def value_and_gradient(f: ScalarFunction, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`f(z)` and `input_gradient(f, z)`, from one forward pass."""
+    z = floating("z", z)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(z)
         value = f(z)
@@ -60,7 +91,8 @@ def value_and_gradient(f: ScalarFunction, z: tf.Tensor) -> tuple[tf.Tensor, tf.T
 
 
 def repeat_labels(y: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
-    """Labels of shape `(batch, ...)` repeated for `n` folded points: row `i` is `y[i % batch]`."""
+    """Labels `(batch, ...)`, repeated for `n` points that are folded into the batch: row `i` is `y[i % batch]`."""
+    y = tf.convert_to_tensor(y)
     batch = tf.shape(y)[0]
     repeats = tf.where(batch > 0, n // tf.maximum(batch, 1), 1)
     return tf.tile(y, tf.concat([[repeats], tf.ones([tf.rank(y) - 1], tf.int32)], 0))

@@ -1,4 +1,4 @@
-"""How a computation is put in a TensorFlow graph."""
+"""How a computation is laid out in a TensorFlow graph."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,14 +7,17 @@ import tensorflow as tf
 
 
 def body(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, in a graph one node that stays one: for what a loop computes.
+    """Wrap the body of a loop so that TensorFlow does not inline it.
 
-    In a loop that it can look into, TensorFlow meets the nodes in any order, and replaces some kernels of a
-    processor, the derivative of max-pooling above all, only if it meets them in that of the computation: the others
-    stay ten times as slow.
+    TensorFlow replaces some kernels by faster ones for a CPU, above all the derivative of max-pooling. It does so only
+    if it visits the operations in the order of the computation, and it visits those of an inlined loop in any order:
+    the kernels that it misses are ten times as slow.
 
     Args:
-        function: A function of tensors that returns tensors. What differentiates must be inside it.
+        function: A function of tensors that returns tensors. Gradients must be taken inside of it.
+
+    Returns:
+        The function: outside of a graph as it is, in a graph as one operation.
 
     Example:
 
@@ -27,20 +30,25 @@ def body(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_parts(function: Callable[..., tf.Tensor], rows: Sequence[tf.Tensor], size: int) -> tf.Tensor:
-    """A function of rows that do not depend on each other, of at most `size` of them at a time.
+    """Apply a function to at most `size` rows at a time.
 
-    The parts are of one size: the last row is repeated where they do not go in evenly.
+    All parts have one size: the last row is repeated where the batch cannot be divided evenly.
 
     Args:
-        function: Function of tensors of shape `(n, ...)` that returns one, of the shape of the first.
-        rows: Its arguments, of shape `(batch, ...)`.
+        function: Function of tensors of shape `(n, ...)` that returns a tensor of the shape of the first. Each row of
+            the result may depend on the same rows only.
+        rows: Its arguments, tensors of shape `(batch, ...)`.
         size: Positive integer.
+
+    Returns:
+        What the function returns for the whole batch.
 
     Example:
 
     >>> in_parts(lambda x: x + 1.0, [tf.constant([1.0, 2.0, 3.0])], 2).numpy()
     array([2., 3., 4.], dtype=float32)
     """
+    rows = [tf.convert_to_tensor(value) for value in rows]
     like = rows[0]
     batch = tf.shape(like)[0] if like.shape[0] is None else like.shape[0]
     parts = (batch + size - 1) // size
@@ -58,16 +66,18 @@ def in_parts(function: Callable[..., tf.Tensor], rows: Sequence[tf.Tensor], size
 
 
 def of_unknown_batch(x: tf.Tensor) -> tf.Tensor:
-    """The tensor itself, with a batch that the graph does not know.
+    """The same tensor with a batch size that the graph does not know.
 
-    Of sums of known shapes TensorFlow's optimizer makes operations with a temporary variable, which fail in nested
-    loops.
+    TensorFlow's optimizer turns sums of tensors of known shapes into operations with a temporary variable, which fail
+    in nested loops.
     """
+    x = tf.convert_to_tensor(x)
     return known_as(x, [None, *x.shape[1:]])
 
 
 def known_as(x: tf.Tensor, shape: Any) -> tf.Tensor:
-    """The tensor itself, of which the graph knows no more than `shape`."""
+    """The same tensor, of whose shape the graph knows only `shape`."""
+    x = tf.convert_to_tensor(x)
     if tf.executing_eagerly():
         return x
     return tf.raw_ops.PlaceholderWithDefault(input=x, shape=shape)

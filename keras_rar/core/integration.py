@@ -5,8 +5,9 @@ import functools
 import tensorflow as tf
 
 from keras_rar.core.accumulation import gradients_and_values
-from keras_rar.core.gradients import ScalarFunction, Staged
+from keras_rar.core.gradients import ScalarFunction, Staged, floating
 from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core.sizes import total
 
 
 def integrated_gradients(
@@ -24,26 +25,26 @@ def integrated_gradients(
     (Sundararajan et al. 2017; between two inputs as in Chen et al. 2019, sec. 2).
 
     Completeness: `Σᵢ IGᵢ = f(x′) − f(x)`, up to the error of the rule (`completeness_gap`). IG is 0 at
-    `x_prime = x`. It can be differentiated in θ, x and x′. Costs a forward and a backward pass for each
-    node and example, and as much again, twice, where something differentiates through it. With `chunk` the
-    memory, of the derivative too, is that of `chunk` nodes; the derivative then costs a third as much again
-    (half as much, of the input alone), and does not reach what `f` closes over, other than variables.
+    `x_prime = x`. It can be differentiated in θ, x and x′. It costs a forward and a backward pass per node and
+    example, and three times as much with its derivative. With `chunk`, the memory is that of `chunk` nodes, also for
+    the derivative. The derivative then costs a third more (in the inputs alone, half more), and it does not reach
+    tensors that `f` closes over, unless they are variables.
 
     Args:
-        f: Function `(n, ...) -> (n,)`. It receives `n = nodes · batch` points, nodes folded into the batch:
-            row `i` belongs to example `i % batch`. Of a `Staged` function only `rest` is computed at each node.
+        f: Function `(n, ...) -> (n,)`. It receives `n = nodes · batch` points, with the nodes folded into the batch:
+            row `i` belongs to example `i % batch`. Of a `Staged` function, only `rest` is computed at each node.
         x: Tensor of shape `(batch, ...)`, the start of the segment.
         x_prime: Tensor of the shape of `x`, its end.
         rule: A `QuadratureRule`, such as `keras_rar.quadrature.right(50)`.
-        chunk: Positive integer, number of nodes to evaluate at once. Defaults to all.
-        variables: Whether the chunked derivative reaches variables too: `False` spares an attack the cost of
-            gradients that it would throw away. Defaults to `True`.
+        chunk: Positive integer, how many nodes to evaluate at once. Defaults to all.
+        variables: Whether the chunked derivative reaches variables too. An attack throws those gradients away: `False`
+            saves their cost. Defaults to `True`.
 
     Returns:
         Tensor of the shape of `x`.
 
     Raises:
-        TypeError: If `x` is not floating point.
+        TypeError: If `x` or `x_prime` is not floating point.
         ValueError: If `x` and `x_prime` differ in shape, or `chunk` is not a positive integer.
 
     Example:
@@ -64,7 +65,7 @@ def attributions_and_values(
     chunk: int | None = None,
     variables: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """`integrated_gradients`, and the values of `f` at the nodes, which come for nothing.
+    """`integrated_gradients`, and the values of `f` at the nodes, which cost nothing more.
 
     Args:
         f: As for `integrated_gradients`.
@@ -75,7 +76,11 @@ def attributions_and_values(
         variables: As for `integrated_gradients`.
 
     Returns:
-        IG, in the shape of `x`, and the values, `(nodes, batch)`, or `None` where the nodes go in chunks.
+        IG, in the shape of `x`, and the values, `(nodes, batch)`, or `None` if the nodes are evaluated in chunks.
+
+    Raises:
+        TypeError: As `integrated_gradients`.
+        ValueError: As `integrated_gradients`.
 
     Example:
 
@@ -84,10 +89,8 @@ def attributions_and_values(
     array([[1.],
            [4.]], dtype=float32)
     """
-    x = tf.convert_to_tensor(x)
-    x_prime = tf.cast(x_prime, x.dtype)
-    if not x.dtype.is_floating:
-        raise TypeError(f"`x` must be floating point, to have gradients. Received: dtype={x.dtype.name}")
+    x = floating("x", x)
+    x_prime = floating("x_prime", x_prime, x.dtype)
     if not x.shape.is_compatible_with(x_prime.shape):
         raise ValueError(
             f"`x` and `x_prime` must have the same shape. Received: x.shape={x.shape}, x_prime.shape={x_prime.shape}"
@@ -99,27 +102,27 @@ def attributions_and_values(
         return start + alpha * (end - start)
 
     def products(ks, start, end):
-        """The same as a product of matrices, which on a processor is twice as fast where they are large."""
+        """`points` as a product of matrices, which is twice as fast on a CPU where they are large."""
         alpha = tf.gather(tf.constant(rule.nodes, start.dtype), ks)
         return tf.tensordot(tf.stack([tf.ones_like(alpha), alpha], axis=1), tf.stack([start, end - start]), 1)
 
     summed = functools.partial(gradients_and_values, weights=rule.weights, chunk=chunk, variables=variables)
     if not isinstance(f, Staged):
-        total, values = summed(f, points, (x, x_prime))
-        return (x_prime - x) * total, values
+        gradient, values = summed(f, points, (x, x_prime))
+        return (x_prime - x) * gradient, values
     start = f.stem(x)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x_prime)
         end = f.stem(x_prime)
-    # A GPU would round the factors of the products to 10 bits.
-    total, values = summed(f.rest, points if tf.config.list_physical_devices("GPU") else products, (start, end))
-    return (x_prime - x) * tape.gradient(end, x_prime, output_gradients=total), values
+    # A GPU may round the factors of products to 10 bits.
+    gradient, values = summed(f.rest, points if tf.config.list_physical_devices("GPU") else products, (start, end))
+    return (x_prime - x) * tape.gradient(end, x_prime, output_gradients=gradient), values
 
 
 def completeness_gap(f: ScalarFunction, x: tf.Tensor, x_prime: tf.Tensor, attributions: tf.Tensor) -> tf.Tensor:
     """How far attributions are from complete: `Σᵢ IGᵢ − (f(x′) − f(x))`.
 
-    Zero for exact IG; its size says whether the rule has enough nodes.
+    It is zero for exact IG; its size shows whether the rule has enough nodes.
 
     Args:
         f: Function `(n, ...) -> (n,)`.
@@ -130,6 +133,9 @@ def completeness_gap(f: ScalarFunction, x: tf.Tensor, x_prime: tf.Tensor, attrib
     Returns:
         Tensor of shape `(batch,)`, in the units of `f`.
 
+    Raises:
+        TypeError: If `x`, `x_prime` or `attributions` is not floating point.
+
     Example:
 
     >>> x, x_prime = tf.zeros([1, 1]), tf.ones([1, 1])
@@ -137,5 +143,6 @@ def completeness_gap(f: ScalarFunction, x: tf.Tensor, x_prime: tf.Tensor, attrib
     >>> completeness_gap(f, x, x_prime, integrated_gradients(f, x, x_prime, right(2))).numpy()
     array([0.5], dtype=float32)
     """
-    total = tf.reduce_sum(tf.reshape(attributions, [tf.shape(attributions)[0], -1]), axis=1)
-    return total - (f(tf.convert_to_tensor(x_prime)) - f(tf.convert_to_tensor(x)))
+    x = floating("x", x)
+    change = f(floating("x_prime", x_prime, x.dtype)) - f(x)
+    return total(floating("attributions", attributions, change.dtype)) - change

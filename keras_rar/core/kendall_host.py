@@ -1,4 +1,4 @@
-"""Kendall's tau with NumPy, several times as fast on a CPU as in graph: NumPy sorts with vector instructions."""
+"""Kendall's tau with NumPy, which sorts with vector instructions: several times as fast on a CPU as the graph."""
 
 import concurrent.futures
 import os
@@ -9,7 +9,7 @@ CHUNK = 2**17  # entries that one thread of the host compares at a time
 
 
 def kendall_tau_b(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`kendall_tau_b` of `(batch, entries)`, in float64, a few maps at a time."""
+    """`kendall_tau_b` of two arrays `(batch, entries)`, in float64, for a few maps at a time."""
     batch, entries = a.shape
     if not a.size:
         return np.ones(batch)
@@ -38,7 +38,7 @@ def _keys(m: np.ndarray) -> np.ndarray:
 def _pair_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`P − Q`, `n₀ − n₁` and `n₀ − n₂`, stacked."""
     entries = a.shape[1]
-    words = np.empty((*a.shape, 2), "<i4")  # of one int64: the low word, the high word
+    words = np.empty((*a.shape, 2), "<i4")  # the low and the high word of one int64
     whole, low, high = words.view("<i8")[:, :, 0], words[:, :, 0], words[:, :, 1]
     high[:] = _keys(a)
     low[:] = _keys(b)
@@ -64,7 +64,10 @@ def _tied_pairs(values: np.ndarray) -> np.ndarray:
 
 
 def _inversions(permutation: np.ndarray) -> np.ndarray:
-    """By merging: in two sorted halves that become one, an entry of the left counts those of the right before it."""
+    """Number of pairs out of order in each row, by merge sort.
+
+    When two sorted halves are merged, each entry of the left half counts the entries of the right half before it.
+    """
     batch, entries = permutation.shape
     levels = max(entries.bit_length() - 5, 0)
     half = -(-entries >> levels)  # at most 32
@@ -77,7 +80,7 @@ def _inversions(permutation: np.ndarray) -> np.ndarray:
     for lag in range(1, half):
         direct[lag:] += (columns[lag:] < columns[:-lag]).view(np.uint8)
     total = direct.reshape(half, batch, -1).sum(axis=(0, 2), dtype=np.int64)
-    values <<= 1  # the lowest bit will tell left from right
+    values <<= 1  # the lowest bit will tell the right half from the left
     while half < size:
         merged = values.reshape(-1, 2 * half)
         merged &= -2
@@ -85,7 +88,7 @@ def _inversions(permutation: np.ndarray) -> np.ndarray:
         merged.sort(axis=1)
         exact = np.float32 if 2 * half**2 < 2**24 else np.float64
         places = (merged & 1).astype(exact) @ np.arange(2 * half, dtype=exact)
-        latest = half * (3 * half - 1) // 2  # sum of the places of the right if all of it comes last
+        latest = half * (3 * half - 1) // 2  # the sum of the places of the right half, if all of it comes last
         total += (latest - places.reshape(batch, -1).astype(np.int64)).sum(axis=1)
         half *= 2
     return total

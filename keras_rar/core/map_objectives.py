@@ -1,4 +1,4 @@
-"""What attribution attacks ascend, and the similarities that pick an iterate: functions of two maps."""
+"""Functions of two maps: the objectives that attribution attacks increase, and similarities that choose an iterate."""
 
 from collections.abc import Callable
 
@@ -6,17 +6,26 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core.correlations import kendall_tau_b, spearman_rho
+from keras_rar.core.gradients import floating
 from keras_rar.core.mass_centers import mass_center_distance
+from keras_rar.core.sizes import per_example
 from keras_rar.core.top_sets import topk_intersection
 
 MapObjective = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def topk(k: int) -> MapObjective:
-    """`−Σ_{i ∈ T_k(M)} M̃ᵢ(x′)`: drain the k highest entries of the map at the input."""
+    """`−Σ_{i ∈ T_k(M)} M̃ᵢ(x′)`: lower the k highest entries of the map at the input (Ghorbani et al. 2019).
+
+    Args:
+        k: Positive integer, at most the number of entries of a map.
+
+    Returns:
+        Function of two maps `(batch, ...)`, before and after, that returns `(batch,)`.
+    """
 
     def objective(before, after):
-        before, after = (tf.reshape(m, [tf.shape(m)[0], -1]) for m in (before, after))
+        before, after = (per_example(m) for m in (floating("before", before), floating("after", after)))
         highest = tf.math.top_k(before, k).indices
         return -tf.reduce_sum(tf.gather(after, highest, batch_dims=1), axis=-1)
 
@@ -24,16 +33,25 @@ def topk(k: int) -> MapObjective:
 
 
 def mass_center(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-    """`‖C(M̃(x′)) − ⌊C(M̃(x))⌋‖₂²`, C the centre of mass in pixels: carry it away. `before` is of the smooth twin too.
+    """`‖C(M̃(x′)) − ⌊C(M̃(x))⌋‖₂²`: move the centre of mass C away (Ghorbani et al. 2019). C is in pixels.
 
-    Rounded down as in the authors' code, which gives the first step a direction: without it x is a stationary point.
+    The first centre is rounded down, as in the authors' code. This gives the first step a direction: without it, x
+    is a stationary point.
+
+    Args:
+        before: Tensor of shape `(batch, height, width)`, the map at the input; of the smooth twin too.
+        after: Tensor of the shape of `before`, the map at the iterate.
+
+    Returns:
+        Tensor of shape `(batch,)`.
     """
+    before, after = floating("before", before), floating("after", after)
     shift = _mass_center(after) - tf.floor(_mass_center(before))
     return tf.reduce_sum(shift**2, axis=-1)
 
 
 def _mass_center(saliency: tf.Tensor) -> tf.Tensor:
-    """`Σ position · M / Σ M`, `(batch, 2)`; differentiable, unlike that of `ranking`."""
+    """`Σ position · M / Σ M`, `(batch, 2)`; it can be differentiated, unlike `mass_centers.mass_center`."""
     height, width = saliency.shape[1:]
     rows = tf.reshape(tf.range(height), [height, 1])
     columns = tf.reshape(tf.range(width), [1, width])
@@ -43,9 +61,17 @@ def _mass_center(saliency: tf.Tensor) -> tf.Tensor:
 
 
 def target(region: np.ndarray) -> MapObjective:
-    """`Σ_{i ∈ region} M̃ᵢ(x′)`: raise the map within a region, a mask of its shape."""
+    """`Σ_{i ∈ region} M̃ᵢ(x′)`: raise the map within a region (Ghorbani et al. 2019).
+
+    Args:
+        region: Array of the shape of a map, 1 within the region and 0 elsewhere.
+
+    Returns:
+        Function of two maps `(batch, ...)`, before and after, that returns `(batch,)`.
+    """
 
     def objective(before, after):
+        after = floating("after", after)
         return tf.reduce_sum(tf.constant(region, after.dtype) * after, axis=list(range(1, after.shape.rank)))
 
     return objective

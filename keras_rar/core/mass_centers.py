@@ -8,8 +8,8 @@ from keras_rar.core.maps import as_map, finish, pair
 def mass_center(m: tf.Tensor) -> tf.Tensor:
     """Centre of mass of each map, in pixels from the middle of the first pixel.
 
-    `C(m) = Σᵢ pᵢ mᵢ / Σᵢ mᵢ`, pᵢ = (row, column) of pixel i (Ghorbani et al. 2019), computed in float64. Meant for maps
-    that are not negative. The middle of the image where the entries sum to 0, as in a map of zeros.
+    `C(m) = Σᵢ pᵢ mᵢ / Σᵢ mᵢ`, pᵢ = (row, column) of pixel i (Ghorbani et al. 2019), computed in float64. It is meant
+    for maps that are not negative. Where the entries sum to 0, as in a map of zeros, it is the middle of the image.
 
     Args:
         m: Tensor of shape `(batch, height, width)`.
@@ -18,7 +18,7 @@ def mass_center(m: tf.Tensor) -> tf.Tensor:
         Tensor of shape `(batch, 2)`: row, column.
 
     Raises:
-        ValueError: If the shape is not of images, or more than the batch is unknown.
+        ValueError: If the shape is not `(batch, height, width)`, or more than the batch is unknown.
 
     Example:
 
@@ -28,7 +28,8 @@ def mass_center(m: tf.Tensor) -> tf.Tensor:
     m = as_map("m", m)
     if m.shape.rank != 3 or not m.shape[1:].is_fully_defined():
         raise ValueError(
-            f"`m` must be maps of shape (batch, height, width), known but for the batch. Received: shape {m.shape}"
+            f"`m` must be maps of shape (batch, height, width), in which only the batch may be unknown. "
+            f"Received: shape {m.shape}"
         )
     return tf.cast(_center(m), m.dtype)
 
@@ -55,7 +56,7 @@ def mass_center_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         Tensor of shape `(batch,)`, in pixels.
 
     Raises:
-        ValueError: If the shapes differ or are not of images, or more than the batch is unknown.
+        ValueError: If the shapes differ or are not `(batch, height, width)`, or more than the batch is unknown.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""How many points of a network fit in memory at once."""
+"""How many points of a network fit into memory at once."""
 
 import math
 from collections.abc import Callable
@@ -6,17 +6,25 @@ from collections.abc import Callable
 import tensorflow as tf
 
 _SECOND_DERIVATIVES = {True: 4.0, False: 2.2}
-"""What second derivatives, with those in variables or without, hold, in what the forward pass computes: measured on
-convolutional networks, the first in chunks."""
+"""Memory of second derivatives, with or without those in variables, as a multiple of the results of the forward pass.
+Measured on convolutional networks, with variables in chunks."""
 
 
 def bytes_a_point(f: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int | None, ...], dtype: tf.DType) -> float:
-    """Memory of all that `f` computes at one point.
+    """Memory of everything that `f` computes at one point.
 
     Args:
         f: Function `(n, ...) -> (n,)`.
         shape: Shape of a point; sizes that vary count as 1.
-        dtype: Its dtype.
+        dtype: Dtype of a point.
+
+    Returns:
+        Number of bytes.
+
+    Example:
+
+    >>> bytes_a_point(lambda z: tf.reduce_sum(2.0 * z, axis=1), (3,), tf.float32)  # three products and a sum
+    16
     """
     with tf.init_scope():
         point = tf.TensorSpec([1, *(size or 1 for size in shape)], dtype)
@@ -32,14 +40,19 @@ def bytes_a_point(f: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int | None, 
 
 
 def chunk_size(points: int, batch: int, bytes_each: float, budget: float, *, variables: bool = True) -> int | None:
-    """The number of points an example to evaluate at once, with second derivatives; `None` for all of them.
+    """How many points per example to evaluate at once, with second derivatives.
+
+    At least one point of the whole batch is evaluated at once, even if it takes more than the budget.
 
     Args:
-        points: Number of points an example.
+        points: Number of points per example.
         batch: Number of examples.
-        bytes_each: Memory of the forward pass of a point.
+        bytes_each: Memory of the forward pass at a point, in bytes.
         budget: Memory to fill, in gigabytes.
-        variables: Whether derivatives in variables are to be computed too.
+        variables: Whether derivatives in variables are to be computed too. Defaults to `True`.
+
+    Returns:
+        A positive integer, or `None` if all points fit.
 
     Example:
 

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_rar.core import checks
+from keras_rar.core.gradients import floating
 
 
 class Neighborhood(abc.ABC):
@@ -19,6 +20,10 @@ class Neighborhood(abc.ABC):
         epsilon: Float > 0, the radius, in the units of the input.
         bounds: Pair `(lower, upper)` of floats, or of arrays that broadcast to one input (per-feature
             bounds), or `None` for no box. Defaults to `(0., 1.)`.
+
+    Raises:
+        TypeError: If `epsilon` is not a number, or `bounds` not a pair of numbers or arrays.
+        ValueError: If `epsilon` is not positive, or `bounds` is not an increasing pair. Both must hold in float32 too.
     """
 
     def __init__(self, epsilon: float, bounds: Any = (0.0, 1.0)):
@@ -27,18 +32,42 @@ class Neighborhood(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """A random point of N(x, ε) for each example; `seed` is an integer tensor of shape `(2,)`."""
+        """A random point of N(x, ε) for each example.
+
+        Args:
+            x: Tensor of shape `(batch, ...)`, the centre.
+            seed: Integer tensor of shape `(2,)`.
+
+        Returns:
+            Tensor of the shape of `x`.
+        """
 
     @abc.abstractmethod
     def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
-        """The direction of unit norm along which `gradient` rises fastest; 0 where the gradient is 0."""
+        """The step of unit norm along which a function with that gradient rises fastest; 0 where the gradient is 0.
+
+        Args:
+            gradient: Tensor of shape `(batch, ...)`.
+
+        Returns:
+            Tensor of the shape of `gradient`.
+        """
 
     @abc.abstractmethod
     def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
-        """The point of N(x, ε) nearest to `x_prime` in the Euclidean norm."""
+        """The point of N(x, ε) that is nearest to `x_prime` in the Euclidean norm.
+
+        Args:
+            x: Tensor of shape `(batch, ...)`, the centre.
+            x_prime: Tensor of the shape of `x`.
+
+        Returns:
+            Tensor of the shape of `x`.
+        """
 
     def clip(self, x_prime: tf.Tensor) -> tf.Tensor:
         """`x_prime` clipped to the valid box."""
+        x_prime = floating("x_prime", x_prime)
         if self.bounds is None:
             return x_prime
         lower, upper = (tf.constant(bound, x_prime.dtype) for bound in self.bounds)
@@ -61,7 +90,8 @@ class LinfBall(Neighborhood):
         bounds: Pair `(lower, upper)` of floats or per-feature arrays, or `None`. Defaults to `(0., 1.)`.
 
     Raises:
-        ValueError: If `epsilon` is not positive, or `bounds` is not an increasing pair.
+        TypeError: As `Neighborhood`.
+        ValueError: As `Neighborhood`.
 
     Example:
 
@@ -70,16 +100,21 @@ class LinfBall(Neighborhood):
     """
 
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """`x + U(−ε, ε)` in every coordinate, clipped to the box."""
+        """`x + U(−ε, ε)`, drawn for each coordinate, then clipped to the box."""
+        x = floating("x", x)
         noise = tf.random.stateless_uniform(tf.shape(x), seed, -self.epsilon, self.epsilon, x.dtype, alg="philox")
         return self.clip(x + noise)
 
     def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
         """`sign(g)`, with sign(0) = 0."""
-        return tf.sign(gradient)
+        return tf.sign(floating("gradient", gradient))
 
     def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
-        return self.clip(x + tf.clip_by_value(x_prime - x, -self.epsilon, self.epsilon))  # rounds as the authors' code
+        x = floating("x", x)
+        x_prime = floating("x_prime", x_prime, x.dtype)
+        return self.clip(
+            x + tf.clip_by_value(x_prime - x, -self.epsilon, self.epsilon)
+        )  # rounded like the authors' code
 
 
 class L2Ball(Neighborhood):
@@ -90,7 +125,8 @@ class L2Ball(Neighborhood):
         bounds: Pair `(lower, upper)` of floats or per-feature arrays, or `None`. Defaults to `(0., 1.)`.
 
     Raises:
-        ValueError: If `epsilon` is not positive, or `bounds` is not an increasing pair.
+        TypeError: As `Neighborhood`.
+        ValueError: As `Neighborhood`.
 
     Example:
 
@@ -99,7 +135,8 @@ class L2Ball(Neighborhood):
     """
 
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Uniform in the ball, `ε u^(1/d) g/‖g‖₂` with g normal and u uniform; then clipped to the box."""
+        """`x + ε u^(1/d) g/‖g‖₂` with g normal and u uniform, which is uniform in the ball; then clipped to the box."""
+        x = floating("x", x)
         seeds = tf.random.split(seed, 2)
         direction = self.steepest(tf.random.stateless_normal(tf.shape(x), seeds[0], dtype=x.dtype, alg="philox"))
         dimension = tf.cast(tf.reduce_prod(tf.shape(x)[1:]), x.dtype)
@@ -111,7 +148,8 @@ class L2Ball(Neighborhood):
 
     def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
         """`g / ‖g‖₂`, and 0 where g = 0."""
-        # Dividing by the largest entry first keeps the squares of tiny gradients from underflowing.
+        gradient = floating("gradient", gradient)
+        # Divided by its largest entry first, a tiny gradient has squares that do not underflow.
         axes = list(range(1, gradient.shape.rank))
         scaled = tf.math.divide_no_nan(gradient, tf.reduce_max(tf.abs(gradient), axes, keepdims=True))
         return tf.math.divide_no_nan(scaled, _l2_norm(scaled))
@@ -119,10 +157,12 @@ class L2Ball(Neighborhood):
     def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
         """`clip(x + t(x′ − x))` with the largest t ≤ 1 that stays in the ball, found by bisection.
 
-        The Lagrangian of the nearest point separates over coordinates, hence this form.
+        The nearest point has this form because its Lagrangian is a sum over coordinates.
         """
+        x = floating("x", x)
+        x_prime = floating("x_prime", x_prime, x.dtype)
         step = x_prime - x
-        low = tf.minimum(tf.math.divide_no_nan(self.epsilon, _l2_norm(step)), 1)  # the answer without a box
+        low = tf.minimum(tf.math.divide_no_nan(self.epsilon, _l2_norm(step)), 1)  # the solution without a box
         high = tf.ones_like(low)
         inside = _l2_norm(self.clip(x_prime) - x) <= self.epsilon
 
@@ -131,7 +171,7 @@ class L2Ball(Neighborhood):
             feasible = _l2_norm(self.clip(x + middle * step) - x) <= self.epsilon
             return tf.where(feasible, middle, low), tf.where(feasible, high, middle)
 
-        if self.bounds is not None:  # 30 halvings of an interval within [0, 1] reach 1e-9, below float32
+        if self.bounds is not None:  # 30 halvings of [0, 1] reach 1e-9, below the precision of float32
             low, high = tf.while_loop(lambda *_: True, halve, (low, high), maximum_iterations=30)
         return tf.where(inside, self.clip(x_prime), self.clip(x + low * step))
 
@@ -145,10 +185,18 @@ NORMS: dict[str, Callable[..., Neighborhood]] = {"linf": LinfBall, "l2": L2Ball}
 
 
 def get(norm: str, epsilon: float, bounds: Any = (0.0, 1.0)) -> Neighborhood:
-    """The ball of that norm.
+    """The ball of a norm, by its name.
+
+    Args:
+        norm: A name in `NORMS`.
+        epsilon: As for `Neighborhood`.
+        bounds: As for `Neighborhood`.
+
+    Returns:
+        A `Neighborhood`.
 
     Raises:
-        ValueError: If the norm is not in `NORMS`.
+        ValueError: If `norm` is not in `NORMS`, or an argument is out of range.
 
     Example:
 

@@ -1,11 +1,11 @@
-"""Ranks, ties and inversions by sorting, in graph, of rows `(batch, entries)`; the batch may be unknown."""
+"""Ranks, ties and inversions in rows `(batch, entries)`, by sorting, with TensorFlow; the batch may be unknown."""
 
 import numpy as np
 import tensorflow as tf
 
 
 def keys(m: tf.Tensor) -> tf.Tensor:
-    """Integers in the order of the floats: sign and magnitude of IEEE 754 as two's complement."""
+    """Integers in the same order as the floats: sign and magnitude of IEEE 754, as two's complement."""
     dtype = tf.int64 if m.dtype == tf.float64 else tf.int32
     bits = tf.bitcast(m, dtype)
     magnitude = bits & dtype.max
@@ -13,7 +13,7 @@ def keys(m: tf.Tensor) -> tf.Tensor:
 
 
 def centred_ranks(keys: tf.Tensor) -> tf.Tensor:
-    """Twice the rank of each entry, less its mean; equal entries share the mean of their ranks."""
+    """Twice the rank of each entry, minus its mean over the row; equal entries share the mean of their ranks."""
     if keys.shape[1] == 0:
         return keys
     order = tf.argsort(keys, axis=1)
@@ -23,13 +23,13 @@ def centred_ranks(keys: tf.Tensor) -> tf.Tensor:
 
 
 def _count_before(flags: tf.Tensor) -> tf.Tensor:
-    """Number of True before each entry of each row of `(rows, entries)`."""
+    """How many entries before each entry of a row are True, for `(rows, entries)`."""
     rows, entries = tf.shape(flags)[0], flags.shape[1]
     width = min(64, entries)
     blocks = -(-entries // width)
     flags = tf.pad(tf.cast(flags, tf.float32), [[0, 0], [0, blocks * width - entries]])
     flags = tf.reshape(flags, [rows * blocks, width])
-    # Products with a triangle of ones, several times as fast as tf.cumsum on a CPU; exact, as counts are below 2²⁴.
+    # A product with a triangle of ones is several times as fast as tf.cumsum on a CPU, and exact for counts below 2²⁴.
     inside = flags @ tf.constant(np.triu(np.ones([width, width], "float32"), 1))
     ahead = tf.cumsum(tf.reshape(tf.reduce_sum(flags, axis=1), [rows, blocks]), axis=1, exclusive=True)
     counts = tf.reshape(inside, [rows, blocks, width]) + ahead[:, :, None]
@@ -37,7 +37,7 @@ def _count_before(flags: tf.Tensor) -> tf.Tensor:
 
 
 def _runs(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """For sorted rows `(batch, entries)`: the number of each entry's run of equal values, and each run's length."""
+    """The runs of equal values in sorted rows `(batch, entries)`: the run of each entry, and the length of each run."""
     batch, entries = tf.shape(values)[0], values.shape[1]
     last = tf.concat([values[:, 1:] != values[:, :-1], tf.ones_like(values[:, :1], tf.bool)], axis=1)
     run = _count_before(last)
@@ -55,9 +55,9 @@ def _tied_pairs(values: tf.Tensor) -> tf.Tensor:
 def _inversions(permutation: tf.Tensor) -> tf.Tensor:
     """Number of pairs out of order in each row of `(batch, entries)`, a permutation of 0, …, entries − 1.
 
-    Bit by bit from the top: entries are grouped by the bits above, in their order. A pair that first differs in this
-    bit is out of order where the 1 stands before the 0; then the 0s of each group move before its 1s. Groups are
-    equally large, since it is a permutation; those of 8 are compared directly.
+    The bits are treated one by one, from the highest. Entries are grouped by the bits above, in their order. A pair
+    whose first difference is this bit is out of order if the 1 stands before the 0; then the 0s of each group move
+    before its 1s. All groups have the same size, because the row is a permutation. Groups of 8 are compared directly.
     """
     batch, entries = tf.shape(permutation)[0], permutation.shape[1]
     size = max(8, 1 << (entries - 1).bit_length())
@@ -82,7 +82,7 @@ def _inversions(permutation: tf.Tensor) -> tf.Tensor:
 
 
 def ranks(keys: tf.Tensor) -> tf.Tensor:
-    """The keys, if they are int32; else int32 in the same order, with the same ties."""
+    """int32 in the same order as the keys, with the same ties: the keys themselves if they are int32."""
     if keys.dtype == tf.int32:
         return keys
     order = tf.argsort(keys, axis=1)
@@ -99,12 +99,14 @@ def _scattered(values: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
 
 
 def pair_counts(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """`P − Q`, `n₀ − n₁` and `n₀ − n₂` of int32 `(batch, entries)`."""
+    """`P − Q`, `n₀ − n₁` and `n₀ − n₂` of `kendall_tau_b`, for int32 `(batch, entries)`."""
     batch, entries = tf.shape(a)[0], a.shape[1]
     if entries < 2:
         return (tf.zeros([batch], tf.int64),) * 3
     levels = (entries - 1).bit_length()
-    by_a = tf.sort(tf.cast(a, tf.int64) * 2**32 + (tf.cast(b, tf.int64) + 2**31), axis=1)  # ties of a in the order of b
+    by_a = tf.sort(
+        tf.cast(a, tf.int64) * 2**32 + (tf.cast(b, tf.int64) + 2**31), axis=1
+    )  # ties in a are in the order of b
     by_b = tf.sort((by_a & (2**32 - 1)) * 2**levels + tf.range(entries, dtype=tf.int64), axis=1)
     discordant = _inversions(tf.cast(by_b & (2**levels - 1), tf.int32))
     pairs = entries * (entries - 1) // 2

@@ -1,6 +1,6 @@
 """Quadrature rules on [0, 1]: `∫₀¹ f(α) dα ≈ Σₖ wₖ f(αₖ)`.
 
-A rule is data. The paper's own is `right`; `midpoint` costs the same and is one order better.
+A rule is data. The paper uses `right`; `midpoint` costs the same and is one order better.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ class QuadratureRule:
         if not self.nodes or not all(0.0 <= alpha <= 1.0 for alpha in self.nodes):
             checks.fail("nodes", "one or more floats in [0, 1]", self.nodes)
         if len(self.weights) != len(self.nodes):
-            checks.fail("weights", f"{len(self.nodes)} floats, one a node", self.weights)
+            checks.fail("weights", f"{len(self.nodes)} floats, one per node", self.weights)
         if not math.isclose(sum(self.weights), 1.0, abs_tol=1e-9):
             checks.fail("weights", "floats that sum to 1", self.weights)
 
@@ -55,7 +55,7 @@ class QuadratureRule:
         return len(self.nodes)
 
     def chunks(self, size: int | None = None) -> Iterator[tuple[tuple[float, ...], tuple[float, ...]]]:
-        """Nodes and weights, `size` at a time; all at once with `None`."""
+        """Nodes and weights, `size` of them at a time; with `None` all at once."""
         size = len(self) if size is None else checks.positive_int("chunk", size)
         for start in range(0, len(self), size):
             yield self.nodes[start : start + size], self.weights[start : start + size]
@@ -77,6 +77,18 @@ def left(m: int) -> QuadratureRule:
 
     Args:
         m: Number of nodes, a positive integer.
+
+    Returns:
+        A `QuadratureRule`.
+
+    Raises:
+        TypeError: If `m` is not a number.
+        ValueError: If `m` is not a positive integer.
+
+    Example:
+
+    >>> left(2).nodes
+    (0.0, 0.5)
     """
     m = checks.positive_int("m", m)
     return _uniform(np.arange(m) / m)
@@ -87,6 +99,18 @@ def right(m: int) -> QuadratureRule:
 
     Args:
         m: Number of nodes, a positive integer.
+
+    Returns:
+        A `QuadratureRule`.
+
+    Raises:
+        TypeError: If `m` is not a number.
+        ValueError: If `m` is not a positive integer.
+
+    Example:
+
+    >>> right(2).nodes
+    (0.5, 1.0)
     """
     m = checks.positive_int("m", m)
     return _uniform(np.arange(1, m + 1) / m)
@@ -97,6 +121,18 @@ def midpoint(m: int) -> QuadratureRule:
 
     Args:
         m: Number of nodes, a positive integer.
+
+    Returns:
+        A `QuadratureRule`.
+
+    Raises:
+        TypeError: If `m` is not a number.
+        ValueError: If `m` is not a positive integer.
+
+    Example:
+
+    >>> midpoint(2).nodes
+    (0.25, 0.75)
     """
     m = checks.positive_int("m", m)
     return _uniform((np.arange(m) + 0.5) / m)
@@ -107,6 +143,18 @@ def trapezoid(m: int) -> QuadratureRule:
 
     Args:
         m: Number of panels, a positive integer; the rule has `m + 1` nodes.
+
+    Returns:
+        A `QuadratureRule`.
+
+    Raises:
+        TypeError: If `m` is not a number.
+        ValueError: If `m` is not a positive integer.
+
+    Example:
+
+    >>> trapezoid(1).nodes
+    (0.0, 1.0)
     """
     m = checks.positive_int("m", m)
     weights = np.full(m + 1, 1.0 / m)
@@ -117,10 +165,22 @@ def trapezoid(m: int) -> QuadratureRule:
 def gauss_legendre(m: int) -> QuadratureRule:
     """Gauss-Legendre rule, exact for polynomials of degree `2m − 1`.
 
-    The best rule for a smooth network; on a piecewise linear one (ReLU) no better than `midpoint`.
+    It is the best rule for a smooth network. For a piecewise linear one (ReLU) it is no better than `midpoint`.
 
     Args:
         m: Number of nodes, a positive integer.
+
+    Returns:
+        A `QuadratureRule`.
+
+    Raises:
+        TypeError: If `m` is not a number.
+        ValueError: If `m` is not a positive integer.
+
+    Example:
+
+    >>> gauss_legendre(1).nodes
+    (0.5,)
     """
     nodes, weights = np.polynomial.legendre.leggauss(checks.positive_int("m", m))
     return QuadratureRule(tuple((nodes + 1) / 2), tuple(weights / 2))
@@ -136,10 +196,17 @@ RULES: dict[str, Callable[[int], QuadratureRule]] = {
 
 
 def get(name: str, m: int) -> QuadratureRule:
-    """The rule of that name with `m` nodes (panels for `"trapezoid"`).
+    """A rule by its name.
+
+    Args:
+        name: A name in `RULES`.
+        m: Number of nodes; for `"trapezoid"`, of panels.
+
+    Returns:
+        A `QuadratureRule`.
 
     Raises:
-        ValueError: If the name is not in `RULES`.
+        ValueError: If `name` is not in `RULES`, or `m` is not positive.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Saliency: attribution methods on a score, and the map for people that they are reduced to."""
+"""Attribution methods for a score, and the saliency map that people see."""
 
 import abc
 import dataclasses
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
 from keras_rar.core.accumulation import weighted_gradients
-from keras_rar.core.gradients import ScalarFunction, input_gradient
+from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.quadrature import QuadratureRule
 
@@ -17,32 +17,39 @@ from keras_rar.core.quadrature import QuadratureRule
 class Saliency(abc.ABC):
     """An attribution method: a function of a score and an input, differentiable in the input.
 
-    Subclass it for a method of your own, made of TensorFlow operations: attacks then follow its gradient.
+    Subclass it to add a method of your own. If it is made of TensorFlow operations, attacks can follow its gradient.
     """
 
     points = 1
-    """Number of points an example that the score is evaluated at: what a batch costs in memory."""
+    """Number of points per example at which the score is evaluated: the memory of a batch grows with it."""
 
     @abc.abstractmethod
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
         """The attributions of `f(x)`, in the shape of `x`.
 
         Args:
-            f: Function `(n, ...) -> (n,)`, the score; `n` may be any multiple of the batch, with row `i` of
-                the example `i % batch`.
+            f: Function `(n, ...) -> (n,)`, the score; `n` may be any multiple of the batch, and row `i` belongs to
+                example `i % batch`.
             x: Tensor of shape `(batch, ...)`.
+
+        Returns:
+            Tensor of the shape of `x`.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class IntegratedGradients(Saliency):
-    """`(x − b) ∫₀¹ ∇f(b + α(x − b)) dα` (Sundararajan et al. 2017); what the paper attacks and reports.
+    """`(x − b) ∫₀¹ ∇f(b + α(x − b)) dα` (Sundararajan et al. 2017): the method that the paper attacks and reports.
 
     Args:
         rule: A `QuadratureRule`. Defaults to `right(100)`, the paper's.
         baseline: Float or array b that broadcasts to `x`. Defaults to `0.`.
-        chunk: Number of nodes evaluated at once: a positive integer, `None` for all, or `"auto"` for as many as
-            keep the points below some megabytes. Defaults to `"auto"`.
+        chunk: How many nodes to evaluate at once: a positive integer, `None` for all, or `"auto"` for as many as fit
+            into a few megabytes. Defaults to `"auto"`.
+
+    Raises:
+        TypeError: If `rule` is not a `QuadratureRule`, or another argument has a wrong type.
+        ValueError: If `baseline` is not finite, or `chunk` not positive.
 
     Example:
 
@@ -63,10 +70,12 @@ class IntegratedGradients(Saliency):
         object.__setattr__(self, "points", len(self.rule))
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        x = floating("x", x)
         return self.between(f, tf.broadcast_to(tf.constant(self.baseline, x.dtype), tf.shape(x)), x)
 
     def between(self, f: ScalarFunction, start: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """The same from another start, a tensor of the shape of `x`, in place of the baseline."""
+        """The attributions with another start than the baseline: a tensor of the shape of `x`."""
+        x = floating("x", x)
         return integrated_gradients(f, start, x, self.rule, chunk=_chunk_size(self.chunk, x), variables=False)
 
 
@@ -81,7 +90,7 @@ class Gradient(Saliency):
     """
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
-        return input_gradient(f, x)
+        return input_gradient(f, floating("x", x))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +104,7 @@ class GradientTimesInput(Saliency):
     """
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        x = floating("x", x)
         return x * input_gradient(f, x)
 
 
@@ -102,13 +112,17 @@ class GradientTimesInput(Saliency):
 class SmoothGrad(Saliency):
     """`1/n Σₖ ∇f(x + σ gₖ)`, g normal (Smilkov et al. 2017).
 
-    The same draws at every call and for every example: two maps differ because the inputs do.
+    The draws are the same at every call and for every example: two maps differ only because the inputs differ.
 
     Args:
         samples: Positive integer n. Defaults to `50`.
         noise: Float > 0, σ, in the units of the input. Defaults to `0.1`.
         seed: Integer seed of the draws. Defaults to `0`.
-        chunk: Number of samples evaluated at once, as for `IntegratedGradients`. Defaults to `"auto"`.
+        chunk: How many samples to evaluate at once, as for `IntegratedGradients`. Defaults to `"auto"`.
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If `samples`, `noise` or `chunk` is not positive, or `seed` not an integer.
 
     Example:
 
@@ -125,13 +139,16 @@ class SmoothGrad(Saliency):
     def __post_init__(self) -> None:
         checks.positive_int("samples", self.samples)
         checks.positive_float("noise", self.noise)
-        checks.integer("seed", self.seed)
+        object.__setattr__(self, "seed", checks.seed(self.seed))
         checks.chunk(self.chunk)
         object.__setattr__(self, "points", self.samples)
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
+        x = floating("x", x)
         shape = tf.concat([[self.samples, 1], tf.shape(x)[1:]], 0)
-        noise = self.noise * tf.random.stateless_normal(shape, [self.seed, 0], dtype=x.dtype, alg="philox")  # XLA's too
+        noise = self.noise * tf.random.stateless_normal(
+            shape, [self.seed, 0], dtype=x.dtype, alg="philox"
+        )  # the same with XLA
         weights = [1 / self.samples] * self.samples
         chunk = _chunk_size(self.chunk, x)
         return weighted_gradients(
@@ -148,23 +165,26 @@ METHODS = {
 
 
 def normalize_map(attributions: tf.Tensor) -> tf.Tensor:
-    """Attributions as the paper shows and compares them.
+    """The map of attributions that the paper shows and compares.
 
     `Mⱼ = d · Σ_c |a_jc| / Σ_jc |a_jc|`: absolute values, summed over channels, scaled to sum to the
     number `d` of entries of the map (Ghorbani et al. 2019). All zeros stay zeros.
 
     Args:
-        attributions: Tensor of shape `(batch, height, width, channels)`, or of any other rank, where
-            there are no channels to sum.
+        attributions: Tensor of shape `(batch, height, width, channels)`, or of any other rank without channels.
 
     Returns:
         Tensor of shape `(batch, height, width)`, or of the shape of `attributions`.
+
+    Raises:
+        TypeError: If `attributions` is not floating point.
 
     Example:
 
     >>> normalize_map(tf.constant([[1.0, -3.0]])).numpy()
     array([[0.5, 1.5]], dtype=float32)
     """
+    attributions = floating("attributions", attributions)
     saliency = tf.abs(attributions)
     if attributions.shape.rank == 4:
         saliency = tf.reduce_sum(saliency, axis=-1)
@@ -173,11 +193,11 @@ def normalize_map(attributions: tf.Tensor) -> tf.Tensor:
     return entries * tf.math.divide_no_nan(saliency, tf.reduce_sum(saliency, axes, keepdims=True))
 
 
-AT_ONCE = 400_000  # entries of the points evaluated at once, 500 images of 28 × 28: enough to fill two cores
+AT_ONCE = 400_000  # entries of all points evaluated at once: 500 images of 28 × 28 keep two cores busy
 
 
 def _chunk_size(chunk: int | str | None, x: tf.Tensor) -> int | None:
-    """The number of points an example; `"auto"` with an unknown batch takes it for 32."""
+    """The number of points per example; `"auto"` assumes 32 where the batch is unknown."""
     if not isinstance(chunk, str):
         return chunk
     entries = np.prod([size or 32 for size in x.shape])

@@ -6,10 +6,16 @@ The choice of `s` is the choice of method in `ℓ(x) + λ max s(IG(x, x′))` (C
 import tensorflow as tf
 
 from keras_rar.core import checks
+from keras_rar.core.gradients import floating
 
 
-def _per_example(attributions: tf.Tensor) -> tf.Tensor:
-    attributions = tf.convert_to_tensor(attributions)
+def per_example(attributions: tf.Tensor) -> tf.Tensor:
+    """The entries of each example in one row, `(batch, entries)`.
+
+    Raises:
+        TypeError: If `attributions` is not floating point.
+    """
+    attributions = floating("attributions", attributions)
     return tf.reshape(attributions, [tf.shape(attributions)[0], -1])
 
 
@@ -27,11 +33,11 @@ def l1_norm(attributions: tf.Tensor) -> tf.Tensor:
     >>> l1_norm([[1.0, -2.0]]).numpy()
     array([3.], dtype=float32)
     """
-    return tf.reduce_sum(tf.abs(_per_example(attributions)), axis=1)
+    return tf.reduce_sum(tf.abs(per_example(attributions)), axis=1)
 
 
 def total(attributions: tf.Tensor) -> tf.Tensor:
-    """`Σᵢ aᵢ`, which for IG is `ℓ(x′) − ℓ(x)`: with λ = 1, adversarial training (Madry et al. 2018).
+    """`Σᵢ aᵢ`, which for IG is `ℓ(x′) − ℓ(x)`: with λ = 1, this is adversarial training (Madry et al. 2018).
 
     Args:
         attributions: Tensor of shape `(batch, ...)`.
@@ -44,7 +50,7 @@ def total(attributions: tf.Tensor) -> tf.Tensor:
     >>> total([[1.0, -2.0]]).numpy()
     array([-1.], dtype=float32)
     """
-    return tf.reduce_sum(_per_example(attributions), axis=1)
+    return tf.reduce_sum(per_example(attributions), axis=1)
 
 
 def absolute_total(attributions: tf.Tensor) -> tf.Tensor:
@@ -74,6 +80,9 @@ def total_plus_l1(attributions: tf.Tensor, beta: float) -> tf.Tensor:
     Returns:
         Tensor of shape `(batch,)`.
 
+    Raises:
+        ValueError: If `beta` is negative.
+
     Example:
 
     >>> total_plus_l1([[1.0, -2.0]], beta=0.5).numpy()
@@ -83,7 +92,7 @@ def total_plus_l1(attributions: tf.Tensor, beta: float) -> tf.Tensor:
 
 
 def power(attributions: tf.Tensor, q: float) -> tf.Tensor:
-    """`‖a‖_q^q = Σᵢ |aᵢ|^q`; with one-node IG, input-gradient regularisation.
+    """`‖a‖_q^q = Σᵢ |aᵢ|^q`; with IG of one node, this is input-gradient regularisation.
 
     Args:
         attributions: Tensor of shape `(batch, ...)`.
@@ -102,11 +111,13 @@ def power(attributions: tf.Tensor, q: float) -> tf.Tensor:
     """
     if checks.positive_float("q", q) < 1:
         checks.fail("q", "a float >= 1", q)
-    return tf.reduce_sum(tf.abs(_per_example(attributions)) ** q, axis=1)
+    return tf.reduce_sum(tf.abs(per_example(attributions)) ** q, axis=1)
 
 
 def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """`⟨a, b⟩ / (‖a‖₂ ‖b‖₂)` of two maps an example; 0, as is its gradient, where one of them is all zeros.
+    """`⟨a, b⟩ / (‖a‖₂ ‖b‖₂)` of the two maps of each example.
+
+    Where one of them is all zeros, both the cosine and its gradient are 0.
 
     Args:
         a: Tensor of shape `(batch, ...)`.
@@ -124,19 +135,19 @@ def cosine(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _unit(values: tf.Tensor) -> tf.Tensor:
-    """`a / ‖a‖₂`, and 0 of zeros. Divided by the largest entry first, or squares of tiny ones would underflow."""
-    values = _over_largest(_per_example(values))
+    """`a / ‖a‖₂`; 0 of zeros. Divided by the largest entry first, tiny entries have squares that do not underflow."""
+    values = _over_largest(per_example(values))
     return values * tf.math.rsqrt(tf.maximum(tf.reduce_sum(values**2, axis=1, keepdims=True), 1))
 
 
 def _over_largest(values: tf.Tensor) -> tf.Tensor:
-    """Each example over the size of its largest entry, which is taken for a constant; 0 of zeros."""
+    """Each example divided by the absolute value of its largest entry, which counts as a constant; 0 of zeros."""
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(values), axis=1, keepdims=True))
     return tf.math.divide_no_nan(values, largest)
 
 
 def tempered(attributions: tf.Tensor, power: float) -> tf.Tensor:
-    """`|a|` for p = 1, otherwise `(|a|/mean|a| + 10⁻³)ᵖ`: absolute values, the large ones less apart for p < 1.
+    """`|a|` for p = 1, otherwise `(|a|/mean|a| + 10⁻³)ᵖ`: absolute values, less far apart for p < 1.
 
     Args:
         attributions: Tensor of shape `(batch, ...)`.
@@ -145,12 +156,16 @@ def tempered(attributions: tf.Tensor, power: float) -> tf.Tensor:
     Returns:
         Tensor of shape `(batch, entries)`, not negative.
 
+    Raises:
+        ValueError: If `power` is not positive.
+
     Example:
 
     >>> tempered([[0.0, 2.0, -4.0]], 1.0).numpy()
     array([[0., 2., 4.]], dtype=float32)
     """
-    size = tf.abs(_per_example(attributions))
+    checks.positive_float("power", power)
+    size = tf.abs(per_example(attributions))
     if power == 1:
         return size
     mean = tf.reduce_mean(size, axis=1, keepdims=True)
@@ -158,13 +173,13 @@ def tempered(attributions: tf.Tensor, power: float) -> tf.Tensor:
 
 
 def soft_top_k(attributions: tf.Tensor, k: int | None = None, sharpness: float = 4.0) -> tf.Tensor:
-    """`rᵖ / (1 + rᵖ)`, `r = |a|` over the k-th largest `|a|`: near 1 for the k largest entries, near 0 for the others.
+    """`rᵖ / (1 + rᵖ)` with `r = |a| / (k-th largest |a|)`: near 1 for the k largest entries, near 0 for the others.
 
-    The size of a map costs nothing. The k-th largest entry counts for at least 10⁻³ of the largest, where fewer than k
-    are not zero.
+    The result does not depend on the scale of a map. The k-th largest entry counts as at least 10⁻³ of the largest:
+    it may be 0.
 
     Args:
-        attributions: Tensor of shape `(batch, ...)`, of more than `k` entries an example.
+        attributions: Tensor of shape `(batch, ...)`, with more than `k` entries per example.
         k: Integer > 0. Defaults to an eighth of the entries, at least 1.
         sharpness: Float > 0, p.
 
@@ -172,19 +187,20 @@ def soft_top_k(attributions: tf.Tensor, k: int | None = None, sharpness: float =
         Tensor of shape `(batch, entries)`, from 0 to 1.
 
     Raises:
-        ValueError: If an example has no more than `k` entries.
+        ValueError: If an example has no more than `k` entries, or `k` or `sharpness` is not positive.
 
     Example:
 
     >>> soft_top_k([[1.0, 0.5, 0.0]], k=1, sharpness=1.0).numpy().round(3)
     array([[0.5  , 0.333, 0.   ]], dtype=float32)
     """
-    attributions = tf.convert_to_tensor(attributions)
-    size = tf.abs(_over_largest(_per_example(attributions)))
+    checks.positive_float("sharpness", sharpness)
+    attributions = floating("attributions", attributions)
+    size = tf.abs(_over_largest(per_example(attributions)))
     entries = attributions.shape[1:].num_elements()  # None where inputs have any size
     if k is None:
         k = tf.maximum(tf.shape(size)[1] // 8, 1) if entries is None else max(entries // 8, 1)
-    elif entries is not None and not 0 < k < entries:
+    elif checks.positive_int("k", k) and entries is not None and k >= entries:
         checks.fail("k", f"an integer from 1 to {entries - 1}, less than an input has entries", k)
     threshold = tf.maximum(tf.math.top_k(size, k).values[:, -1:], 1e-3)
     return tf.sigmoid(sharpness * tf.math.log(size / threshold + 1e-6))

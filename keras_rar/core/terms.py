@@ -1,4 +1,4 @@
-"""What an objective is made of, computed once and only when asked for."""
+"""The terms that objectives are made of, each computed once and only when it is read."""
 
 import copy
 import dataclasses
@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_rar.core.gradients import ScalarFunction, repeat_labels
+from keras_rar.core.gradients import ScalarFunction, floating, repeat_labels
 from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
 
@@ -25,10 +25,10 @@ class Network:
         logits: Function `(inputs, training) -> logits` of shape `(n, classes)`.
         loss: Function `(y, logits) -> (n,)`, the loss of each example.
         label_logit: Function `(y, logits) -> (n,)`, the logit of the label of each example.
-        gradient_scale: Float that a score is multiplied by before its gradient is taken, and the gradient
-            divided by: in float16 a small gradient would underflow to 0. Defaults to `1.`.
-        scored: Function `(score) -> f`, where `f(z)` is the score of the logits at z in inference mode, such as a
-            `Staged` one. Defaults to their composition.
+        gradient_scale: Float; a score is multiplied by it before its gradient is taken, and the gradient is divided
+            by it. Without it a small gradient would underflow to 0 in float16. Defaults to `1.`.
+        scored: Function `(score) -> f`, where `f(z)` is the score of the logits at z in inference mode; `f` may be
+            `Staged`. Defaults to the composition of both.
     """
 
     logits: Callable[[tf.Tensor, bool], tf.Tensor]
@@ -41,9 +41,9 @@ class Network:
 class Terms:
     """The terms of an objective at a clean input x and a perturbed input x′.
 
-    Each is computed when first read, and once. The first of the clean and the perturbed logits that an
-    objective asks for is the *classification pass*: in a training step it alone runs in training mode, so
-    that batch statistics move once a step. Everything else is of the function that will be deployed.
+    Each is computed once, when it is first read. The first logits that an objective reads, clean or perturbed, are
+    the *classification pass*. In a training step this pass alone runs in training mode, so that batch statistics
+    move once per step. All other terms are those of the function that will be deployed.
 
     Args:
         network: A `Network`.
@@ -53,7 +53,7 @@ class Terms:
         rule: The `QuadratureRule` of every IG here.
         baseline: Float or array that broadcasts to `x`: where the segments of the maps begin.
         training: Whether the classification pass runs in training mode.
-        chunk: Number of nodes of an IG to evaluate at once. Defaults to all.
+        chunk: How many nodes of an IG to evaluate at once. Defaults to all.
         variables: Whether anything here is to be differentiated in variables. Defaults to `True`.
     """
 
@@ -70,7 +70,8 @@ class Terms:
         chunk: int | None = None,
         variables: bool = True,
     ):
-        self.x, self.x_prime, self.y = x, x_prime, y
+        self.x = floating("x", x)
+        self.x_prime, self.y = floating("x_prime", x_prime, self.x.dtype), tf.convert_to_tensor(y)
         self.reported: dict[str, tf.Tensor] = {}
         self._classified = False
         self._network, self._rule, self._baseline, self._training = network, rule, baseline, training
@@ -94,7 +95,7 @@ class Terms:
 
     @functools.cached_property
     def perturbed_loss(self) -> tf.Tensor:
-        """`ℓ(x′)`, `(batch,)`; the last node of `attributions`, if those were asked for first and end there."""
+        """`ℓ(x′)`, `(batch,)`; taken from the last node of `attributions`, if they were read first and end at x′."""
         if self._loss_at_end is not None and not (self._training and not self._classified):
             return self.report("perturbed_loss", self._loss_at_end)
         return self.report("perturbed_loss", self._network.loss(self.y, self.perturbed_logits))
@@ -138,15 +139,15 @@ class Terms:
         return not _INTEGRATED.isdisjoint(vars(self))
 
     def at(self, x_prime: tf.Tensor) -> "Terms":
-        """The terms at another x′, with what has been computed of x alone."""
+        """The terms at another x′; what has been computed from x alone is kept."""
         terms = copy.copy(self)
         for name in _OF_X_PRIME.intersection(vars(self)):
             delattr(terms, name)
-        vars(terms).update(x_prime=x_prime, reported={}, _loss_at_end=None)
+        vars(terms).update(x_prime=floating("x_prime", x_prime, self.x.dtype), reported={}, _loss_at_end=None)
         return terms
 
     def ensure_classified(self) -> None:
-        """Run the classification pass, at x, if no term has."""
+        """Run the classification pass at x, if no term has run it."""
         if not self._classified:
             self._classify(self.x)
 
@@ -161,7 +162,7 @@ class Terms:
     def _integrate(
         self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], start: tf.Tensor, end: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """IG of a score of the logits, and the scores at its nodes if they were computed at once."""
+        """IG of a score of the logits, and the scores at its nodes, or `None` if the nodes were evaluated in chunks."""
         network = self._network
 
         def scaled_score(logits):

@@ -1,4 +1,4 @@
-"""How many of the highest entries two attribution maps share, per example."""
+"""The share of their highest entries that two attribution maps have in common, per example."""
 
 import tensorflow as tf
 
@@ -9,7 +9,7 @@ MEASURES = ("recall", "precision")
 
 
 def _top(m: tf.Tensor, k: int) -> tf.Tensor:
-    """Whether an entry of `(batch, entries)` is among its row's k largest, of equal ones the first."""
+    """Whether each entry of `(batch, entries)` is among the k largest of its row; equal entries count in order."""
     if checks.positive_int("k", k) > m.shape[1]:
         checks.fail("k", f"at most {m.shape[1]}, the number of entries of a map", k)
     largest = tf.math.top_k(orders.keys(m), k).indices
@@ -25,9 +25,9 @@ def _share(a: tf.Tensor, b: tf.Tensor, k: int) -> tf.Tensor:
 def topk_intersection(a: tf.Tensor, b: tf.Tensor, k: int) -> tf.Tensor:
     """Share of the k largest entries that the maps have in common.
 
-    `|T_k(a) ∩ T_k(b)| / k`, T_k(m) the k largest entries by value, of equal ones those of lower index, as in
-    `tf.math.top_k` (Ghorbani et al. 2019). Where fewer than k entries stand out, the first of the rest fill both sets:
-    two all-zero maps score 1.
+    `|T_k(a) ∩ T_k(b)| / k`, T_k(m) the k largest entries by value (Ghorbani et al. 2019). Of equal entries, those with
+    a lower index come first, as in `tf.math.top_k`. Two maps of zeros therefore score 1: their first k entries are the
+    same.
 
     Args:
         a: Tensor of shape `(batch, ...)`.
@@ -55,29 +55,31 @@ def odd_window(window: int) -> int:
 
 
 def local_topk_intersection(a: tf.Tensor, b: tf.Tensor, k: int, window: int = 3, measure: str = "recall") -> tf.Tensor:
-    """Share of one map's k largest entries that lie near those of the other: a pixel's shift is no loss.
+    """Share of one map's k largest entries that lie near those of the other: a shift by one pixel loses nothing.
 
     recall `|N_w(T_k(a)) ∩ T_k(b)| / k`, precision `|T_k(a) ∩ N_w(T_k(b))| / k`, with N_w(S) the union of the windows of
-    (2w + 1) × (2w + 1) pixels around those of S (Kamath et al. 2024, w-LENS-recall@k and w-LENS-prec@k; a is the map
-    before). Windows end at the border of the map. T_k as in `topk_intersection`, which `window=1` equals.
+    (2w + 1) × (2w + 1) pixels around the pixels of S (Kamath et al. 2024, w-LENS-recall@k and w-LENS-prec@k; a is the
+    map before the attack). Windows end at the border of the map. T_k is that of `topk_intersection`, and
+    with `window=1` the scores are equal.
 
     Args:
         a: Tensor of shape `(batch, height, width)`, the maps before.
         b: Tensor of the shape of `a`, the maps after.
         k: Integer from 1 to the number of entries of a map.
         window: Odd integer, the side 2w + 1 of a window. Defaults to `3`.
-        measure: `"recall"`, which widens the top k of `a`, or `"precision"`, that of `b`. Defaults to `"recall"`.
+        measure: `"recall"`, which widens the top k of `a`, or `"precision"`, which widens the top k of `b`. Defaults to
+            `"recall"`.
 
     Returns:
         Tensor of shape `(batch,)`, in [0, 1].
 
     Raises:
-        ValueError: If the shapes differ or are not of images, more than the batch is unknown, or an option is out of
-            range.
+        ValueError: If the shapes differ or are not `(batch, height, width)`, more than the batch is unknown, or an
+            option is out of range.
 
     Example:
 
-    >>> before, after = tf.eye(4)[None], tf.roll(tf.eye(4), 1, axis=0)[None]  # a diagonal, a pixel lower
+    >>> before, after = tf.eye(4)[None], tf.roll(tf.eye(4), 1, axis=0)[None]  # a diagonal, and one pixel lower
     >>> topk_intersection(before, after, k=4).numpy(), local_topk_intersection(before, after, k=4).numpy()
     (array([0.], dtype=float32), array([0.75], dtype=float32))
     """

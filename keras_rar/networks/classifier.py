@@ -112,7 +112,7 @@ class Classifier:
             TypeError: If they are not numbers.
             ValueError: If they are empty, of a wrong shape, not finite, or outside `bounds`.
         """
-        x = np.asarray(structure.only("x", x))
+        x = np.asarray(structure.only("x", x, len(self.input_shape) + 1))
         if x.dtype.kind not in "fiub" and x.dtype.name != "bfloat16":
             raise TypeError(f"`x` must be an array of numbers. Received: dtype={x.dtype.name}")
         fits = x.ndim == len(self.input_shape) + 1 and all(

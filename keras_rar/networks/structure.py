@@ -5,33 +5,36 @@ from typing import Any
 import keras
 
 
-def only(name: str, value: Any) -> Any:
+def only(name: str, value: Any, rank: int | None = None) -> Any:
     """The one leaf of a dictionary, list or tuple; anything else as it is.
 
     Args:
         name: What it is, for the error.
-        value: An array or tensor, or a structure of one of them. A list of numbers is an array.
+        value: An array or tensor, or a structure of one of them. A list of rows or of numbers is an array.
+        rank: The rank of the array, where it is known: a list of one array of another rank is an array itself.
 
     Raises:
-        ValueError: If the structure has several leaves, or none.
+        ValueError: If a dictionary has several leaves, or none.
 
     Example:
 
     >>> only("x", {"features": 1.0}), only("x", [[1.0, 2.0]])
     (1.0, [[1.0, 2.0]])
     """
-    while isinstance(value, dict) or (isinstance(value, (list, tuple)) and _holds_arrays(value)):
-        leaves = list(value.values()) if isinstance(value, dict) else list(value)
-        if len(leaves) != 1:
-            names = list(value) if isinstance(value, dict) else len(leaves)
-            raise ValueError(f"`{name}` must hold one array. Received: a {type(value).__name__} of {names}")
-        value = leaves[0]
-    return value
+    while True:
+        if isinstance(value, dict):
+            if len(value) != 1:
+                raise ValueError(f"`{name}` must hold one array. Received: a dictionary of {list(value)}")
+            value = next(iter(value.values()))
+        elif isinstance(value, (list, tuple)) and len(value) == 1 and _is_leaf(value[0], rank):
+            value = value[0]
+        else:
+            return value
 
 
-def _holds_arrays(value: list[Any] | tuple[Any, ...]) -> bool:
-    """Whether the items are arrays, and not the numbers of one array."""
-    return bool(value) and all(isinstance(item, dict) or len(getattr(item, "shape", ())) > 0 for item in value)
+def _is_leaf(item: Any, rank: int | None) -> bool:
+    found = len(item.shape) if hasattr(item, "shape") else None
+    return isinstance(item, dict) or (found is not None and (found == rank if rank is not None else found >= 1))
 
 
 def like(structure: Any, leaf: Any) -> Any:

@@ -24,9 +24,10 @@ def cnn(
     Args:
         input_shape: Height, width, channels. Defaults to `(28, 28, 1)`.
         classes: Number of classes. Defaults to `10`.
-        initializer: Name of a Keras initializer of the weights, with biases of 0: `"glorot_uniform"` learns far
-            faster. Defaults to the paper's, a truncated normal of standard deviation 0.1, and biases of 0.1.
-        threshold: `width` of a `keras_rar.firm_threshold` to begin with. Defaults to none, as in the paper.
+        initializer: Name of a Keras initializer of the weights; biases are then 0. `"glorot_uniform"` learns far
+            faster than the paper's. Defaults to the paper's: a truncated normal of standard deviation 0.1, and biases
+            of 0.1.
+        threshold: `width` of a `keras_rar.firm_threshold` as the first layer. Defaults to none, as in the paper.
 
     Returns:
         A `keras.Sequential`.
@@ -69,21 +70,25 @@ def resnet(
     filters: tuple[int, int, int, int] = (16, 16, 32, 64),
     weight_decay: float = 0.0,
 ) -> keras.Model:
-    """The network of the GTSRB and, with one unit a stage, of the Flower experiments; logits out.
+    """The network of the GTSRB experiments and, with one unit per stage, of the Flower experiments; logits out.
 
-    Images in 0 to 255 are standardised inside. A convolution, then three stages of residual units, the second and third
-    at half the size, global average pooling and a dense layer. Leaky ReLU of slope 0.1 before each convolution of a
-    unit, no batch normalisation. Where the channels change, the shortcut is an average pooling and zeros.
+    `standardise → conv 3×3 → three stages of residual units → average over the image → dense`, for inputs in 0 to 255.
+    The second and third stage each halve height and width. Each convolution of a unit has a leaky ReLU of slope 0.1
+    before it, and there is no batch normalisation. Where the number of channels changes, the shortcut is an average
+    pooling, padded with channels of zeros.
 
     Args:
         input_shape: Height, width, channels. Defaults to `(32, 32, 3)`, GTSRB's; Flower's are `(128, 128, 3)`.
         classes: Number of classes. Defaults to `43`, GTSRB's; Flower has 17.
-        units: Residual units a stage, positive. Defaults to `2`, GTSRB's; Flower's have 1.
+        units: Number of residual units per stage, positive. Defaults to `2`, GTSRB's; Flower has 1.
         filters: Channels of the first convolution and of the stages. Defaults to `(16, 16, 32, 64)`.
-        weight_decay: w of the penalty `w/2 ‖θ‖²` on all kernels, which Keras adds to the loss. Defaults to `0.0`.
+        weight_decay: w in the penalty `w/2 ‖θ‖²` on all kernels, which Keras adds to the loss. Defaults to `0.0`.
 
     Returns:
         A `keras.Model`.
+
+    Raises:
+        ValueError: If `units` is not a positive integer, or `weight_decay` is negative.
 
     Example:
 
@@ -107,7 +112,7 @@ def resnet(
         )(x)
 
     def residual_unit(x: Any, channels: int, strides: int, is_first: bool) -> Any:
-        """Two convolutions; the shortcut of the very first unit begins behind the activation."""
+        """Two convolutions; the shortcut of the very first unit begins after the activation."""
         activated = _leaky(x)
         shortcut = _shortcut(activated if is_first else x, channels, strides)
         x = convolution(activated, channels, strides)
@@ -129,7 +134,7 @@ def _leaky(x: Any) -> Any:
 
 
 def _shortcut(x: Any, channels: int, strides: int) -> Any:
-    """Averaged over windows, with channels of zeros before and after, where there are to be more."""
+    """The input itself, or averaged over windows, with channels of zeros before and after it, if there must be more."""
     height, width, before = x.shape[1:]
     if channels == before:
         return x

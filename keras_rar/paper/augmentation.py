@@ -1,4 +1,4 @@
-"""Preprocessing and augmentation of the paper (Chen et al. 2019, supplement), with layers of Keras."""
+"""The preprocessing and augmentation of the paper (Chen et al. 2019, supplement), with layers of Keras."""
 
 import keras
 import numpy as np
@@ -8,9 +8,9 @@ from keras_rar.core import checks
 from keras_rar.training.batches import Batches
 
 _ROTATION = 15 / 360  # turns
-_TRANSLATION = 2.5  # pixels, of any size of image
-_DRAWS = 16  # more seeds than a layer takes for a batch
-_CORNERS = 0.24  # of the size, the furthest that a corner moves
+_TRANSLATION = 2.5  # pixels, whatever the size of the image
+_DRAWS = 16  # more seeds than a layer uses per batch
+_CORNERS = 0.24  # of the size of the image: the furthest that a corner moves
 
 
 def equalized(images: np.ndarray) -> np.ndarray:
@@ -28,42 +28,45 @@ def equalized(images: np.ndarray) -> np.ndarray:
     >>> float(equalized(dark).max())
     255.0
     """
-    layer = keras.layers.Equalization(dtype="float32")  # of a batch it would take one histogram
+    layer = keras.layers.Equalization(dtype="float32")  # given a batch, it would make one histogram of all images
     data = tf.data.Dataset.from_tensor_slices(images).map(layer, num_parallel_calls=tf.data.AUTOTUNE).batch(256)
     return np.concatenate([batch.numpy() for batch in data])
 
 
 def transformations(size: int, seed: int = 0) -> keras.Sequential:
-    """Layers that rotate images by up to 15°, move them by up to 2.5 pixels, and then their corners.
+    """Layers that rotate images by up to 15°, shift them by up to 2.5 pixels, and then shift their corners.
 
-    The paper's displacements of corners are drawn from a range that is random too, up to ± 0.24 of the size, and go on
-    with the pixels at the edge; `keras.layers.RandomPerspective` draws from that range at once, moves one
-    corner not at all and two in one direction only, and goes on with zeros.
+    The paper shifts each corner by up to a random share of the size, at most ± 0.24, and fills the border with the
+    pixels at the edge. `keras.layers.RandomPerspective` differs: it always draws from ± 0.24, moves one corner not at
+    all and two in one direction only, and fills the border with zeros.
 
     Args:
         size: Height and width of the images, in pixels.
         seed: Integer. Defaults to `0`.
+
+    Returns:
+        A `keras.Sequential`.
 
     Example:
 
     >>> transformations(8)(np.ones((2, 8, 8, 3)), training=True).shape
     TensorShape([2, 8, 8, 3])
     """
-    shift = _TRANSLATION / size
+    seed, shift = checks.seed(seed, unsigned=True), _TRANSLATION / size
     return keras.Sequential(
         [
             keras.layers.RandomRotation(_ROTATION, fill_mode="nearest", seed=seed),
             keras.layers.RandomTranslation(shift, shift, fill_mode="constant", seed=seed + 1),
-            # a factor of one number would be drawn too: of two equal ones it is how often
+            # two equal numbers mean always; of one number, Keras would draw how often
             keras.layers.RandomPerspective((1.0, 1.0), scale=2 * _CORNERS, seed=seed + 2),
         ]
     )
 
 
 def balanced(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each example of a balanced data set: its row, and whether it is to be transformed.
+    """The rows that make a balanced data set, and for each whether it is to be transformed.
 
-    Of each class all examples as they are, then transformed ones in turn, up to `per_class`.
+    Each class has all of its examples unchanged, and then transformed ones in turn, up to `per_class`.
 
     Args:
         labels: Class indices, `(n,)`.
@@ -97,14 +100,14 @@ def pipeline(
     seed: int = 0,
     whole: bool = False,
 ) -> Batches:
-    """Balanced, augmented batches; every epoch transforms anew, in a way that is known from the seed.
+    """Balanced and augmented batches. Every epoch has new transformations, which the seed determines.
 
     Args:
         images: Array of bytes, `(n, size, size, channels)`.
         labels: Class indices, `(n,)`.
         per_class: As for `balanced`.
         batch_size: Positive integer.
-        equalize: Whether histograms are equalised, after the transformations.
+        equalize: Whether to equalise histograms after the transformations.
         seed: Integer. Defaults to `0`.
         whole: As for `Batches`. Defaults to `False`.
 
@@ -125,7 +128,9 @@ def pipeline(
 
     def make(numbers: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         rows, is_new = tf.gather(examples, numbers), tf.gather(are_new, numbers)
-        for layer, own in zip(transform.layers, seeds, strict=True):  # or it would depend on what was made before
+        for layer, own in zip(
+            transform.layers, seeds, strict=True
+        ):  # else the result would depend on the batches made before
             layer.generator.state.assign([own, _DRAWS * batch])
         x = tf.cast(tf.gather(source, rows), tf.float32)
         x = tf.where(is_new[:, None, None, None], transform(x, training=True), x)

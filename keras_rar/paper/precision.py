@@ -1,20 +1,20 @@
-"""Which precision a machine trains in fastest."""
+"""The precision in which a machine trains fastest."""
 
 import time
 
 import tensorflow as tf
 
-_FASTER = 1.25  # bfloat16 must pay, not by chance
+_FASTER = 1.25  # bfloat16 must be faster by more than chance
 
 
 def fastest_policy() -> str:
     """The dtype policy to train in: bfloat16 halves the time on some machines, and doubles it on others.
 
-    Processors with instructions for bfloat16 may still convolve in it more slowly than in float32, so both are timed:
-    the second convolution of the paper's CNN, on 250 images.
+    A CPU with instructions for bfloat16 may still be slower in it than in float32, so both are timed, on the second
+    convolution of the paper's CNN with 250 images.
 
     Returns:
-        `"mixed_bfloat16"` where that is faster by a quarter, else `"float32"`.
+        `"mixed_bfloat16"` if it is faster by a quarter, else `"float32"`.
 
     Example:
 
@@ -25,11 +25,11 @@ def fastest_policy() -> str:
 
 
 def _seconds(dtype: str) -> float:
-    """Of the fastest of five calls, which other work on the machine disturbs least."""
+    """Seconds of the fastest of five calls: other work on the machine disturbs it least."""
     images, kernel = tf.ones([250, 14, 14, 32], dtype), tf.ones([5, 5, 32, 64], dtype)
 
     @tf.function(autograph=False)
-    def convolve(images, kernel):  # as arguments: constants would be folded
+    def convolve(images, kernel):  # arguments, because constants would be folded
         return tf.reduce_sum(tf.nn.conv2d(images, kernel, 1, "SAME"))
 
     seconds = []

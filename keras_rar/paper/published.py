@@ -1,4 +1,4 @@
-"""The numbers of Chen et al. 2019, tables 1 and 2."""
+"""The published numbers: Chen et al. 2019, tables 1 and 2."""
 
 METHODS = {
     "natural": "NATURAL",
@@ -8,7 +8,7 @@ METHODS = {
     "igr": "IGR",
     "ig_topk": "IG-TOP-K",
 }
-"""By their names in `wrap`; the last two are not the paper's."""
+"""Names of the methods for people, by their names in `wrap`; the last two methods are not in the paper."""
 PUBLISHED = {
     "mnist": {
         "natural": (99.17, 0.00, 46.61, 0.1758),

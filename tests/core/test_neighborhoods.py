@@ -213,10 +213,12 @@ def test_samples_fill_the_cube_uniformly(ball, d):
         (True, TypeError),
         (None, TypeError),
         ([0.1], TypeError),
+        (1e-50, ValueError),  # 0 in float32
+        (1e300, ValueError),  # infinite in float32
     ],
 )
 def test_epsilon_is_validated(ball, epsilon, error):
-    with pytest.raises(error, match=r"`epsilon` must be a positive float. Received: epsilon="):
+    with pytest.raises(error, match=r"`epsilon` must be a positive float(, also in float32)?\. Received: epsilon="):
         ball(epsilon)
 
 
@@ -235,6 +237,8 @@ def test_epsilon_is_validated(ball, epsilon, error):
         1.0,
         ([0.0, 2.0], [1.0, 1.0]),
         ([0.0, 0.0], [1.0, 1.0, 1.0]),
+        (1.0, 1.0 + 1e-12),  # equal in float32
+        (0.0, 1e300),
     ],
     ids=str,
 )

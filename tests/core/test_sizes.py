@@ -62,3 +62,17 @@ def test_power_below_one_is_refused(q, error):
 def test_beta_is_validated(beta, error):
     with pytest.raises(error, match=r"`beta` must be a float >= 0. Received: beta="):
         sizes.total_plus_l1(tf.ones([1, 2]), beta)
+
+
+@pytest.mark.parametrize("value", [0, -1, np.inf, 1e-50])
+def test_other_powers_are_validated(value):
+    with pytest.raises(ValueError, match=r"`power` must be a positive float.* Received: power="):
+        sizes.tempered(tf.ones([1, 2]), value)
+    with pytest.raises(ValueError, match=r"`sharpness` must be a positive float.* Received: sharpness="):
+        sizes.soft_top_k(tf.ones([1, 2]), 1, value)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, 2, 3])
+def test_k_of_a_smooth_top_k_is_below_the_number_of_entries(k):
+    with pytest.raises(ValueError, match=r"`k` must be .* Received: k="):
+        sizes.soft_top_k(tf.ones([1, 2]), k)

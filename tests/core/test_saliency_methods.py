@@ -236,6 +236,17 @@ def test_zeros_stay_zeros():
 # Arguments
 
 
+def test_a_seed_may_be_a_numpy_integer():
+    method = SmoothGrad(samples=2, seed=np.int64(3))
+    assert type(method.seed) is int
+    x = tf.ones([1, 2])
+    np.testing.assert_array_equal(method(cubic, x), SmoothGrad(samples=2, seed=3)(cubic, x))
+
+
+def cubic(z):
+    return tf.reduce_sum(z**3, axis=1)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -246,6 +257,9 @@ def test_zeros_stay_zeros():
         (lambda: IntegratedGradients(chunk="all"), TypeError, "`chunk` must be a positive integer"),
         (lambda: SmoothGrad(0), ValueError, "`samples` must be a positive integer. Received: samples=0"),
         (lambda: SmoothGrad(noise=0), ValueError, "`noise` must be a positive float. Received: noise=0"),
+        (lambda: SmoothGrad(noise=1e-50), ValueError, "`noise` must be a positive float, also in float32. Received"),
+        (lambda: SmoothGrad(seed=0.5), ValueError, "`seed` must be an integer. Received: seed=0.5"),
+        (lambda: SmoothGrad(seed=2**63), ValueError, "`seed` must be an integer from -9223372036854775808 to"),
         (lambda: SmoothGrad(chunk=-1), ValueError, "`chunk` must be a positive integer. Received: chunk=-1"),
         (Saliency, TypeError, "abstract"),
     ],

@@ -1,0 +1,244 @@
+"""Every function of the core takes NumPy arrays as it takes tensors, and refuses integers where it takes gradients."""
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_rar.core
+from keras_rar.core import (
+    accumulation,
+    ascent,
+    attack_loop,
+    correlations,
+    gradients,
+    graphs,
+    integration,
+    labels,
+    map_objectives,
+    maps,
+    mass_centers,
+    neighborhoods,
+    pooling,
+    quadrature,
+    saliency_methods,
+    sizes,
+    terms,
+    top_sets,
+)
+
+RULE = quadrature.midpoint(2)
+BALLS = {"LinfBall": neighborhoods.LinfBall(0.5), "L2Ball": neighborhoods.L2Ball(0.5)}
+SEED = np.array([0, 1])
+
+
+def f(z):
+    return tf.reduce_sum(z**3, axis=list(range(1, z.shape.rank)))
+
+
+def images(m):
+    """Maps of one row."""
+    return [[row] for row in m] if isinstance(m, list) else m[:, None]
+
+
+def loop(x, start, kept):
+    given = attack_loop.Kept(kept, [0.0, 0.0] if isinstance(kept, list) else kept[:, 0], np.zeros(2, "int32"))
+    found = attack_loop.attack(
+        x,
+        start,
+        given,
+        direction=lambda k, z: tf.ones_like(z),
+        similarity=lambda z: -f(z),
+        allowed=lambda z: f(z) >= 0,
+        neighborhood=BALLS["LinfBall"],
+        steps=2,
+        step_size=0.1,
+    )
+    return found.x
+
+
+def network():
+    loss = lambda y, z: tf.cast(y, z.dtype) * z[:, 0] ** 2  # noqa: E731
+    return terms.Network(lambda z, training: z, loss, loss)
+
+
+def objective_of(x, x_prime):
+    return terms.Terms(network(), x, x_prime, np.array([1, 2]), rule=RULE)
+
+
+def climb(x, start):
+    return ascent.projected_ascent(f, x, start, BALLS["L2Ball"], steps=2, step_size=0.1)
+
+
+def plateau(k, z):
+    return tf.zeros_like(z)
+
+
+# A function, by its module and name, and a call for each group of arguments that hold numbers: arrays (2, 3).
+TAKES_GRADIENTS = {
+    "accumulation.weighted_gradients": lambda x: accumulation.weighted_gradients(f, lambda ks, x: x[None], (x,), [1.0]),
+    "accumulation.gradients_and_values": lambda x: accumulation.gradients_and_values(
+        f, lambda ks, x: x[None], (x,), [1.0]
+    )[1],
+    "ascent.projected_ascent": climb,
+    "attack_loop.attack": loop,
+    "attack_loop.map_gradient": lambda x, before: attack_loop.map_gradient(
+        map_objectives.topk(1), before, lambda z: z**2
+    )(0, x),
+    "attack_loop.unless_zero": lambda x: attack_loop.unless_zero(plateau, attack_loop.random_direction(SEED, [2, 3]))(
+        0, x
+    ),
+    "attack_loop.random_direction": lambda x: attack_loop.random_direction(SEED, [2, 3])(1, x),
+    "gradients.Staged": lambda x: gradients.Staged(lambda z: 2.0 * z, f)(x),
+    "gradients.floating": lambda x: gradients.floating("x", x),
+    "gradients.input_gradient": lambda x: gradients.input_gradient(f, x),
+    "gradients.value_and_gradient": lambda x: gradients.value_and_gradient(f, x)[0],
+    "integration.integrated_gradients": lambda x, x_prime: integration.integrated_gradients(f, x, x_prime, RULE),
+    "integration.attributions_and_values": lambda x, x_prime: integration.attributions_and_values(f, x, x_prime, RULE)[
+        1
+    ],
+    "integration.completeness_gap": lambda x, x_prime, a: integration.completeness_gap(f, x, x_prime, a),
+    "labels.label_logit": lambda logits: labels.label_logit(np.array([0, 2]), logits),
+    "map_objectives.topk": lambda before, after: map_objectives.topk(2)(before, after),
+    "map_objectives.mass_center": lambda a, b: map_objectives.mass_center(images(a), images(b)),
+    "map_objectives.target": lambda after: map_objectives.target(np.ones(3))(after, after),
+    "neighborhoods.LinfBall.sample": lambda x: BALLS["LinfBall"].sample(x, SEED),
+    "neighborhoods.LinfBall.steepest": lambda x: BALLS["LinfBall"].steepest(x),
+    "neighborhoods.LinfBall.project": lambda x, x_prime: BALLS["LinfBall"].project(x, x_prime),
+    "neighborhoods.LinfBall.clip": lambda x: BALLS["LinfBall"].clip(x),
+    "neighborhoods.L2Ball.sample": lambda x: BALLS["L2Ball"].sample(x, SEED),
+    "neighborhoods.L2Ball.steepest": lambda x: BALLS["L2Ball"].steepest(x),
+    "neighborhoods.L2Ball.project": lambda x, x_prime: BALLS["L2Ball"].project(x, x_prime),
+    "neighborhoods.L2Ball.clip": lambda x: neighborhoods.L2Ball(0.5, bounds=None).clip(x),
+    "pooling.max_pool": lambda x: pooling.max_pool(images(images(x)), (1, 1)),
+    "saliency_methods.IntegratedGradients": lambda x: saliency_methods.IntegratedGradients(RULE)(f, x),
+    "saliency_methods.IntegratedGradients.between": lambda start, x: saliency_methods.IntegratedGradients(RULE).between(
+        f, start, x
+    ),
+    "saliency_methods.Gradient": lambda x: saliency_methods.Gradient()(f, x),
+    "saliency_methods.GradientTimesInput": lambda x: saliency_methods.GradientTimesInput()(f, x),
+    "saliency_methods.SmoothGrad": lambda x: saliency_methods.SmoothGrad(3)(f, x),
+    "saliency_methods.normalize_map": saliency_methods.normalize_map,
+    "sizes.absolute_total": sizes.absolute_total,
+    "sizes.cosine": sizes.cosine,
+    "sizes.l1_norm": sizes.l1_norm,
+    "sizes.per_example": sizes.per_example,
+    "sizes.power": lambda a: sizes.power(a, 2),
+    "sizes.soft_top_k": lambda a: sizes.soft_top_k(a, 1),
+    "sizes.tempered": lambda a: sizes.tempered(a, 0.5),
+    "sizes.total": sizes.total,
+    "sizes.total_plus_l1": lambda a: sizes.total_plus_l1(a, 0.1),
+    "terms.Terms": lambda x, x_prime: objective_of(x, x_prime).attributions,
+    "terms.Terms.at": lambda x, x_prime: objective_of(x, x).at(x_prime).perturbed_loss,
+}
+TAKES_ANY_NUMBERS = {
+    "correlations.cosine_similarity": correlations.cosine_similarity,
+    "correlations.kendall_tau_b": correlations.kendall_tau_b,
+    "correlations.pearson": correlations.pearson,
+    "correlations.spearman_rho": correlations.spearman_rho,
+    "gradients.repeat_labels": lambda y: gradients.repeat_labels(y, 4),
+    "graphs.in_parts": lambda x: graphs.in_parts(lambda z: z + z, [x], 1),
+    "graphs.known_as": lambda x: graphs.known_as(x, [None, 3]),
+    "graphs.of_unknown_batch": graphs.of_unknown_batch,
+    "labels.are_indices": lambda y: labels.are_indices(y, 3),
+    "labels.check_layout": lambda y: labels.check_layout(y, 3),
+    "labels.replace_invalid": lambda y: labels.replace_invalid(y, 3),
+    "labels.valid": lambda y: labels.valid(y, 3),
+    "maps.as_map": lambda m: maps.as_map("m", m),
+    "maps.pair": lambda a, b: maps.pair(a, b)[0],
+    "mass_centers.mass_center": lambda m: mass_centers.mass_center(images(m)),
+    "mass_centers.mass_center_distance": lambda a, b: mass_centers.mass_center_distance(images(a), images(b)),
+    "top_sets.topk_intersection": lambda a, b: top_sets.topk_intersection(a, b, 2),
+    "top_sets.local_topk_intersection": lambda a, b: top_sets.local_topk_intersection(images(a), images(b), 2),
+}
+TAKES_NO_NUMBERS = {
+    "attack_loop.Kept": "a tuple",
+    "graphs.body": "of a function",
+    "memory.bytes_a_point": "of a function",
+    "memory.chunk_size": "of sizes",
+    "neighborhoods.get": "of a name",
+    "neighborhoods.Neighborhood": "abstract",
+    "quadrature.*": "of names and numbers of nodes",
+    "saliency_methods.Saliency": "abstract",
+    "terms.Network": "of functions",
+    "top_sets.odd_window": "of one number",
+    "checks.*": "settings",
+    "files.*": "paths",
+    "kendall_host.*": "of arrays alone: the part of `correlations` that NumPy computes",
+    "maps.*": "of tensors that `maps.pair` made",
+    "orders.*": "of tensors that `maps.pair` made",
+}
+every_function = pytest.mark.parametrize("name", TAKES_GRADIENTS | TAKES_ANY_NUMBERS)
+
+
+def arguments(call, seed=0):
+    """An array of floats for each argument, in [0, 1] and all different."""
+    rng = np.random.default_rng(seed)
+    return [rng.uniform(size=(2, 3)) for _ in inspect.signature(call).parameters]
+
+
+def test_the_table_names_every_function_of_the_core():
+    known = {*TAKES_GRADIENTS, *TAKES_ANY_NUMBERS, *TAKES_NO_NUMBERS}
+    known |= {name.rsplit(".", 1)[0] for name in known if name.count(".") == 2}
+    for found in pkgutil.iter_modules(keras_rar.core.__path__):
+        module = importlib.import_module(f"keras_rar.core.{found.name}")
+        for name, value in vars(module).items():
+            if inspect.isroutine(value) or inspect.isclass(value):
+                is_own = getattr(value, "__module__", None) == module.__name__ and not name.startswith("_")
+                assert not is_own or known & {f"{found.name}.{name}", f"{found.name}.*"}, f"{found.name}.{name}"
+
+
+def test_the_table_names_nothing_else():
+    for name in (*TAKES_GRADIENTS, *TAKES_ANY_NUMBERS, *TAKES_NO_NUMBERS):
+        module, *path = name.split(".")
+        value = importlib.import_module(f"keras_rar.core.{module}")
+        for part in path:
+            value = value if part == "*" else getattr(value, part)
+
+
+@every_function
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arrays_give_what_tensors_give_in_their_precision(name, dtype):
+    call = (TAKES_GRADIENTS | TAKES_ANY_NUMBERS)[name]
+    arrays = [array.astype(dtype) for array in arguments(call)]
+    found, expected = call(*arrays), call(*(tf.constant(array) for array in arrays))
+    np.testing.assert_array_equal(found, expected)
+    if name in TAKES_GRADIENTS:
+        assert found.dtype == dtype
+
+
+@every_function
+def test_nested_lists_of_floats_are_float32(name):
+    call = (TAKES_GRADIENTS | TAKES_ANY_NUMBERS)[name]
+    arrays = arguments(call)
+    np.testing.assert_array_equal(call(*(a.tolist() for a in arrays)), call(*(a.astype("float32") for a in arrays)))
+
+
+INTEGERS = {
+    "int64": lambda a: np.ones(a.shape, "int64"),
+    "bool": lambda a: np.ones(a.shape, bool),
+    "tensor": lambda a: tf.ones(a.shape, tf.int32),
+    "list": lambda a: np.ones(a.shape, "int64").tolist(),
+}
+
+
+@pytest.mark.parametrize("name", TAKES_GRADIENTS)
+@pytest.mark.parametrize("kind", INTEGERS)
+def test_integers_are_refused_where_gradients_are_taken(name, kind):
+    """In each argument alone."""
+    call = TAKES_GRADIENTS[name]
+    for place in range(len(arguments(call))):
+        given = arguments(call)
+        given[place] = INTEGERS[kind](given[place])
+        with pytest.raises(TypeError, match=r"^`\w+` must be floating point, to have gradients\. Received: dtype=\w+$"):
+            call(*given)
+
+
+@pytest.mark.parametrize("name", TAKES_ANY_NUMBERS)
+def test_integers_are_numbers_where_no_gradient_is_taken(name):
+    call = TAKES_ANY_NUMBERS[name]
+    whole = [np.round(2 * array) for array in arguments(call)]
+    np.testing.assert_array_equal(call(*(array.astype("int64") for array in whole)), call(*whole))
