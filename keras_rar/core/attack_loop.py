@@ -61,9 +61,10 @@ def attack(
     Raises:
         TypeError: If `x`, `start` or what is kept is not floating point.
     """
+    x = floating("x", x)
     _, kept = advance(
         x,
-        start,
+        floating("start", start, x.dtype),
         kept,
         direction=direction,
         similarity=similarity,
@@ -111,10 +112,12 @@ def advance(
 
     Returns:
         The last iterate, and `Kept`, at least as dissimilar as the one given.
-    """
 
+    Raises:
+        TypeError: If `x`, `x_prime` or what is kept is not floating point.
+    """
     x = floating("x", x)
-    start = floating("start", start, x.dtype)
+    x_prime = floating("x_prime", x_prime, x.dtype)
     kept = Kept(
         floating("kept", kept.x, x.dtype), floating("kept", kept.similarity), tf.convert_to_tensor(kept.iteration)
     )

@@ -28,6 +28,8 @@ def prepared(
 ) -> tuple[Evaluation, attacks.PGDAttack, attacks.AttributionAttack]:
     """The evaluation and its two attacks. Everything that can be refused is refused here, before the first attack."""
     classifier = Classifier(model)
+    if gradient_model is not None:
+        Classifier(gradient_model)  # refuses what is no classifier
     checks.broadcasts("baseline", settings.baseline, classifier.input_shape)
     x = classifier.check_inputs(x, settings.bounds)
     y = classifier.check_labels(y, len(x))

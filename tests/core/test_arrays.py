@@ -44,9 +44,9 @@ def images(m):
     return [[row] for row in m] if isinstance(m, list) else m[:, None]
 
 
-def loop(x, start, kept):
+def loop(x, start, kept, attack=attack_loop.attack, **which):
     given = attack_loop.Kept(kept, [0.0, 0.0] if isinstance(kept, list) else kept[:, 0], np.zeros(2, "int32"))
-    found = attack_loop.attack(
+    return attack(
         x,
         start,
         given,
@@ -56,8 +56,8 @@ def loop(x, start, kept):
         neighborhood=BALLS["LinfBall"],
         steps=2,
         step_size=0.1,
+        **which,
     )
-    return found.x
 
 
 def network():
@@ -84,7 +84,8 @@ TAKES_GRADIENTS = {
         f, lambda ks, x: x[None], (x,), [1.0]
     )[1],
     "ascent.projected_ascent": climb,
-    "attack_loop.attack": loop,
+    "attack_loop.attack": lambda x, start, kept: loop(x, start, kept).x,
+    "attack_loop.advance": lambda x, x_prime, kept: loop(x, x_prime, kept, attack_loop.advance, first=0, last=1)[0],
     "attack_loop.map_gradient": lambda x, before: attack_loop.map_gradient(
         map_objectives.topk(1), before, lambda z: z**2
     )(0, x),
@@ -166,6 +167,7 @@ TAKES_NO_NUMBERS = {
     "terms.Network": "of functions",
     "top_sets.odd_window": "of one number",
     "checks.*": "settings",
+    "keywords.*": "names of settings",
     "files.*": "paths",
     "kendall_host.*": "of arrays alone: the part of `correlations` that NumPy computes",
     "maps.*": "of tensors that `maps.pair` made",
