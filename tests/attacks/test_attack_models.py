@@ -128,7 +128,7 @@ def hidden():
 
 
 def test_a_relu_out_of_reach_is_an_error_that_says_what_to_do(hidden):
-    with pytest.raises(ValueError, match=r"`model` must let its ReLUs be found .* or use a smooth twin of your own"):
+    with pytest.raises(ValueError, match=r"`model` must let its ReLUs be found .* or pass a smooth twin of your own"):
         small()(hidden, X, Y)
 
 
