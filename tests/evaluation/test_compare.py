@@ -5,6 +5,7 @@ import html.parser
 import json
 import math
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -394,8 +395,7 @@ def test_json_is_strict_and_holds_the_numbers(two):
 
 
 def test_reports_saved_by_0_1_0_are_compared():
-    path = "tests/data/saved_by_0_1_0/report.npz"
-    old = RobustnessReport.load(path)
+    old = RobustnessReport.load(Path(__file__).parents[1] / "data/saved_by_0_1_0/report.npz")
     new = dataclasses.replace(old, protocol={**old.protocol, "name": "quick", "unknown then": None})
     comparison = keras_rar.compare({"old": old, "new": new})
     assert comparison.difference("new", "old")["natural_accuracy"]["n"] == 24
