@@ -5,6 +5,7 @@ import html.parser
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import keras
@@ -124,6 +125,22 @@ def test_a_finished_comparison_is_not_measured_again(measured, monkeypatch):
     for attack_class in (keras_rar.attacks.AttributionAttack, keras_rar.attacks.PGDAttack):
         monkeypatch.setattr(attack_class, "_start", attack)
     again = keras_rar.compare(models, x, y, path=folder, **CHEAP)
+    assert again.to_json() == comparison.to_json()
+
+
+def test_what_is_missing_of_a_comparison_is_measured_and_nothing_else(measured, tmp_path, monkeypatch):
+    models, x, y, folder, comparison = measured
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy/2.npz").unlink()
+    attacked, iterate = [], keras_rar.attacks.PGDAttack.iterate
+
+    def watched(self, model, x, y, first=0, **options):
+        attacked.extend([model.name] if first < len(x) else [])
+        return iterate(self, model, x, y, first=first, **options)
+
+    monkeypatch.setattr(keras_rar.attacks.PGDAttack, "iterate", watched)
+    again = keras_rar.compare(models, x, y, path=tmp_path / "copy", **CHEAP)
+    assert attacked == [models["2"].name]
     assert again.to_json() == comparison.to_json()
 
 
@@ -267,6 +284,32 @@ def test_reports_of_other_settings_are_refused(name, value):
 
 def test_names_of_protocols_and_how_many_were_attacked_may_differ():
     keras_rar.compare({"a": made(), "b": made(seed=1, name="another", attacked=4, new=None)})
+
+
+# The ball
+
+
+def test_the_ball_is_that_of_the_trainings_if_it_is_one():
+    first, second = (keras_rar.wrap(dense_model(), "madry", epsilon=0.3, bounds=(0.0, 2.0)) for _ in range(2))
+    x, options = np.full((2, 4), 1.5), {"steps": 1, "m": 1, "pgd_steps": 1, "progress": False}
+    comparison = keras_rar.compare({"a": first, "b": second}, x, [0, 1], **options)
+    assert (comparison.protocol["epsilon"], comparison.protocol["bounds"]) == (0.3, [0.0, 2.0])
+
+
+@pytest.mark.parametrize(("name", "value"), [("epsilon", 0.2), ("norm", "l2"), ("bounds", (0.0, 3.0))])
+def test_different_balls_of_training_are_refused_unless_one_is_given(name, value):
+    ball = {"epsilon": 0.3, "norm": "linf", "bounds": (0.0, 2.0)}
+    models = {
+        key: keras_rar.wrap(dense_model(), "madry", **options)
+        for key, options in {"a": ball, "b": {**ball, name: value}}.items()
+    }
+    with pytest.raises(ValueError, match=f"`{name}` must be given where trainings differ"):
+        keras_rar.compare(models, np.full((2, 4), 0.5), [0, 1], progress=False)
+
+
+def test_epsilon_must_be_given_for_models_that_are_not_trained_here():
+    with pytest.raises(ValueError, match="`epsilon` must be given"):
+        keras_rar.compare({"a": MODEL, "b": MODEL}, np.full((2, 4), 0.5), [0, 1], progress=False)
 
 
 MODEL = dense_model()
