@@ -35,9 +35,10 @@ def about_means(comparison: Any) -> str:
     """Which examples the means are of."""
     summary = next(iter(comparison.summary().values()))
     n, of_maps = summary["natural_accuracy"]["n"], summary["kendall_tau"]["n"]
+    maps = f"the {of_maps} that were attacked for every model, as all classify them correctly" if of_maps else "none"
     return (
         f"Means with 95 % bootstrap intervals, over the same {comparison.noun}s for every model: "
-        f"{counted(n, comparison.noun)} for the accuracies, {of_maps} for the maps, those attacked for every model."
+        f"{counted(n, comparison.noun)} for the accuracies, and for the maps {maps}."
     )
 
 
