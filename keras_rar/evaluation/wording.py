@@ -52,6 +52,12 @@ def _units(bounds: Any) -> str:
     return f"inputs from {ends[0][0]:g} to {ends[1][0]:g}"
 
 
+def settings_line(protocol: dict[str, Any]) -> str:
+    """The radius and the k of an evaluation, for headings."""
+    k = protocol.get("k_report")
+    return ", ".join(part for part in (radius(protocol, units=True), f"k = {k}" if k else "") if part)
+
+
 def titles(protocol: dict[str, Any]) -> dict[str, str]:
     """Measures by their names for people, with the ε and the k that they were measured at.
 

@@ -402,6 +402,8 @@ def test_the_figure_has_titles_with_epsilon_and_k_and_hollow_marks_where_nothing
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles[2] == "adversarial accuracy, ε = 0.1 (L∞) (%)\nn = 40"
     assert titles[4].startswith("top-3 intersection (%)")
+    heading = figure.legends[0].get_title().get_text()
+    assert heading.startswith("ε = 0.1 (L∞, inputs from 0 to 1), k = 3\nthe same 40 images")
     faces = [axes.lines[-1].get_markerfacecolor() for axes in figure.axes[1::2]]
     assert faces[1] != "white"
     assert faces[3] == "white"

@@ -319,7 +319,7 @@ def test_no_change_of_results_is_that_of_the_attack_not_the_score():
     title = plotting.plot_histogram(result).axes[0].get_title(loc="left")
     assert title == "n = 5, mean 1.00 (dashed), no change found: 1 (hatched)"
     title = plotting.plot_histogram({"r": reported([0.5, 1.0, 1.0])}).axes[0].get_title(loc="left")
-    assert title == "r, ε = 0.1 (L∞)\nn = 3, mean 0.83 (dashed), no change found: 2 (hatched)"
+    assert title == "r, ε = 0.1 (L∞, inputs from 0 to 1)\nn = 3, mean 0.83 (dashed), no change found: 2 (hatched)"
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [-1.0, 1.0], [0.3], [-1.0], [ROUNDS, 1.0], [-1.0, -ROUNDS]])
@@ -360,7 +360,7 @@ def test_plot_report_is_four_examples_and_the_histogram():
 def test_a_report_without_attacked_images_is_drawn():
     report = reported([])
     assert len(report.plot().axes) == 1
-    assert report.plot().axes[0].get_title(loc="left") == "tiny, ε = 0.1 (L∞)\nno map was attacked"
+    assert report.plot().axes[0].get_title(loc="left") == "tiny, ε = 0.1 (L∞, inputs from 0 to 1)\nno map was attacked"
 
 
 def test_an_axis_says_what_is_counted():
@@ -374,7 +374,12 @@ def test_an_axis_says_what_is_counted():
 def test_titles_have_epsilon_and_k():
     report = reported([0.5])
     assert plotting.plot_maps(report).axes[2].get_title() == "attacked\nε = 0.1 (L∞)"
-    assert plotting.plot_histogram({"a": report}).axes[0].get_title(loc="left").startswith("a, ε = 0.1 (L∞)\n")
+    assert (
+        plotting.plot_histogram({"a": report})
+        .axes[0]
+        .get_title(loc="left")
+        .startswith("a, ε = 0.1 (L∞, inputs from 0 to 1)\n")
+    )
     assert plotting.plot_curves({"a": {0.1: report}}).axes[1].get_title(loc="left").startswith("top-3 intersection (%)")
     other = reported([0.5])
     other.protocol["k_report"] = 4
@@ -493,6 +498,7 @@ FIGURES = {
     ),
     "curves": lambda **o: plotting.plot_curves({**CURVES, LONG: CURVES["natural"]}, **o),
     "histogram": lambda **o: plotting.plot_histogram({"natural": TAUS, LONG: TAUS, "x": TAUS, "none": []}, **o),
+    "histograms": lambda **o: plotting.plot_histogram({LONG: reported([0.5]), "b": reported([0.5, 1.0])}, **o),
     "report": lambda **o: plotting.plot_report(reported(np.linspace(0.1, 0.9, 6)), **o),
 }
 
