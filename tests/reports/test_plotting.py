@@ -11,6 +11,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+import keras_rar
 from keras_rar.attacks import AttackResult
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.reports import plotting
@@ -493,6 +494,9 @@ FIGURES = {
     "named": lambda **o: plotting.plot_maps(
         {"small": NAMED, LONG: NAMED}, feature_names=[f"feature {i}" for i in range(11)] + [LONG], **o
     ),
+    "comparison": lambda **o: keras_rar.compare(
+        {"natural": reported([0.2, 0.5]), "_robust $x$": reported([0.5, 0.9]), LONG: reported([0.1, np.nan])}
+    ).plot(**o),
     "saliency": lambda **o: plotting.plot_saliency(
         attacked(1).x, attacked(1).map_before, titles=["class 3, 0.987"], **o
     ),
