@@ -13,6 +13,9 @@ MEASURES = {
 }
 """Measure -> its column of the per-example table, and its name for people."""
 
+ACCURACIES = ("natural_accuracy", "adversarial_accuracy")
+"""Measures of predictions, over all examples; the others are of maps, over those attacked."""
+
 CORRELATIONS = ("kendall_tau", "spearman_rho")
 """Measures that are no shares: they are not shown in per cent."""
 

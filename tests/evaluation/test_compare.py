@@ -15,7 +15,7 @@ import scipy.stats
 from conftest import dense_model
 
 import keras_rar
-from keras_rar.evaluation.comparison import verdict
+from keras_rar.evaluation.comparison_text import verdict
 from keras_rar.evaluation.report import RobustnessReport
 
 CHEAP = {"epsilon": 0.1, "steps": 2, "m": 2, "pgd_steps": 2, "progress": False}
@@ -244,6 +244,24 @@ def test_an_undefined_score_ranks_nothing_and_is_said():
     assert (row["verdict"], math.isnan(row["mean"])) == ("undefined", True)
     assert any(warning.startswith("b: The scores of ") for warning in comparison.warnings)
     assert "nan" not in (comparison.to_markdown() + repr(comparison) + comparison._repr_html_()).lower()
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"iteration": np.zeros(40, int)}, "not ranked: the attack changed no map of one"),
+        ({"constant_map": np.full(40, True)}, "not ranked: all maps of one are constant"),
+    ],
+)
+def test_scores_where_nothing_was_found_or_explained_are_no_merit(columns, reason):
+    perfect = {name: np.ones(40) for name in SCORES}
+    found = keras_rar.compare({"a": made(), "b": made(seed=1, **perfect, **columns)}).difference("b", "a")
+    assert {measure: row["verdict"] for measure, row in found.items() if measure in SCORES} == dict.fromkeys(
+        SCORES, reason
+    )
+    assert found["natural_accuracy"]["verdict"] in ("higher", "lower", "no difference beyond the interval")
+    control = keras_rar.compare({"a": made(), "b": made(seed=1, **perfect)}).difference("b", "a")
+    assert all(control[score]["verdict"] == "higher" for score in SCORES)
 
 
 def test_every_pair_has_a_difference():
