@@ -94,11 +94,13 @@ def compare(
     settings = base.changed(**(ball.shared(models.values(), changes) if protocol == "quick" else changes))
     if path is not None:
         Path(path).mkdir(parents=True, exist_ok=True)
-    begun = {
-        name: prepared(model, x, y, settings, None if path is None else Path(path) / file, None, batch_size, chunk,
-                       jit_compile)
-        for (name, model), file in zip(models.items(), files, strict=True)
-    }  # fmt: skip
+    begun = {}
+    for (name, model), file in zip(models.items(), files, strict=True):
+        kept = None if path is None else Path(path) / file
+        try:
+            begun[name] = prepared(model, x, y, settings, kept, None, batch_size, chunk, jit_compile)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"model {name!r}: {error}") from error
     for name, (evaluation, pgd, _) in begun.items():
         _say(name, progress)
         evaluation.predictions(pgd, progress)

@@ -16,8 +16,6 @@ from keras_rar.evaluation.report import DRAWN_BY, RobustnessReport
 from keras_rar.evaluation.report_files import file_names
 from keras_rar.evaluation.wording import MEASURES
 
-_FEWEST = 6  # two-sided sign test: six differences of one sign have p = 2 · 2⁻⁶ = 0.03, five have 0.06
-
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
@@ -76,7 +74,7 @@ class Comparison:
         """
         column = MEASURES[checks.one_of("measure", measure, MEASURES)][0]
         tables = {name: self.reports[name].per_example for name in names or self.reports}
-        of_maps = column not in ("correct", "robust")
+        of_maps = measure not in wording.ACCURACIES
         measured = [table["attacked"] if of_maps else table["predicted"] >= 0 for table in tables.values()]
         rows = np.logical_and.reduce(measured)
         return {name: table[column][rows].astype("float64") for name, table in tables.items()}
@@ -121,12 +119,23 @@ class Comparison:
         return {(b, a): self._paired(b, a) for a, b in itertools.combinations(self.reports, 2)}
 
     def _paired(self, first: str, second: str) -> dict[str, dict[str, Any]]:
-        found = {}
+        found, idle = {}, self._idle(first, second)
         for measure in MEASURES:
             values = self.values(measure, [first, second])
             row = mean_with_interval(values[first] - values[second], self.protocol["seed"])
-            found[measure] = {**row, "verdict": verdict(row)}
+            found[measure] = {
+                **row,
+                "verdict": comparison_text.verdict(row, "" if measure in wording.ACCURACIES else idle),
+            }
         return found
+
+    def _idle(self, *names: str) -> str:
+        """Why the maps of these models cannot be ranked: a score where nothing was found or explained is no merit."""
+        tables = [self.reports[name].per_example for name in names]
+        rows = np.logical_and.reduce([table["attacked"] for table in tables])
+        if any(np.all(table["iteration"][rows] == 0) for table in tables):
+            return "not ranked: the attack changed no map of one"
+        return "not ranked: all maps of one are constant" if any(t["constant_map"][rows].all() for t in tables) else ""
 
     @property
     def warnings(self) -> list[str]:
@@ -216,25 +225,3 @@ class Comparison:
         return cls(
             {name: RobustnessReport.load(folder / file) for name, file in zip(names, file_names(names), strict=True)}
         )
-
-
-def verdict(row: dict[str, float]) -> str:
-    """What a paired difference says, in words; two models whose interval holds 0 are not ranked.
-
-    Args:
-        row: `mean`, `low`, `high` and `n` of the difference.
-
-    Example:
-
-    >>> verdict({"mean": 0.1, "low": -0.05, "high": 0.25, "n": 40})
-    'no difference beyond the interval'
-    """
-    if not row["n"]:
-        return "not measured"
-    if np.isnan(row["mean"]):
-        return "undefined"
-    if row["n"] < _FEWEST:
-        return "too few to tell"
-    if row["low"] <= 0 <= row["high"]:
-        return "no difference beyond the interval"
-    return "higher" if row["mean"] > 0 else "lower"

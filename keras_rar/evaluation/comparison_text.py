@@ -1,11 +1,39 @@
 """A `Comparison` as text: Markdown, lines for a terminal, and the content of its JSON."""
 
+import math
 from typing import Any
 
 from keras_rar.evaluation.intervals import cell, in_table, markdown_table
 from keras_rar.evaluation.protocols import brief
 from keras_rar.evaluation.report_files import file_names
 from keras_rar.evaluation.wording import counted, titles
+
+_FEWEST = 6  # two-sided sign test: six differences of one sign have p = 2 · 2⁻⁶ = 0.03, five have 0.06
+
+
+def verdict(row: dict[str, float], idle: str = "") -> str:
+    """What a paired difference says, in words; two models whose interval holds 0 are not ranked.
+
+    Args:
+        row: `mean`, `low`, `high` and `n` of the difference.
+        idle: Why it says nothing whatever it is. Defaults to no reason.
+
+    Example:
+
+    >>> verdict({"mean": 0.1, "low": -0.05, "high": 0.25, "n": 40})
+    'no difference beyond the interval'
+    """
+    if not row["n"]:
+        return "not measured"
+    if math.isnan(row["mean"]):
+        return "undefined"
+    if idle:
+        return idle
+    if row["n"] < _FEWEST:
+        return "too few to tell"
+    if row["low"] <= 0 <= row["high"]:
+        return "no difference beyond the interval"
+    return "higher" if row["mean"] > 0 else "lower"
 
 
 def markdown(comparison: Any) -> str:
@@ -35,9 +63,10 @@ def about_means(comparison: Any) -> str:
     """Which examples the means are of."""
     summary = next(iter(comparison.summary().values()))
     n, of_maps = summary["natural_accuracy"]["n"], summary["kendall_tau"]["n"]
+    maps = f"the {of_maps} that were attacked for every model, as all classify them correctly" if of_maps else "none"
     return (
         f"Means with 95 % bootstrap intervals, over the same {comparison.noun}s for every model: "
-        f"{counted(n, comparison.noun)} for the accuracies, {of_maps} for the maps, those attacked for every model."
+        f"{counted(n, comparison.noun)} for the accuracies, and for the maps {maps}."
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras_rar.evaluation.wording import CORRELATIONS, MEASURES, shared_titles
 
 _RESAMPLES = 9999
+_MANY, _DISTINCT = 1000, 16  # many examples with few values, as of an accuracy: how often each is drawn is enough
 
 
 def markdown_table(reports: dict[str, Any], protocol: dict[str, Any] | None = None) -> str:
@@ -82,9 +83,16 @@ def mean_with_interval(values: np.ndarray, seed: int = 0) -> dict[str, float]:
     if len(values):
         row["mean"] = float(values.mean())
     if len(values) > 1:
-        rng, n = np.random.default_rng(seed), len(values)
-        at_once = max(1, 2_000_000 // n)
-        sizes = [min(at_once, _RESAMPLES - start) for start in range(0, _RESAMPLES, at_once)]
-        means = np.concatenate([values[rng.integers(n, size=(size, n))].mean(axis=1) for size in sizes])
+        means = _resampled_means(values, np.random.default_rng(seed))
         row["low"], row["high"] = (float(end) for end in np.quantile(means, [0.025, 0.975]))
     return row
+
+
+def _resampled_means(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    n = len(values)
+    distinct, counts = np.unique(values, return_counts=True)
+    if n > _MANY and len(distinct) <= _DISTINCT:
+        return rng.multinomial(n, counts / n, size=_RESAMPLES) @ distinct / n
+    at_once = max(1, 2_000_000 // n)
+    sizes = [min(at_once, _RESAMPLES - start) for start in range(0, _RESAMPLES, at_once)]
+    return np.concatenate([values[rng.integers(n, size=(size, n))].mean(axis=1) for size in sizes])

@@ -70,7 +70,7 @@ class RobustnessReport:
             NumPy array of floats: of all examples for the accuracies, of those attacked for the others.
         """
         column = MEASURES[checks.one_of("measure", measure, MEASURES)][0]
-        rows = self._predicted if column in ("correct", "robust") else self.per_example["attacked"]
+        rows = self._predicted if measure in wording.ACCURACIES else self.per_example["attacked"]
         return self.per_example[column][rows].astype("float64")
 
     @property

@@ -13,6 +13,9 @@ MEASURES = {
 }
 """Measure -> its column of the per-example table, and its name for people."""
 
+ACCURACIES = ("natural_accuracy", "adversarial_accuracy")
+"""Measures of predictions, over all examples; the others are of maps, over those attacked."""
+
 CORRELATIONS = ("kendall_tau", "spearman_rho")
 """Measures that are no shares: they are not shown in per cent."""
 
@@ -50,6 +53,12 @@ def _units(bounds: Any) -> str:
     if [len(end) for end in ends] != [1, 1]:  # none, or bounds per entry
         return "in units of the inputs"
     return f"inputs from {ends[0][0]:g} to {ends[1][0]:g}"
+
+
+def settings_line(protocol: dict[str, Any]) -> str:
+    """The radius and the k of an evaluation, for headings."""
+    k = protocol.get("k_report")
+    return ", ".join(part for part in (radius(protocol, units=True), f"k = {k}" if k else "") if part)
 
 
 def titles(protocol: dict[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_rar.evaluation.comparison import Comparison
-from keras_rar.evaluation.wording import CORRELATIONS, counted, titles
+from keras_rar.evaluation.wording import CORRELATIONS, counted, settings_line, titles
 from keras_rar.reports import drawing
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -39,7 +39,7 @@ def plot_comparison(comparison: Comparison, *, width: float = 3.5) -> Any:
     letters = dict(zip(names, _letters(len(names)), strict=True))
     rows = max(len(names), len(differences))
     lines = drawing.lines_of_warnings(warnings, width)
-    size = 5 * (0.5 + 0.15 * rows) + 0.5 + 0.13 * len(names) + 0.12 * lines
+    size = 5 * (0.5 + 0.15 * rows) + 0.6 + 0.13 * len(names) + 0.12 * lines
     figure = drawing.new_figure(width, size)
     panels = figure.subplots(5, 2)
     for (measure, title), (left, right) in zip(titles(comparison.protocol).items(), panels, strict=True):
@@ -66,7 +66,8 @@ def plot_comparison(comparison: Comparison, *, width: float = 3.5) -> Any:
 
 def _heading(comparison: Comparison) -> str:
     n = len(next(iter(comparison.reports.values())).per_example["index"])
-    return f"the same {counted(n, comparison.noun)}, 95 % bootstrap intervals; hollow: not ranked"
+    same = f"the same {counted(n, comparison.noun)}, 95 % bootstrap intervals; hollow: not ranked"
+    return f"{settings_line(comparison.protocol)}\n{same}".strip()
 
 
 def _letters(n: int) -> list[str]:

@@ -7,11 +7,11 @@ from typing import Any
 from keras_rar.evaluation.comparison import Comparison
 from keras_rar.evaluation.comparison_text import about_differences, about_means
 from keras_rar.evaluation.intervals import number
-from keras_rar.evaluation.wording import CORRELATIONS, counted, titles
+from keras_rar.evaluation.wording import CORRELATIONS, counted, settings_line, titles
 from keras_rar.reports import page_parts as parts
 from keras_rar.reports import pairs, plotting
 from keras_rar.reports.comparison_figure import plot_comparison
-from keras_rar.reports.page import maps_caption, settings_line
+from keras_rar.reports.page import maps_caption
 
 _ROWS = 12  # of inputs and maps, a row per example and model
 

@@ -15,7 +15,7 @@ class Taus:
     values: np.ndarray
     unchanged: int  # how many of them were not found to change
     noun: str = "example"
-    radius: str = ""  # "ε = 0.1 (L∞)"
+    radius: str = ""  # "ε = 0.1 (L∞, inputs from 0 to 1)"
 
 
 def draw(figure: Any, named: dict[str, Taus], bins: int) -> None:
@@ -44,7 +44,7 @@ def draw(figure: Any, named: dict[str, Taus], bins: int) -> None:
 
 
 def _title(name: str, taus: Taus) -> str:
-    head = ", ".join(part for part in (text(name, 48), taus.radius) if part)
+    head = text(", ".join(part for part in (name, taus.radius) if part), 54)
     n, missing = len(taus.values), int(np.sum(np.isnan(taus.values)))
     if not n:
         return f"{head}\nno map was attacked".strip()

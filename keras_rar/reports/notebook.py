@@ -4,10 +4,10 @@ import html
 
 from keras_rar.evaluation.comparison import Comparison
 from keras_rar.evaluation.report import RobustnessReport
-from keras_rar.evaluation.wording import counts_of
+from keras_rar.evaluation.wording import counts_of, settings_line
 from keras_rar.reports import page_parts as parts
 from keras_rar.reports.comparison_page import differences_tables, means_table
-from keras_rar.reports.page import settings_line, summary_table
+from keras_rar.reports.page import summary_table
 
 
 def of_report(report: RobustnessReport) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_rar.evaluation.report import RobustnessReport
-from keras_rar.evaluation.wording import CORRELATIONS, counted, radius, titles
+from keras_rar.evaluation.wording import CORRELATIONS, counted, settings_line, titles
 from keras_rar.reports import page_parts as parts
 from keras_rar.reports import plotting
 
@@ -68,12 +68,6 @@ Protocol: {html.escape(report.protocol["name"])}.</p>"""
 </details>"""
     footer = f"<p>Fingerprint of weights, data and settings: <code>{html.escape(report.fingerprint)}</code></p>"
     return parts.document(f"Robustness of {report.model_name}, {settings}", header, body, footer)
-
-
-def settings_line(protocol: dict[str, Any]) -> str:
-    """The radius and the k of an evaluation, for headings."""
-    k = protocol.get("k_report")
-    return ", ".join(part for part in (radius(protocol, units=True), f"k = {k}" if k else "") if part)
 
 
 def summary_table(report: RobustnessReport) -> str:

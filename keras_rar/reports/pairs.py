@@ -70,7 +70,7 @@ def taus_of(name: str, result: Any) -> Taus:
     """Kendall's tau of each attacked example, and how many of them were not found to change."""
     if isinstance(result, RobustnessReport):
         unchanged = result.counts["unchanged"]
-        return Taus(result.values("kendall_tau"), unchanged, result.noun, wording.radius(result.protocol))
+        return Taus(result.values("kendall_tau"), unchanged, result.noun, wording.radius(result.protocol, units=True))
     if isinstance(result, AttackResult):
         taus = result.scores["kendall_tau"][result.correct].astype("float64")
         unchanged = int(np.sum(result.correct & (result.iteration == 0)))

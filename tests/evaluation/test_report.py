@@ -1,10 +1,13 @@
 """The report: means and intervals against NumPy, SciPy and simulation, and what it is written to and read from."""
 
 import csv
+import dataclasses
+import html
 import io
 import json
 import math
 import pickle
+import re
 import sys
 import time
 import tracemalloc
@@ -17,7 +20,8 @@ import scipy.stats
 
 import keras_rar
 from keras_rar.evaluation import intervals as module
-from keras_rar.evaluation.intervals import markdown_table
+from keras_rar.evaluation import wording
+from keras_rar.evaluation.intervals import cell, markdown_table
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.wording import MEASURES, titles
 
@@ -217,6 +221,19 @@ def test_ten_thousand_images_take_little_memory_and_time():
     assert seconds < 15  # 3, when nothing else runs
 
 
+@pytest.mark.parametrize("values", [[0.0, 1.0], [-1.0, 0.0, 1.0]])
+def test_many_accuracies_are_resampled_by_how_often_each_value_is_drawn(values):
+    """The same distribution in a hundredth of the time."""
+    drawn = np.random.default_rng(0).choice(values, 20_000)
+    start = time.process_time()
+    row = module.mean_with_interval(drawn)
+    assert time.process_time() - start < 1
+    error = 1.96 * drawn.std() / math.sqrt(len(drawn))
+    np.testing.assert_allclose(
+        (row["low"], row["high"]), (drawn.mean() - error, drawn.mean() + error), atol=0.1 * error
+    )
+
+
 # A model that gets nothing right
 
 
@@ -293,14 +310,14 @@ def test_markdown_shows_the_summary_the_counts_and_the_protocol():
     report = made(limit=4)
     text = report.to_markdown()
     header, rule, row = table_of(report)
-    assert [cell.strip() for cell in header.split("|")[2:-1]] == list(titles(report.protocol).values())
+    assert [part.strip() for part in header.split("|")[2:-1]] == list(titles(report.protocol).values())
     assert set(rule) == {"|", "-"}
-    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    cells = [part.strip() for part in row.split("|")[1:-1]]
     assert cells[0] == "net"
-    for cell, (measure, numbers) in zip(cells[1:], report.summary().items(), strict=True):
+    for shown, (measure, numbers) in zip(cells[1:], report.summary().items(), strict=True):
         scale, digits = (1, 3) if measure in ("kendall_tau", "spearman_rho") else (100, 1)
         mean, low, high = (f"{scale * numbers[key]:.{digits}f}" for key in ("mean", "low", "high"))
-        assert cell == f"{mean}{'' if scale == 1 else ' %'} [{low}, {high}] (n = {numbers['n']})"
+        assert shown == f"{mean}{'' if scale == 1 else ' %'} [{low}, {high}] (n = {numbers['n']})"
     for count in report.counts.values():
         assert f"{count} " in text.split("\n\n")[2]  # below the warning and the table
     for name, value in report.protocol.items():
@@ -321,7 +338,12 @@ def test_a_table_of_several_reports_has_a_row_each():
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["natural", "robust"]
     for line, report in zip(lines[2:], (first, second), strict=True):
         assert line.split("|")[2:] == table_of(report)[2].split("|")[2:]
-    assert markdown_table({"natural": first, "robust": second.summary()}).splitlines() == lines
+    mixed = markdown_table({"natural": first, "robust": second.summary()}).splitlines()
+    assert mixed[2:] == lines[2:]
+    assert "ε" not in mixed[0]  # a summary does not say at which radius it was measured
+    other = dataclasses.replace(second, protocol={**second.protocol, "epsilon": 0.2})
+    assert "ε" in lines[0]
+    assert "ε" not in markdown_table({"natural": first, "robust": other}).splitlines()[0]
 
 
 def test_reports_are_compared_by_identity():
@@ -339,6 +361,147 @@ def test_pandas_is_not_needed(monkeypatch, tmp_path):
     report.save(tmp_path / "report.npz")
     package = Path(keras_rar.__file__).parent
     assert not [path for path in package.rglob("*.py") if "import pandas" in path.read_text("utf-8")]
+
+
+# Warnings
+
+
+def words_of(page):
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+FORMS = {
+    "markdown": lambda r: r.to_markdown(),
+    "json": lambda r: " ".join(json.loads(r.to_json())["warnings"]),
+    "repr": repr,
+    "notebook": lambda r: words_of(r._repr_html_()),
+    "notebook, markdown": lambda r: r._repr_markdown_(),
+    "page": lambda r: words_of(r.to_html()),
+    "figure": lambda r: " ".join(r.plot()._supxlabel.get_text().split()) if r.plot()._supxlabel else "",
+}
+
+
+def unfinished():
+    report = of_values(np.linspace(0, 1, 30))
+    report.per_example["predicted"][-1] = -1
+    return report
+
+
+def all_of(name, value):
+    report = of_values(np.ones(30))
+    report.per_example[name][:] = value
+    return report
+
+
+WARNED = {
+    "few": (lambda: of_values(np.linspace(0, 1, 19)), "Intervals of fewer than 20 examples are too narrow."),
+    "incomplete": (unfinished, "Incomplete: the evaluation was interrupted."),
+    "nothing attacked": (
+        lambda: made(30, correct=np.full(30, False)),
+        "No map was attacked, so nothing is known of the explanations.",
+    ),
+    "nothing found": (
+        lambda: all_of("iteration", 0),
+        "The attack changed no map: the scores of 1 say that it failed, not that the maps are robust.",
+    ),
+    "nothing explained": (
+        lambda: all_of("constant_map", True),
+        "Every map attacked has one value everywhere: its score says nothing.",
+    ),
+    "undefined": (
+        lambda: all_of("kendall_tau", np.nan),
+        "The scores of 30 examples are undefined, so their means are too.",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", WARNED)
+def test_a_warning_is_on_every_form_of_the_report(kind, form):
+    make, sentence = WARNED[kind]
+    report = dataclasses.replace(make(), examples={})  # pictures take their time
+    text = FORMS[form](report)
+    assert sentence in text
+    assert "nan" not in re.sub("[a-z]nan|nan[a-z]", "", text.lower())
+
+
+def sound():
+    report = of_values(np.linspace(0, 1, 20))
+    report.per_example["iteration"][:], report.per_example["constant_map"][:] = 1, False
+    return dataclasses.replace(report, examples={})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_report_without_faults_has_no_warning(form):
+    """Negative control."""
+    report, words = sound(), FORMS[form](sound())
+    assert report.warnings == []
+    assert not any(sentence in words for _, sentence in WARNED.values())
+
+
+def test_the_table_of_examples_has_no_comments():
+    """It holds no means and no intervals, and readers of comma-separated values know no comments."""
+    assert "narrow" not in of_values([0.1, 0.2]).to_csv()
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("settings", "units", "text"),
+    [
+        ({"epsilon": 0.1, "norm": "linf"}, False, "ε = 0.1 (L∞)"),
+        ({"epsilon": 8.0, "norm": "l2", "bounds": [0.0, 255.0]}, True, "ε = 8 (L2, inputs from 0 to 255)"),
+        ({"epsilon": 0.1, "norm": "linf", "bounds": None}, True, "ε = 0.1 (L∞, in units of the inputs)"),
+        ({"epsilon": 0.1, "norm": "linf", "bounds": [[0, 0], [1, 2]]}, True, "ε = 0.1 (L∞, in units of the inputs)"),
+        ({"epsilon": 0.1, "norm": "linf", "bounds": [[0, 0], [1, 1]]}, True, "ε = 0.1 (L∞, inputs from 0 to 1)"),
+        ({"epsilon": 1e-05}, False, "ε = 1e-05"),
+        ({}, True, ""),
+    ],
+)
+def test_the_radius_has_its_norm_and_units(settings, units, text):
+    assert wording.radius(settings, units) == text
+
+
+@pytest.mark.parametrize(
+    ("shape", "noun"), [((2, 3, 3, 1), "image"), ((2, 9), "example"), ((2, 3, 3), "example"), ((0,), "example")]
+)
+def test_only_images_are_called_images(shape, noun):
+    report = made()
+    report.examples["x"] = np.zeros(shape, "float32")
+    assert report.noun == noun
+    for form in ("markdown", "repr", "notebook"):
+        assert ("image" in FORMS[form](report)) == (noun == "image")
+
+
+def test_repr_is_a_few_lines_with_model_protocol_measures_and_intervals():
+    report = made(30)
+    report.protocol.update(norm="linf", k_report=7)
+    lines = repr(report).splitlines()
+    assert lines[0] == "RobustnessReport of net, protocol mine"
+    assert len(lines) == 6 + len(report.warnings)
+    assert lines[2].split("  ")[1] == "adversarial accuracy, ε = 0.1 (L∞)"
+    assert "top-7 intersection" in lines[3]
+    for line, (measure, row) in zip(lines[1:6], report.summary().items(), strict=True):
+        assert line.endswith(cell(measure, row))
+
+
+def test_notebooks_show_a_table():
+    fragment = made()._repr_html_()
+    assert fragment.count("<table") == 1
+    assert fragment.count("<tr>") == 1 + len(MEASURES)
+    assert "<html" not in fragment  # which is put into the page of the notebook
+    assert "ε = 0.1" in fragment
+
+
+def test_a_report_saved_by_0_1_0_prints_and_is_drawn():
+    report = RobustnessReport.load(Path(__file__).parents[1] / "data/saved_by_0_1_0/report.npz")
+    for form in FORMS.values():
+        assert "Intervals of fewer than 20 images are too narrow." in form(report)
+    assert "adversarial accuracy, ε = 0.05 (L∞)" in repr(report)
+    assert report.counts == {
+        "examples": 24, "misclassified": 18, "attacked": 3, "unchanged": 0, "constant_maps": 0, "undefined": 0
+    }  # fmt: skip
 
 
 # Files

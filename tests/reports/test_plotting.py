@@ -11,6 +11,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+import keras_rar
 from keras_rar.attacks import AttackResult
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.reports import plotting
@@ -319,7 +320,7 @@ def test_no_change_of_results_is_that_of_the_attack_not_the_score():
     title = plotting.plot_histogram(result).axes[0].get_title(loc="left")
     assert title == "n = 5, mean 1.00 (dashed), no change found: 1 (hatched)"
     title = plotting.plot_histogram({"r": reported([0.5, 1.0, 1.0])}).axes[0].get_title(loc="left")
-    assert title == "r, ε = 0.1 (L∞)\nn = 3, mean 0.83 (dashed), no change found: 2 (hatched)"
+    assert title == "r, ε = 0.1 (L∞, inputs from 0 to 1)\nn = 3, mean 0.83 (dashed), no change found: 2 (hatched)"
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [-1.0, 1.0], [0.3], [-1.0], [ROUNDS, 1.0], [-1.0, -ROUNDS]])
@@ -360,7 +361,94 @@ def test_plot_report_is_four_examples_and_the_histogram():
 def test_a_report_without_attacked_images_is_drawn():
     report = reported([])
     assert len(report.plot().axes) == 1
-    assert report.plot().axes[0].get_title(loc="left") == "tiny, ε = 0.1 (L∞)\nno map was attacked"
+    assert report.plot().axes[0].get_title(loc="left") == "tiny, ε = 0.1 (L∞, inputs from 0 to 1)\nno map was attacked"
+
+
+def test_an_axis_says_what_is_counted():
+    def label(shape):
+        return plotting.plot_histogram({"a": reported([0.5], shape=shape)}).axes[0].get_ylabel()
+
+    assert [label(shape) for shape in [(5, 5, 1), (7,), (5, 5)]] == ["images", "examples", "examples"]
+    assert plotting.plot_histogram([0.5]).axes[0].get_ylabel() == "examples"
+
+
+def test_titles_have_epsilon_and_k():
+    report = reported([0.5])
+    assert plotting.plot_maps(report).axes[2].get_title() == "attacked\nε = 0.1 (L∞)"
+    assert (
+        plotting.plot_histogram({"a": report})
+        .axes[0]
+        .get_title(loc="left")
+        .startswith("a, ε = 0.1 (L∞, inputs from 0 to 1)\n")
+    )
+    assert plotting.plot_curves({"a": {0.1: report}}).axes[1].get_title(loc="left").startswith("top-3 intersection (%)")
+    other = reported([0.5])
+    other.protocol["k_report"] = 4
+    curves = {"a": {0.1: report, 0.2: other}}
+    assert plotting.plot_curves(curves).axes[1].get_title(loc="left").startswith("top-k intersection (%)")
+
+
+# Names of features
+
+FEATURES = [f"feature {i}" for i in range(12)]
+
+
+def test_bars_have_the_names_of_the_highest_entries_in_the_order_of_the_first_map():
+    report = reported([0.5], shape=(12,))
+    before, after = report.examples["map_before"][0], report.examples["map_after"][0]
+    before[:], after[:] = np.arange(12) / 12, np.arange(12)[::-1] / 240
+    after[0] = 9  # low before, highest after
+    row = report.plot(feature_names=FEATURES).axes[:4]
+    names = [label.get_text() for label in row[0].get_yticklabels()]
+    assert names == [f"feature {i}" for i in [11, 10, 9, 8, 7, 6, 5, 4, 3, 0]]
+    assert row[0].get_xlabel() == "highest 10 of 12"
+    values = [report.examples[name][0] for name in ("x", "map_before", "x_adv", "map_after")]
+    for axes, expected in zip(row, values, strict=True):
+        widths = [bar.get_width() for bar in axes.patches]
+        np.testing.assert_allclose(widths, expected[[11, 10, 9, 8, 7, 6, 5, 4, 3, 0]], rtol=1e-6)
+        assert axes.get_ylim()[0] > axes.get_ylim()[1]  # from the top down
+    assert row[1].get_xlim() == row[3].get_xlim()
+    assert not row[1].get_yticklabels()
+
+
+def test_few_entries_are_all_named_and_long_names_are_cut():
+    result = attacked(shape=(3,))
+    row = plotting.plot_maps(result, [0], feature_names=["a", "cost in $", LONG]).axes
+    names = {label.get_text() for label in row[0].get_yticklabels()}
+    assert names == {"a", r"cost in \$", "a model with a …"}
+    assert row[0].get_xlabel() == ""
+
+
+def test_maps_beside_their_examples_have_names_too():
+    result = attacked(2, shape=(12,))
+    rows = rows_of(plotting.plot_saliency(result.x, {"ig": result.map_before}, feature_names=FEATURES), 2)
+    highest = int(np.argmax(result.map_before[1]))
+    assert rows[1][0].get_yticklabels()[0].get_text() == f"feature {highest}"
+    assert rows[1][1].patches[0].get_width() == pytest.approx(result.map_before[1].max())
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "match"),
+    [
+        ((12,), FEATURES[:3], "`feature_names` must hold one name per entry, 12. Received: 3 names"),
+        ((12,), "a" * 12, "`feature_names` must hold one name per entry"),
+        ((5, 5, 1), FEATURES, "`feature_names` must be None for inputs drawn as pictures"),
+        ((5, 5), FEATURES, "`feature_names` must be None for inputs drawn as pictures"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(shape, names, match):
+    with pytest.raises(ValueError, match=match):
+        reported([0.5], shape=shape).plot(feature_names=names)
+
+
+def test_class_names_reach_the_figure_of_a_report():
+    figure = reported([0.5]).plot(class_names=["cat", "dog", "cow"])
+    assert figure.axes[0].get_title() == "image 1\ndog"
+
+
+def test_scores_that_are_not_a_number_are_a_dash():
+    report = reported([0.5, np.nan])
+    assert plotting.plot_maps(report, [3]).axes[3].get_title() == "τ = –\ntop-3: –"
 
 
 # Print
@@ -406,11 +494,15 @@ FIGURES = {
     "named": lambda **o: plotting.plot_maps(
         {"small": NAMED, LONG: NAMED}, feature_names=[f"feature {i}" for i in range(11)] + [LONG], **o
     ),
+    "comparison": lambda **o: keras_rar.compare(
+        {"natural": reported([0.2, 0.5]), "_robust $x$": reported([0.5, 0.9]), LONG: reported([0.1, np.nan])}
+    ).plot(**o),
     "saliency": lambda **o: plotting.plot_saliency(
         attacked(1).x, attacked(1).map_before, titles=["class 3, 0.987"], **o
     ),
     "curves": lambda **o: plotting.plot_curves({**CURVES, LONG: CURVES["natural"]}, **o),
     "histogram": lambda **o: plotting.plot_histogram({"natural": TAUS, LONG: TAUS, "x": TAUS, "none": []}, **o),
+    "histograms": lambda **o: plotting.plot_histogram({LONG: reported([0.5]), "b": reported([0.5, 1.0])}, **o),
     "report": lambda **o: plotting.plot_report(reported(np.linspace(0.1, 0.9, 6)), **o),
 }
 
