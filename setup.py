@@ -20,7 +20,7 @@ setup(
     license_files=["LICENSE", "keras_rar/paper/data/LICENSE"],
     packages=find_packages(include=["keras_rar", "keras_rar.*", "keras_rar_cli"]),
     package_dir={"": "."},  # so that an editable install is one path, which type checkers follow
-    package_data={"keras_rar": ["py.typed"], "keras_rar.paper": ["data/*.npz"]},
+    package_data={"keras_rar": ["py.typed", "*.pyi"], "keras_rar.paper": ["data/*.npz"]},
     python_requires=">=3.10",
     install_requires=["tensorflow>=2.18", "keras>=3.9", "numpy>=1.26", "scipy>=1.11"],
     extras_require={

@@ -130,20 +130,13 @@ def saved_config(path: Path) -> dict[str, Any] | None:
     raise UserError(f"{path} is not a Keras model that can be loaded: {reason}")
 
 
-def trained_ball(config: dict[str, Any] | None) -> bool | None:
-    """Whether a saved model has a ball of its training; `None` where the file does not tell."""
-    if config is None:
-        return None
-    if config.get("registered_name") != "keras_rar>RARModel":
-        return False
-    try:
-        return config["config"]["regularizer"]["config"].get("epsilon") is not None
-    except (KeyError, TypeError, AttributeError):
-        return None
+def is_wrapped(config: dict[str, Any] | None) -> bool | None:
+    """Whether a saved model is a `RARModel`, which has the ball of its training; `None` if the file does not tell."""
+    return None if config is None else config.get("registered_name") == "keras_rar>RARModel"
 
 
 def _check_epsilon(arguments: argparse.Namespace, configs: dict[str, dict[str, Any] | None]) -> None:
-    without = [name for name, config in configs.items() if trained_ball(config) is False]
+    without = [name for name, config in configs.items() if is_wrapped(config) is False]
     if without:
         raise UserError(
             f"--epsilon must be given, the radius of the attacks in the units of the input: {', '.join(without)} was "

@@ -22,8 +22,8 @@ CONTRACT = {
     "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L2Ball", "LinfBall", "MadryRegularizer",
     "NaturalRegularizer", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport", "Saliency", "Terms",
     "attacks", "baseline_report", "compare", "completeness_gap", "evaluate_robustness", "export_saved_model",
-    "firm_threshold", "input_gradient", "integrated_gradients", "metrics", "quadrature", "saliency_map",
-    "softplus_twin", "unwrap", "wrap",
+    "firm_threshold", "input_gradient", "integrated_gradients", "metrics", "plotting", "quadrature",
+    "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {

@@ -57,7 +57,8 @@ def metadata_of(wheel):
 
 def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel):
     packages = [ROOT / "keras_rar", ROOT / "keras_rar_cli"]
-    sources = {path.relative_to(ROOT).as_posix() for package in packages for path in package.rglob("*.py")}
+    sources = {path.relative_to(ROOT).as_posix() for package in packages for path in package.rglob("*.py*")}
+    sources = {name for name in sources if name.endswith((".py", ".pyi"))}
     data = {"keras_rar/py.typed", "keras_rar/paper/data/fashion_mnist_mini.npz"}
     _, about = metadata_of(wheel)
     of_metadata = {name for name in wheel.namelist() if name.startswith(about)}
