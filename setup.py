@@ -22,7 +22,13 @@ setup(
     package_dir={"": "."},  # so that an editable install is one path, which type checkers follow
     package_data={"keras_rar": ["py.typed", "*.pyi"], "keras_rar.paper": ["data/*.npz"]},
     python_requires=">=3.10",
-    install_requires=["tensorflow>=2.18", "keras>=3.9", "numpy>=1.26", "scipy>=1.11"],
+    install_requires=[
+        "tensorflow>=2.18",
+        "keras>=3.9",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "typing_extensions>=4.1; python_version < '3.11'",
+    ],
     extras_require={
         "data": DATA,
         "plot": PLOT,

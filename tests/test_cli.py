@@ -30,7 +30,7 @@ from keras_rar.evaluation import protocols
 from keras_rar.explaining import saliency_maps
 from keras_rar.networks import classifier
 from keras_rar.reports import page
-from keras_rar_cli import command, options, parser
+from keras_rar_cli import checks, command, options, parser
 
 X, Y = batch(10, (6, 6, 1))
 CHEAP = ["--steps", "2", "--m", "2", "--pgd-steps", "2", "--batch-size", "4"]
@@ -203,6 +203,107 @@ def test_another_evaluation_is_not_overwritten(files, evaluated):
     assert code == 2
     assert "report.npz" in one_line(err)
     assert (evaluated[0] / "report.npz").read_bytes() == before
+
+
+# Compare
+
+
+@pytest.fixture(scope="module")
+def compared(files, tmp_path_factory):
+    """A folder with a comparison, and what the command wrote to the terminal; options stand between the files."""
+    out = tmp_path_factory.mktemp("out") / "comparison"
+    other = conv_model()
+    other.set_weights([0.9 * weights for weights in keras.models.load_model(files / "model.keras").get_weights()])
+    (out.parent / "other").mkdir()
+    other.save(out.parent / "other/model.keras")
+    first, second = files / "model.keras", out.parent / "other/model.keras"
+    arguments = [first, "--epsilon", 0.2, second, *CHEAP, "--examples", 8, files / "data.npz", "--out", out]
+    result = run("compare", *arguments)
+    assert result[0] == 0, result[2]
+    return out, arguments, *result[1:]
+
+
+def test_compare_writes_one_table_page_figure_and_the_numbers(files, compared):
+    folder, _, out, err = compared
+    found = keras_rar.Comparison.load(folder)
+    names = [f"{files.name}/model", "other/model"]  # as much of the paths as tells the files apart
+    assert list(found.reports) == names
+    assert out == found.to_markdown() + "\n"
+    assert json.loads((folder / "comparison.json").read_text("utf-8")) == json.loads(found.to_json())
+    assert (folder / "comparison.html").read_text("utf-8").startswith("<!DOCTYPE html>\n")
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert all(name in err for name in names)  # the progress says whose it is
+
+
+def test_compare_measures_what_evaluate_measures(files, compared, evaluated):
+    found = keras_rar.Comparison.load(compared[0]).reports[f"{files.name}/model"]
+    expected = keras_rar.RobustnessReport.load(evaluated[0] / "report.npz")
+    assert found.protocol == expected.protocol
+    for name in ("correct", "robust"):
+        np.testing.assert_array_equal(found.per_example[name], expected.per_example[name][:8])
+
+
+def test_a_finished_comparison_is_only_written_again(compared, monkeypatch):
+    def attack(*arguments, **options):
+        raise AssertionError("attacked again")
+
+    for attack_class in (keras_rar.attacks.AttributionAttack, keras_rar.attacks.PGDAttack):
+        monkeypatch.setattr(attack_class, "_start", attack)
+    folder, arguments, out, _ = compared
+    (folder / "comparison.html").unlink()
+    code, again, _ = run("compare", *arguments)
+    assert (code, again) == (0, out)
+    assert (folder / "comparison.html").exists()
+
+
+def test_compare_without_matplotlib(compared, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    folder, arguments, out, _ = compared
+    (folder / "comparison.png").unlink()
+    code, again, err = run("compare", *arguments)
+    assert (code, again) == (0, out)
+    assert "no comparison.png: " in err
+    monkeypatch.undo()
+    assert run("compare", *arguments)[0] == 0
+    assert (folder / "comparison.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a/x.keras", "b/y.keras"], ["x", "y"]),
+        (["a/x.keras", "b/x.keras"], ["a/x", "b/x"]),
+        (["a/x.keras", "b/X.keras"], ["a/x", "b/X"]),  # one file on some file systems
+        (["a/x.keras", "x.h5"], ["a/x", "/x"]),
+        (["a/b/x.keras", "a/c/x.keras", "a/c/y.keras"], ["b/x", "c/x", "c/y"]),
+    ],
+)
+def test_models_are_named_by_as_much_of_their_paths_as_it_takes(paths, names):
+    found = checks._named([Path(path) for path in paths])
+    assert [name.replace(Path.cwd().name, "") for name in found] == names
+    assert [path.as_posix() for path in found.values()] == paths
+
+
+@pytest.mark.parametrize("text", ["cat,dog, ibis ", "names.txt"])
+def test_names_come_from_a_list_or_a_file(tmp_path, monkeypatch, text):
+    (tmp_path / "names.txt").write_text("cat\n dog\n\nibis\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert checks.names_of(text) == ["cat", "dog", "ibis"]
+
+
+def test_the_page_shows_the_names(files, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(3, 4))
+    model = keras.models.load_model(files / "dense.keras")
+    np.savez(tmp_path / "table.npz", x=x, y=model.predict(x, verbose=0).argmax(axis=1))
+    names = ["--feature-names", "age,height,weight,income", "--class-names", "low,middle,high"]
+    options = ["--epsilon", 0.1, *CHEAP, "--out", tmp_path, *names]
+    assert run("evaluate", files / "dense.keras", tmp_path / "table.npz", *options)[0] == 0
+    assert "income" in (tmp_path / "report.html").read_text("utf-8")
+    options[-3] = "age,height,weight"
+    code, _, err = run("evaluate", files / "dense.keras", tmp_path / "table.npz", *options)
+    assert code == 2
+    assert "4" in one_line(err)
 
 
 # Explain
