@@ -38,6 +38,7 @@ setup(
             *PLOT,
             *DATA,
             *DOCS,
+            "build>=1.2",
             "mypy>=1.11",
             "pre-commit>=3.8",
             "pytest>=8",

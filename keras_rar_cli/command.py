@@ -48,6 +48,8 @@ def _quiet_tensorflow() -> Iterator[None]:
     if "tensorflow" in sys.modules:
         yield
         return
+    if sys.stderr.isatty():
+        print("loading TensorFlow", file=sys.stderr)  # it takes seconds
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever other work in this shell uses
     sys.stderr.flush()

@@ -117,8 +117,8 @@ def checked(tmp_path_factory):
     lines = [*WRONG, *(f"reveal_type({text})" for text in OF_TYPE)]
     found = mypy(tmp_path_factory.mktemp("typed"), HEAD + "\n".join(lines) + "\n")
     first = HEAD.count("\n") + 1
-    told = {int(number): text for number, text in re.findall(r"^script\.py:(\d+): (.+)$", found, re.MULTILINE)}
-    return {line: told.get(first + i, "") for i, line in enumerate(lines)}
+    told = re.findall(r"^script\.py:(\d+): (.+)$", found, re.MULTILINE)
+    return {line: "\n".join(text for number, text in told if int(number) == first + i) for i, line in enumerate(lines)}
 
 
 def test_a_users_script_passes_strict(tmp_path):
@@ -127,7 +127,7 @@ def test_a_users_script_passes_strict(tmp_path):
 
 @pytest.mark.parametrize("line", WRONG)
 def test_a_misspelt_name_is_an_error(checked, line):
-    assert re.search(rf"error: .*\[({WRONG[line]})\]$", checked[line]), checked[line]
+    assert re.search(rf"error: .*\[({WRONG[line]})\]$", checked[line], re.MULTILINE), checked[line]
 
 
 @pytest.mark.parametrize("text", OF_TYPE)
