@@ -60,8 +60,6 @@ def _check_settings(arguments: argparse.Namespace) -> None:
         raise UserError("--dataset is for --protocol paper only")
     if arguments.bounds is not None:
         _check_bounds(arguments.bounds)
-    if arguments.k is not None and arguments.attack not in (None, "topk"):
-        raise UserError(f"--k is for --attack topk only, not {arguments.attack}; see --k-report")
 
 
 def _check_explain(arguments: argparse.Namespace) -> None:

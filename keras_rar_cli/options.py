@@ -64,7 +64,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "steps": (positive_int, "iterations of the attack on the maps"),
     "step_size": (positive_float, "length of its step"),
     "restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),
-    "k": (positive_int, "how many of the highest entries of the map the attack topk lowers"),
+    "k": (positive_int, "how many of the highest entries of the map --attack topk lowers"),
     "k_report": (positive_int, "k of the top-k intersection in the report (default: k)"),
     "saliency": (SALIENCIES, "attribution method"),
     "target": (TARGETS, "score of the label that the maps explain"),
