@@ -1,11 +1,14 @@
 """The public functions as a type checker sees them: a user's script passes `mypy --strict`, a misspelt one does not."""
 
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import keras_rar
 
 ROOT = Path(__file__).parents[1]
 HEAD = """
@@ -134,3 +137,29 @@ def test_a_misspelt_name_is_an_error(checked, line):
 def test_a_public_object_has_a_type(checked, text):
     found = checked[f"reveal_type({text})"]
     assert re.search(OF_TYPE[text], found), found
+
+
+def public_functions():
+    """Public functions, and the public methods and constructors that the public classes define themselves."""
+    for top in (keras_rar, keras_rar.attacks, keras_rar.metrics, keras_rar.training):
+        for name in top.__all__:
+            value = getattr(top, name)
+            if inspect.isclass(value):
+                for method, function in vars(value).items():
+                    function = getattr(function, "__func__", function)
+                    if inspect.isfunction(function) and (not method.startswith("_") or method == "__init__"):
+                        yield f"{name}.{method}", function
+            elif inspect.isfunction(value):
+                yield name, value
+
+
+def test_every_public_function_says_its_types():
+    """An unannotated one cannot be called from a script that is checked strictly."""
+    missing = set()
+    for name, function in public_functions():
+        given = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+        if not name.endswith("__init__"):  # whose return says nothing
+            given.append("return")
+        if not set(given) <= set(function.__annotations__):
+            missing.add(name)
+    assert not missing
