@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow coverage docs lint bench bench-libraries study clean
+.PHONY: demo test test-slow coverage docs lint bench bench-libraries study dist clean
 
 demo: .venv/installed
 	$(BIN)/python examples/quickstart.py
@@ -49,7 +49,12 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.venv/installed: setup.py
+# What is uploaded to a package index: a source distribution, and the wheel built from it.
+dist: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build
+
+.venv/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable ".[dev]"

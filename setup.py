@@ -16,12 +16,19 @@ setup(
     description="Robust attribution for Keras 3 classifiers: explanations that survive an attack.",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0 AND MIT",  # MIT is the licence of the images in keras_rar/paper/data
     license_files=["LICENSE", "keras_rar/paper/data/LICENSE"],
-    packages=find_packages(include=["keras_rar", "keras_rar.*"]),
-    package_data={"keras_rar": ["py.typed"], "keras_rar.paper": ["data/*"]},
+    packages=find_packages(include=["keras_rar", "keras_rar.*", "keras_rar_cli"]),
+    package_dir={"": "."},  # so that an editable install is one path, which type checkers follow
+    package_data={"keras_rar": ["py.typed", "*.pyi"], "keras_rar.paper": ["data/*.npz"]},
     python_requires=">=3.10",
-    install_requires=["tensorflow>=2.18", "keras>=3.9", "numpy>=1.26", "scipy>=1.11"],
+    install_requires=[
+        "tensorflow>=2.18",
+        "keras>=3.9",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "typing_extensions>=4.1; python_version < '3.11'",
+    ],
     extras_require={
         "data": DATA,
         "plot": PLOT,
@@ -31,15 +38,17 @@ setup(
             *PLOT,
             *DATA,
             *DOCS,
+            "build>=1.2",
             "mypy>=1.11",
             "pre-commit>=3.8",
             "pytest>=8",
             "pytest-cov>=5",
             "pytest-xdist>=3.6",
             "ruff>=0.6",
+            "setuptools>=77.0.3",  # as in pyproject.toml; tests build the package with it
         ],
     },
-    entry_points={"console_scripts": ["keras-rar = keras_rar.cli:main"]},
+    entry_points={"console_scripts": ["keras-rar = keras_rar_cli.command:main"]},
     keywords=["keras", "tensorflow", "explainability", "integrated gradients", "adversarial robustness"],
     classifiers=[
         "Development Status :: 4 - Beta",
@@ -50,5 +59,6 @@ setup(
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

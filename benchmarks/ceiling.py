@@ -14,11 +14,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras_rar.metrics import topk_intersection
 from machine import describe
 
 import keras_rar
 from keras_rar.evaluation.intervals import mean_with_interval
+from keras_rar.metrics import topk_intersection
 from keras_rar.paper import datasets
 
 EPSILON, K = 0.1, 100

@@ -1,8 +1,8 @@
-"""`python -m keras_rar`."""
+"""`python -m keras_rar`: the command `keras-rar`, which answers faster because it loads TensorFlow only to compute."""
 
 import sys
 
-from keras_rar.cli import main
+from keras_rar_cli.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,74 +1,27 @@
-"""The command line: files in, files out, one line for what the user got wrong."""
+"""The command line: files in, files out."""
 
-import base64
-import contextlib
 import csv
 import dataclasses
-import html
-import html.parser
-import io
 import json
-import os
 import re
-import runpy
-import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch, conv_model, dense_model, wrapped
+from command_line import CHEAP, IN_PYTHON, X, one_line, run, write_files
+from conftest import conv_model, wrapped
 
 import keras_rar
 from keras_rar import cli
 from keras_rar.evaluation import protocols
-from keras_rar.reports import page
-
-X, Y = batch(10, (6, 6, 1))
-CHEAP = ["--steps", "2", "--m", "2", "--pgd-steps", "2", "--batch-size", "4"]
-IN_PYTHON = {"steps": 2, "m": 2, "pgd_steps": 2, "batch_size": 4}
+from keras_rar_cli import options as cli_options
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A folder with a model, data and images."""
-    folder = tmp_path_factory.mktemp("files")
-    keras.utils.set_random_seed(0)
-    model = conv_model()
-    y = Y.copy()
-    y[1:] = model.predict(X, verbose=0).argmax(axis=1)[1:]  # nearly all are classified correctly
-    model.save(folder / "model.keras")
-    dense_model().save(folder / "dense.keras")
-    keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Lambda(lambda x: x)]).save(folder / "lambda.keras")
-    np.savez(folder / "data.npz", x=X, y=y)
-    np.savez(folder / "test.npz", x_test=X, y_test=y, x_train=X[:0])
-    np.savez(folder / "large.npz", x=255 * X, y=y)
-    np.savez(folder / "flat.npz", x=X[..., 0], y=y)
-    np.savez(folder / "nan.npz", x=X * np.nan, y=y)
-    np.savez(folder / "fewer.npz", x=X, y=y[:-1])
-    np.savez(folder / "labels.npz", x=X, y=y + 3)
-    np.savez(folder / "other.npz", images=X, labels=y)
-    np.savez(folder / "scalar.npz", x=1.0, y=1)
-    np.savez(folder / "objects.npz", x=np.array([{}], object), y=y)
-    np.save(folder / "array.npy", X)
-    (folder / "text.keras").write_text("no model")
-    (folder / "text.npz").write_text("no data")
-    (folder / "text.png").write_text("no image")
-    (folder / "saved_model").mkdir()
-    image = (255 * X[0]).round().astype("uint8")
-    (folder / "image.png").write_bytes(tf.io.encode_png(image).numpy())
-    (folder / "image.jpg").write_bytes(tf.io.encode_jpeg(np.tile(image, (5, 4, 3)), quality=100).numpy())
-    return folder
-
-
-def run(*arguments):
-    """Exit code, standard output and standard error of a command."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.main([str(argument) for argument in arguments])
-    return code, out.getvalue(), err.getvalue()
+    return write_files(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +63,7 @@ def test_every_setting_reaches_the_protocol(files, tmp_path):
         "k_report": 5, "saliency": "gradient_x_input", "target": "probability", "rule": "midpoint", "m": 3,
         "baseline": 0.5, "pgd_steps": 1, "pgd_step_size": 2.0, "pgd_restarts": 2, "attacked": 3, "seed": 11,
     }  # fmt: skip
-    assert set(settings) == set(cli.SETTINGS)
+    assert set(settings) == set(cli_options.SETTINGS)
     given = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
     given += ["--bounds", 0, 255, "--images", 6, "--no-progress", "--out", tmp_path]
     code, _, err = run("evaluate", files / "model.keras", files / "large.npz", *given)
@@ -126,7 +79,7 @@ def test_every_setting_reaches_the_protocol(files, tmp_path):
 def test_the_settings_of_the_command_are_those_of_a_protocol():
     fields = {field.name for field in dataclasses.fields(protocols.Protocol)}
     # `bounds` is an option of its own; the others are for Python
-    assert fields - set(cli.SETTINGS) == {"name", "bounds", "pgd_objectives", "keep", "softplus_beta"}
+    assert fields - set(cli_options.SETTINGS) == {"name", "bounds", "pgd_objectives", "keep", "softplus_beta"}
 
 
 def test_the_papers_protocol_and_names_of_test_data(files, tmp_path):
@@ -138,14 +91,13 @@ def test_the_papers_protocol_and_names_of_test_data(files, tmp_path):
     assert protocol["epsilon"] == 0.3
 
 
-def test_a_wrapped_model_is_measured_as_its_base_model(files, evaluated, tmp_path):
+def test_a_wrapped_model_is_measured_as_its_base_model_in_the_ball_of_its_training(files, evaluated, tmp_path):
     base = keras.models.load_model(files / "model.keras")
-    wrapped(base_model=base).save(tmp_path / "rar.keras")
-    options = ["--epsilon", 0.2, *CHEAP, "--out", tmp_path]
-    assert run("evaluate", tmp_path / "rar.keras", files / "data.npz", *options)[0] == 0
+    wrapped(base_model=base, epsilon=0.2).save(tmp_path / "rar.keras")
+    assert run("evaluate", tmp_path / "rar.keras", files / "data.npz", *CHEAP, "--out", tmp_path)[0] == 0
     found, expected = (keras_rar.RobustnessReport.load(path / "report.npz") for path in (tmp_path, evaluated[0]))
     assert (found.model_name, expected.model_name) == ("rar", "model")
-    assert found.fingerprint == expected.fingerprint
+    assert found.protocol["epsilon"] == 0.2
     assert found.summary() == expected.summary()
 
 
@@ -162,7 +114,7 @@ def test_an_interrupted_evaluation_goes_on(files, evaluated, tmp_path, monkeypat
     monkeypatch.setattr(keras_rar.RobustnessReport, "save", save_then_stop)
     code, out, err = run(*command)
     assert (code, out) == (130, "")
-    assert err.splitlines()[-1] == "keras-rar: interrupted; the same command goes on where an evaluation was"
+    assert err.splitlines()[-1] == "keras-rar: interrupted. Run the same command again to continue an evaluation."
     assert not (tmp_path / "report.html").exists()
     code, out, err = run(*command)
     assert code == 0
@@ -193,6 +145,87 @@ def test_another_evaluation_is_not_overwritten(files, evaluated):
     assert code == 2
     assert "report.npz" in one_line(err)
     assert (evaluated[0] / "report.npz").read_bytes() == before
+
+
+# Compare
+
+
+@pytest.fixture(scope="module")
+def compared(files, tmp_path_factory):
+    """A folder with a comparison, and what the command wrote to the terminal; options stand between the files."""
+    out = tmp_path_factory.mktemp("out") / "comparison"
+    other = conv_model()
+    other.set_weights([0.9 * weights for weights in keras.models.load_model(files / "model.keras").get_weights()])
+    (out.parent / "other").mkdir()
+    other.save(out.parent / "other/model.keras")
+    first, second = files / "model.keras", out.parent / "other/model.keras"
+    arguments = [first, "--epsilon", 0.2, second, *CHEAP, "--examples", 8, files / "data.npz", "--out", out]
+    result = run("compare", *arguments)
+    assert result[0] == 0, result[2]
+    return out, arguments, *result[1:]
+
+
+def test_compare_writes_one_table_page_figure_and_the_numbers(files, compared):
+    folder, _, out, err = compared
+    found = keras_rar.Comparison.load(folder)
+    names = [f"{files.name}/model", "other/model"]  # as much of the paths as tells the files apart
+    assert list(found.reports) == names
+    assert out == found.to_markdown() + "\n"
+    assert json.loads((folder / "comparison.json").read_text("utf-8")) == json.loads(found.to_json())
+    assert (folder / "comparison.html").read_text("utf-8").startswith("<!DOCTYPE html>\n")
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert all(name in err for name in names)  # the progress says whose it is
+
+
+def test_compare_measures_what_evaluate_measures(files, compared, evaluated):
+    found = keras_rar.Comparison.load(compared[0]).reports[f"{files.name}/model"]
+    expected = keras_rar.RobustnessReport.load(evaluated[0] / "report.npz")
+    other = {"attacked": 100, "name": expected.protocol["name"]}  # maps of what all models classify correctly
+    assert {**found.protocol, **other} == expected.protocol
+    for name in ("correct", "robust"):
+        np.testing.assert_array_equal(found.per_example[name], expected.per_example[name][:8])
+
+
+def test_a_finished_comparison_is_only_written_again(compared, monkeypatch):
+    def attack(*arguments, **options):
+        raise AssertionError("attacked again")
+
+    for attack_class in (keras_rar.attacks.AttributionAttack, keras_rar.attacks.PGDAttack):
+        monkeypatch.setattr(attack_class, "_start", attack)
+    folder, arguments, out, _ = compared
+    (folder / "comparison.html").unlink()
+    code, again, _ = run("compare", *arguments)
+    assert (code, again) == (0, out)
+    assert (folder / "comparison.html").exists()
+
+
+def test_compare_without_matplotlib(compared, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    folder, arguments, out, _ = compared
+    (folder / "comparison.png").unlink()
+    code, again, err = run("compare", *arguments)
+    assert (code, again) == (0, out)
+    assert "no comparison.png: " in err
+    monkeypatch.undo()
+    assert run("compare", *arguments)[0] == 0
+    assert (folder / "comparison.png").exists()
+
+
+def test_the_page_shows_the_names(files, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(3, 4))
+    model = keras.models.load_model(files / "dense.keras")
+    np.savez(tmp_path / "table.npz", x=x, y=model.predict(x, verbose=0).argmax(axis=1))
+    names = ["--feature-names", "age,height,weight,income", "--class-names", "low,middle,high"]
+    options = ["--epsilon", 0.1, *CHEAP, "--out", tmp_path, *names]
+    assert run("evaluate", files / "dense.keras", tmp_path / "table.npz", *options)[0] == 0
+    named = (tmp_path / "report.html").read_text("utf-8")  # in its pictures
+    assert run("evaluate", files / "dense.keras", tmp_path / "table.npz", *options[:-4])[0] == 0
+    assert named != (tmp_path / "report.html").read_text("utf-8")
+    options[-3] = "age,height,weight"
+    code, _, err = run("evaluate", files / "dense.keras", tmp_path / "table.npz", *options)
+    assert code == 2
+    assert "4" in one_line(err)
 
 
 # Explain
@@ -263,10 +296,10 @@ def test_explain_draws(files, tmp_path, ending, magic):
         assert len(np.unique(tf.io.decode_png(out.read_bytes()).numpy())) > 10
 
 
-def test_a_larger_colour_image_is_stretched_and_made_grey(files, tmp_path):
+def test_a_larger_colour_image_is_resized_and_made_grey(files, tmp_path):
     code, _, err = run("explain", files / "model.keras", files / "image.jpg", "--out", tmp_path / "map.npy")
     assert code == 0
-    assert err == "image.jpg: 30 × 24 stretched to 6 × 6\n"
+    assert err == "image.jpg: resized from 30 × 24 to 6 × 6\n"
     assert np.load(tmp_path / "map.npy").shape == (6, 6)
 
 
@@ -286,93 +319,16 @@ def test_explain_takes_a_wrapped_model(files, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "rar.npy"), np.load(tmp_path / "model.npy"))
 
 
-# What the user gets wrong
-
-
-def one_line(err):
-    lines = err.splitlines()
-    assert len(lines) == 1, err
-    assert lines[0].startswith("keras-rar: error: ")
-    return lines[0]
-
-
-WRONG = [
-    ("", "required"),
-    ("measure", "invalid choice"),
-    ("evaluate", "the following arguments are required: model, data"),
-    ("evaluate none.keras data.npz", "no such file: .*none.keras"),
-    ("evaluate model.keras none.npz", "no such file: .*none.npz"),
-    ("evaluate saved_model data.npz", "is a folder; a SavedModel has to be saved again, as a .keras file"),
-    ("evaluate text.keras data.npz", "text.keras is not a Keras model that can be loaded: "),
-    ("evaluate lambda.keras data.npz", "lambda.keras is not a Keras model that can be loaded: .*Lambda"),
-    ("evaluate data.npz data.npz", "data.npz is not a Keras model that can be loaded: "),
-    ("evaluate model.keras text.npz", "text.npz is not an .npz file of numbers: "),
-    ("evaluate model.keras array.npy", "array.npy is not an .npz file of numbers: "),
-    ("evaluate model.keras objects.npz", "objects.npz is not an .npz file of numbers: .*allow_pickle"),
-    ("evaluate model.keras other.npz", "must hold arrays x and y, or x_test and y_test; it holds images, labels"),
-    ("evaluate model.keras scalar.npz", r"`x` must have the shape \(n, 6, 6, 1\)"),
-    ("evaluate model.keras flat.npz", r"`x` must have the shape \(n, 6, 6, 1\) .*x.shape=\(10, 6, 6\)"),
-    ("evaluate dense.keras data.npz", r"`x` must have the shape \(n, 4\)"),
-    ("evaluate model.keras large.npz", r"`x` must lie within `bounds`=\(0.0, 1.0\)"),
-    ("evaluate model.keras nan.npz", "`x` must be finite"),
-    ("evaluate model.keras fewer.npz", "`y` must hold one label an example, 10"),
-    ("evaluate model.keras labels.npz", "`y` must be class indices from 0 to 2"),
-    ("evaluate model.keras data.npz --epsilon -1", "`epsilon` must be a positive float. Received: epsilon=-1.0"),
-    ("evaluate model.keras data.npz --epsilon nan", "`epsilon` must be a positive float"),
-    ("evaluate model.keras data.npz --epsilon wide", "argument --epsilon: invalid float value: 'wide'"),
-    ("evaluate model.keras data.npz --epsilon 1 --bounds 1 0", "bounds"),
-    ("evaluate model.keras data.npz --bounds 0 255", "--bounds needs --epsilon too"),
-    ("evaluate model.keras data.npz --bounds 0", "argument --bounds: expected 2 arguments"),
-    ("evaluate model.keras data.npz --steps 0", "`steps` must be a positive integer"),
-    ("evaluate model.keras data.npz --m 2.5", "argument --m: invalid int value"),
-    ("evaluate model.keras data.npz --rule simpson", "simpson"),
-    ("evaluate model.keras data.npz --norm l1", "argument --norm: invalid choice"),
-    ("evaluate model.keras data.npz --no-progress --k 37", "`k` must be at most the number of entries of the map, 36"),
-    ("evaluate model.keras data.npz --images 0", "--images must be a positive integer, not 0"),
-    ("evaluate model.keras data.npz --attacked 0", "`attacked` must be a positive integer"),
-    ("evaluate model.keras data.npz --batch-size 0", "`batch_size` must be a positive integer"),
-    ("evaluate model.keras data.npz --protocol paper", "`dataset` must be one of"),
-    ("evaluate model.keras data.npz --dataset mnist", "`dataset` must be None"),
-    ("evaluate model.keras data.npz --out data.npz", "File exists"),
-    ("evaluate model.keras data.npz --eps 1", "unrecognized arguments: --eps 1"),
-    ("explain model.keras", "the following arguments are required: image"),
-    ("explain model.keras none.png", "no such file: .*none.png"),
-    ("explain saved_model image.png", "is a folder"),
-    ("explain text.keras image.png", "text.keras is not a Keras model that can be loaded"),
-    ("explain model.keras text.png", "text.png is not an image that can be read"),
-    ("explain dense.keras image.png", r"explain needs a model of images .* takes \(4,\)"),
-    ("explain model.keras image.png --label 3", "--label must be from 0 to 2, not 3"),
-    ("explain model.keras image.png --label -1", "--label must be from 0 to 2, not -1"),
-    ("explain model.keras image.png --bounds 1 0", "--bounds must be two numbers, the lower one first, not 1 0"),
-    ("explain model.keras image.png --bounds nan 1", "--bounds must be two numbers"),
-    ("explain model.keras image.png --out map.jpg", "--out must end in .png, .pdf, .svg, .npy, not 'map.jpg'"),
-    ("explain model.keras image.png --out none/map.npy", "No such file or directory"),
-    ("explain model.keras image.png --m 0", "`m` must be a positive integer"),
-    ("explain model.keras image.png --m some", "argument --m: invalid"),
-    ("explain model.keras image.png --method lime", "argument --method: invalid choice"),
-    ("explain model.keras image.png --baseline inf", "`baseline` must be finite"),
-]
-
-
-@pytest.mark.parametrize(("command", "match"), WRONG, ids=[command or "nothing" for command, _ in WRONG])
-def test_one_line_and_exit_code_2(files, tmp_path, monkeypatch, command, match):
-    for path in files.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    monkeypatch.chdir(tmp_path)
-    code, out, err = run(*command.split())
-    assert code == 2
-    assert out == ""
-    assert re.search(match, one_line(err)), err
-    assert not list(tmp_path.rglob("report.json"))
+# Errors of the program
 
 
 def test_an_error_of_the_program_keeps_its_traceback(files, tmp_path, monkeypatch):
     def fails(*arguments, **options):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(keras_rar, "evaluate_robustness", fails)
+    monkeypatch.setattr(cli, "evaluate_robustness", fails)
     with pytest.raises(RuntimeError, match="a bug"):
-        run("evaluate", files / "model.keras", files / "data.npz", "--out", tmp_path)
+        run("evaluate", files / "model.keras", files / "data.npz", "--epsilon", 0.1, "--out", tmp_path)
 
 
 def test_explain_without_matplotlib(files, tmp_path, monkeypatch):
@@ -381,166 +337,3 @@ def test_explain_without_matplotlib(files, tmp_path, monkeypatch):
     assert code == 2
     assert 'pip install ".[plot]"' in one_line(err)
     assert run("explain", files / "model.keras", files / "image.png", "--out", tmp_path / "map.npy")[0] == 0
-
-
-# Help
-
-
-@pytest.mark.parametrize("command", ["evaluate", "explain"])
-def test_help_is_complete(command, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main([command, "--help"])
-    assert stop.value.code == 0
-    text = capsys.readouterr().out
-    options = re.findall(r"^  (--[a-z-]+)", text, re.MULTILINE)
-    usage = set(re.findall(r"\[(--[a-z-]+)", text))
-    assert usage == set(options)
-    assert len(options) >= 7
-    for option, following in zip(options, [*options[1:], "example:"], strict=True):
-        described = text.split(f"\n  {option}")[1].split(f"\n  {following}")[0]
-        assert re.search(r"( {2,}|\n)\(?[a-z].+", described), option  # words after the name
-    assert f"example:\n  keras-rar {command} model.keras" in text
-
-
-def test_the_examples_of_the_help_are_commands_that_parse():
-    found = re.findall(r"keras-rar (.+)", cli._EVALUATE_EXAMPLE + "\n" + cli._EXPLAIN_EXAMPLE)
-    assert len(found) == 3
-    for command in found:
-        assert callable(cli._parser().parse_args(command.split()).run)
-
-
-def test_version(capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["--version"])
-    assert stop.value.code == 0
-    assert capsys.readouterr().out == f"keras-rar {keras_rar.__version__}\n"
-
-
-def test_python_m():
-    environment = {**os.environ, "PYTHONPATH": str(Path(keras_rar.__file__).parent.parent)}
-    command = [sys.executable, "-m", "keras_rar", "--help"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert done.stdout.startswith("usage: keras-rar ")
-
-
-def test_the_exit_code_is_passed_on(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["keras-rar", "explain", "a", "b"])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_module("keras_rar", run_name="__main__")
-    assert stop.value.code == 2
-    assert one_line(capsys.readouterr().err) == "keras-rar: error: no such file: a"
-
-
-# The page
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(html.parser.HTMLParser):
-    """Elements with their texts; fails where a tag is not closed in its turn."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.elements = [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append([tag, dict(attributes), ""])
-        if tag not in VOID:
-            self.open.append(self.elements[-1])
-
-    def handle_endtag(self, tag):
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, data):
-        for element in self.open:
-            element[2] += data
-
-    def all(self, tag):
-        return [(attributes, text) for name, attributes, text in self.elements if name == tag]
-
-
-@pytest.fixture(scope="module")
-def report(evaluated):
-    return keras_rar.RobustnessReport.load(evaluated[0] / "report.npz")
-
-
-@pytest.fixture(scope="module")
-def text(evaluated):
-    return (evaluated[0] / "report.html").read_text("utf-8")
-
-
-def test_the_page_needs_nothing_else(text, report):
-    assert text == page.to_html(report)
-    parsed = Page(text)
-    assert text.startswith("<!DOCTYPE html>\n")
-    assert not re.search(r"https?:|//|@import|url\(", re.sub(r'src="data:[^"]*"', "", text))
-    assert not parsed.all("script") + parsed.all("link") + parsed.all("iframe")
-    pictures = parsed.all("img")
-    assert len(pictures) == 2
-    for attributes, _ in pictures:
-        kind, data = attributes["src"].split(",")
-        assert kind == "data:image/png;base64"
-        assert tf.io.decode_png(base64.b64decode(data)).shape[1] == 700
-        assert len(attributes["alt"]) > 40
-
-
-def test_the_page_holds_the_summary_with_all_digits(report, text):
-    tables = Page(text).all("table")
-    assert len(tables) == 4
-    values = [float(attributes["value"]) for attributes, _ in Page(text).all("data")]
-    expected = [row[key] for row in report.summary().values() for key in ("mean", "low", "high")]
-    assert values[:15] == expected
-    scores = [report.per_example[name] for name in ("topk_intersection", "kendall_tau", "spearman_rho")]
-    attacked = report.per_example["attacked"]
-    assert values[15:] == np.stack(scores, axis=1)[attacked].astype(float).ravel().tolist()
-    assert f"{100 * report.summary()['natural_accuracy']['mean']:.1f} %" in tables[0][1]
-    assert f"{report.summary()['kendall_tau']['mean']:.3f}" in tables[0][1]
-
-
-def test_the_page_holds_counts_protocol_versions_and_every_image(report, text):
-    parsed, counts = Page(text), report.counts
-    words = " ".join(text.split())
-    assert f"10 images. {counts['misclassified']} are misclassified" in words
-    assert f"{counts['attacked']} were attacked. For {counts['unchanged']} of these no change was found" in words
-    cells = [text for _, text in parsed.all("td")]
-    for table in (report.protocol, report.versions):
-        assert {str(value) for value in table.values()} <= set(cells)
-    assert len(parsed.all("tr")) == 1 + 5 + len(report.protocol) + len(report.versions) + 1 + 10
-    ((_, details),) = parsed.all("details")
-    assert all(name.replace("_", " ") in details for name in report.per_example)
-    assert report.fingerprint in text
-    assert "viewport" in str(parsed.all("meta"))
-
-
-def test_the_page_escapes_what_is_not_its_own(report):
-    bad = "<script>alert('x')</script>&"
-    protocol = {**report.protocol, "name": bad, "saliency": bad}
-    text = page.to_html(dataclasses.replace(report, model_name=bad, protocol=protocol, versions={bad: bad}))
-    parsed = Page(text)
-    assert not parsed.all("script")
-    assert sum(text.count(bad) for _, text in parsed.all("td")) == 3
-    assert parsed.all("h1")[0][1] == f"Robustness of {bad}"
-
-
-def test_the_page_without_matplotlib_says_so(report, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    parsed = Page(page.to_html(report))
-    assert not parsed.all("img")
-    assert any('pip install ".[plot]"' in text for _, text in parsed.all("p"))
-
-
-def test_the_page_of_a_model_that_is_always_wrong(files, tmp_path):
-    with np.load(files / "data.npz") as data:
-        np.savez(tmp_path / "wrong.npz", x=data["x"][1:2], y=(data["y"][1:2] + 1) % 3)
-    code, out, _ = run("evaluate", files / "model.keras", tmp_path / "wrong.npz", *CHEAP, "--out", tmp_path)
-    assert code == 0
-    assert "1 misclassified" in out
-    parsed = Page((tmp_path / "report.html").read_text("utf-8"))
-    assert len(parsed.all("img")) == 1
-    assert "–" in parsed.all("table")[0][1]
-    found = json.loads((tmp_path / "report.json").read_text("utf-8"))
-    assert found["summary"]["kendall_tau"]["mean"] is None

@@ -10,8 +10,14 @@ import pytest
 import tensorflow as tf
 
 import keras_rar
+import keras_rar_cli
 
-MODULES = [module.name for module in pkgutil.walk_packages(keras_rar.__path__, "keras_rar.") if not module.ispkg]
+MODULES = [
+    module.name
+    for package in (keras_rar, keras_rar_cli)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if not module.ispkg
+]
 SUBMODULES = {name: getattr(keras_rar, name) for name in ("attacks", "metrics")}
 PUBLIC = {name: getattr(keras_rar, name) for name in keras_rar.__all__}
 PUBLIC |= {f"{top}.{name}": getattr(module, name) for top, module in SUBMODULES.items() for name in module.__all__}
@@ -22,8 +28,8 @@ CONTRACT = {
     "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L2Ball", "LinfBall", "MadryRegularizer",
     "NaturalRegularizer", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport", "Saliency", "Terms",
     "attacks", "baseline_report", "compare", "completeness_gap", "evaluate_robustness", "export_saved_model",
-    "firm_threshold", "input_gradient", "integrated_gradients", "metrics", "quadrature", "saliency_map",
-    "softplus_twin", "unwrap", "wrap",
+    "firm_threshold", "input_gradient", "integrated_gradients", "metrics", "plotting", "quadrature",
+    "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {
@@ -84,6 +90,17 @@ def test_docstring_examples_run(module, tmp_path):
 def test_docstring_examples_are_found():
     tests = [test for name in MODULES for test in doctest.DocTestFinder().find(imported(name))]
     assert sum(bool(test.examples) for test in tests) >= 20
+
+
+def test_modules_of_rooms_are_imported_by_their_public_names():
+    import keras_rar.metrics
+    import keras_rar.quadrature
+    from keras_rar.metrics import kendall_tau_b
+    from keras_rar.plotting import plot_maps
+
+    assert kendall_tau_b is keras_rar.metrics.kendall_tau_b is imported("keras_rar.evaluation.metrics").kendall_tau_b
+    assert plot_maps is keras_rar.plotting.plot_maps
+    assert keras_rar.quadrature is imported("keras_rar.core.quadrature")
 
 
 def test_every_method_is_in_the_table():

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from conftest import conv_model
 
-from keras_rar import cli
 from keras_rar.paper import datasets, networks
+from keras_rar_cli import command
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -55,7 +55,8 @@ def files_named(tmp_path, monkeypatch):
     """What the commands of the pages read, in the working directory."""
     x, _ = small_data("fashion_mnist", "test")
     network = small_network()
-    network.save(tmp_path / "model.keras")
+    for name in ("model", "natural", "robust"):
+        network.save(tmp_path / f"{name}.keras")
     np.savez(tmp_path / "data.npz", x=x[:6], y=network.predict(x[:6], verbose=0).argmax(axis=1))
     (tmp_path / "image.png").write_bytes(tf.io.encode_png((255 * x[0]).astype("uint8")).numpy())
     monkeypatch.chdir(tmp_path)
@@ -70,8 +71,8 @@ def test_the_commands_of_the_pages_run(files_named, monkeypatch, capsys):
                 program, *arguments = shlex.split(line, comments=True)
                 run.append(program)
                 if program == "keras-rar":
-                    few = ["--steps", "2", "--m", "2", "--pgd-steps", "2"] if arguments[0] == "evaluate" else []
-                    assert cli.main([*arguments, *few]) == 0, (line, capsys.readouterr().err)
+                    few = ["--steps", "2", "--m", "2", "--pgd-steps", "2"] if arguments[0] != "explain" else []
+                    assert command.main([*arguments, *few]) == 0, (line, capsys.readouterr().err)
                 elif program == "python":
                     script = (ROOT / arguments[0]).read_text("utf-8")
                     assert all(f'"{option}"' in script for option in arguments if option.startswith("--"))

@@ -3,7 +3,7 @@
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, overload
 
 import keras
 import numpy as np
@@ -15,6 +15,17 @@ from keras_rar.core.saliency_methods import Saliency, normalize_map
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
 from keras_rar.networks.surrogates import deconvolution, guided
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Method: TypeAlias = (
+    Literal["ig", "gradient", "gradient_x_input", "smoothgrad", "guided_backprop", "deconvolution"]
+    | Saliency
+    | Callable[[Any, np.ndarray, np.ndarray], Any]
+)
+Target: TypeAlias = Literal["logit", "loss", "probability"]
+Rule: TypeAlias = Literal["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
 
 BACKWARD = {"guided_backprop": guided, "deconvolution": deconvolution}
 
@@ -37,15 +48,51 @@ class Completeness(NamedTuple):
     relative_gap: np.ndarray
 
 
+class _Options(TypedDict, total=False):
+    """The settings of `saliency_map` that do not change what it returns."""
+
+    target: Target
+    rule: Rule
+    m: int | Literal["auto"]
+    baseline: Any
+    tolerance: float
+    samples: int
+    noise: float
+    seed: int
+    normalize: bool
+    batch_size: int
+    chunk: int | Literal["auto"] | None
+
+
+@overload
 def saliency_map(
     model: keras.Model,
     x: Any,
     y: Any = None,
-    method: str | Saliency | Callable = "ig",
+    method: Method = "ig",
     *,
-    target: str = "logit",
-    rule: str = "right",
-    m: int | str = 100,
+    return_completeness: Literal[False] = False,
+    **options: "Unpack[_Options]",
+) -> np.ndarray: ...
+@overload
+def saliency_map(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    method: Method = "ig",
+    *,
+    return_completeness: Literal[True],
+    **options: "Unpack[_Options]",
+) -> tuple[np.ndarray, Completeness]: ...
+def saliency_map(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    method: Method = "ig",
+    *,
+    target: Target = "logit",
+    rule: Rule = "right",
+    m: int | Literal["auto"] = 100,
     baseline: Any = 0.0,
     tolerance: float = 0.01,
     samples: int = 50,
@@ -53,9 +100,9 @@ def saliency_map(
     seed: int = 0,
     normalize: bool = True,
     batch_size: int = 32,
-    chunk: int | str | None = "auto",
+    chunk: int | Literal["auto"] | None = "auto",
     return_completeness: bool = False,
-) -> Any:
+) -> np.ndarray | tuple[np.ndarray, Completeness]:
     """The saliency map of each example: how much each pixel counts for the score of a class.
 
     By default what the paper shows and compares: integrated gradients of the label's logit from a zero baseline,
@@ -128,7 +175,7 @@ def saliency_map(
         key = (method, target, samples, noise, seed, chunk) if isinstance(method, str) else None
         explained = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
     result = normalize_map(tf.constant(explained)).numpy() if normalize else explained
-    return (result, completeness) if return_completeness else result
+    return (result, completeness) if completeness is not None and return_completeness else result
 
 
 def get(name: Any, rule: str, m: Any, baseline: Any, chunk: Any, **smoothgrad: Any) -> Saliency:

@@ -26,7 +26,7 @@ def export_saved_model(
     rule: str = "right",
     m: int = 100,
     chunk: int = 10,
-    verbose: bool = True,
+    verbose: bool = False,
 ) -> None:
     """Write a TensorFlow SavedModel with the endpoints `serve` and `attribute`.
 
@@ -41,7 +41,7 @@ def export_saved_model(
         rule: Name of the quadrature rule. Defaults to `"right"`.
         m: Integer > 0, number of nodes. Defaults to `100`.
         chunk: Integer > 0, number of nodes evaluated at once. Defaults to `10`.
-        verbose: Whether to print the endpoints. Defaults to `True`.
+        verbose: Whether to print the endpoints. Defaults to `False`.
 
     Raises:
         ValueError: If an argument is out of range, or the model is not a classifier that can be wrapped.
@@ -49,7 +49,7 @@ def export_saved_model(
     Example:
 
     >>> model = keras_rar.wrap(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
-    >>> export_saved_model(model, tmp_path / "served", verbose=False)
+    >>> export_saved_model(model, tmp_path / "served")
     >>> served = tf.saved_model.load(tmp_path / "served")
     >>> served.attribute(tf.ones([2, 4])).shape
     TensorShape([2, 4])

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import batch, conv_model, dense_model, wrapped
-from keras_rar.metrics import topk_intersection
 from test_igr import Given, data, distances, maps, trained
 
 import keras_rar
 from keras_rar.core import sizes
+from keras_rar.metrics import topk_intersection
 
 X, Y = batch(12)
 

@@ -279,3 +279,11 @@ def test_bad_options_are_refused_and_nothing_is_written(options, error, message,
 def test_what_is_not_a_classifier_is_refused(tmp_path):
     with pytest.raises(TypeError, match="must be a Keras 3 model"):
         keras_rar.export_saved_model(lambda x: x, tmp_path / "served")
+
+
+def test_the_export_is_quiet_unless_asked(tmp_path, capfd):
+    model = dense_model()
+    keras_rar.export_saved_model(model, tmp_path / "quiet")
+    assert "Endpoint" not in "".join(capfd.readouterr())
+    keras_rar.export_saved_model(model, tmp_path / "loud", verbose=True)
+    assert "Endpoint 'attribute'" in capfd.readouterr().out

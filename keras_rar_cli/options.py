@@ -1,0 +1,80 @@
+"""What the options of `keras-rar` take: names to choose from, and numbers with their range.
+
+The names are those of the package. They stand here again because the package loads TensorFlow; a test compares the two.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+NORMS = ["linf", "l2"]
+ATTACKS = ["topk", "mass_center", "random"]
+SALIENCIES = ["ig", "gradient", "gradient_x_input", "smoothgrad"]
+EXPLAINED = [*SALIENCIES, "guided_backprop", "deconvolution"]
+TARGETS = ["logit", "loss", "probability"]
+RULES = ["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
+PROTOCOLS = ["quick", "paper"]
+DATASETS = ["mnist", "fashion_mnist", "gtsrb", "oxford_flower17"]
+
+_SMALLEST, _LARGEST = 1.1754944e-38, 3.4028234e38  # normal numbers of float32, which networks compute in
+
+
+def _number(text: str, kind: Callable[[str], Any], allowed: Callable[[Any], bool], words: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not allowed(value):
+        raise argparse.ArgumentTypeError(f"must be {words}. Received: {text}")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """A radius or a length."""
+    return _number(text, float, lambda value: _SMALLEST <= value <= _LARGEST, "a positive number")
+
+
+def finite_float(text: str) -> float:
+    """A value of the input."""
+    return _number(text, float, lambda value: math.isfinite(value) and abs(value) <= _LARGEST, "a finite number")
+
+
+def positive_int(text: str) -> int:
+    """A count that must not be zero."""
+    return _number(text, int, lambda value: value > 0, "a positive integer")
+
+
+def nonnegative_int(text: str) -> int:
+    """A count that may be zero, a class or a seed."""
+    return _number(text, int, lambda value: value >= 0, "an integer >= 0")
+
+
+def nodes(text: str) -> int | str:
+    """A number of nodes, or `"auto"`."""
+    return text if text == "auto" else _number(text, int, lambda value: value > 0, "a positive integer or auto")
+
+
+METAVARS: dict[Any, str] = {positive_float: "X", finite_float: "X", positive_int: "N", nonnegative_int: "N"}
+
+SETTINGS: dict[str, tuple[Any, str]] = {
+    "epsilon": (positive_float, "radius of the attacks, in the units of the input"),
+    "norm": (NORMS, "norm of the ball"),
+    "attack": (ATTACKS, "attack on the maps; random is the negative control"),
+    "steps": (positive_int, "iterations of the attack on the maps"),
+    "step_size": (positive_float, "length of its step"),
+    "restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),
+    "k": (positive_int, "how many of the highest entries of the map --attack topk lowers"),
+    "k_report": (positive_int, "k of the top-k intersection in the report (default: k)"),
+    "saliency": (SALIENCIES, "attribution method"),
+    "target": (TARGETS, "score of the label that the maps explain"),
+    "rule": (RULES, "quadrature rule of integrated gradients"),
+    "m": (positive_int, "number of nodes of the rule"),
+    "baseline": (finite_float, "start of the segment that integrated gradients integrates over"),
+    "pgd_steps": (positive_int, "iterations of the attack on predictions"),
+    "pgd_step_size": (positive_float, "length of its step"),
+    "pgd_restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),
+    "attacked": (positive_int, "attack the maps of the first N correctly classified examples only"),
+    "seed": (nonnegative_int, "seed of random starts, random steps and the bootstrap"),
+}
+"""Settings of a `Protocol` that the command line knows: the type or the choices, and the help."""
