@@ -20,8 +20,9 @@ from keras_rar.paper.published_fit import train_as_published
 from keras_rar.paper.published_training import training
 from keras_rar.training import recipes
 from keras_rar.training.batches import Batches, shuffled
-from keras_rar.training.phases import Plan, train
-from keras_rar.training.runs import as_json, claim
+from keras_rar.training.folders import as_json, claim
+from keras_rar.training.phased_training import train
+from keras_rar.training.phases import Plan
 
 _WHOLE, _SET_ASIDE = 60_000, 5_000
 """Training images of MNIST and Fashion-MNIST, and how many of them the authors' reader keeps for a validation."""
@@ -173,21 +174,20 @@ class Experiment:
     def train(self) -> tuple[keras.Model, float]:
         """The trained network, in float32, and the seconds it took, over all runs."""
         claim(self.folder, "experiment", self.settings)
-        options: dict[str, Any] = {"seed": self.seed, "folder": self.folder}
+        options: dict[str, Any] = {"seed": self.seed, "folder": self.folder, "verbose": 2}
         if self.recipe == "paper":
             trained, settings = self.network(), training(self.method, self.settings_of)
             data = self.batches(8 if self.smoke else settings.batch_size)
             updates = 2 if self.smoke else settings.updates
-            seconds = train_as_published(trained, data, self.method, self.settings_of, updates=updates, **options)
+            result = train_as_published(trained, data, self.method, self.settings_of, updates=updates, **options)
         else:
             trained, plan = self.network(self.policy), self._plan
             data = self.batches(plan.batch_size)
-            options |= {"learning_rate": plan.learning_rate, "schedule": plan.schedule, "average": plan.average}
-            seconds = train(trained, data, None, plan.phases, dataset=self.settings_of, **options)
+            result = train(trained, data, None, plan, dataset=self.settings_of, **options)
         network = self.network()
         network.set_weights(trained.get_weights())
         network.save(self.folder / "model.keras")
-        return network, seconds
+        return network, result.seconds
 
     def measure(self, network: keras.Model, name: str = "report", **changes: Any) -> RobustnessReport:
         """The paper's protocol on the test images, with `changes`."""

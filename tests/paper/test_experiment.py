@@ -15,7 +15,7 @@ from keras_rar.paper.published import METHODS, PUBLISHED
 from keras_rar.paper.published_training import training
 from keras_rar.paper.results_table import table
 from keras_rar.training import Phase, Plan, recipes
-from keras_rar.training.runs import claim
+from keras_rar.training.folders import claim
 
 
 @pytest.fixture
@@ -250,7 +250,9 @@ def test_a_folder_is_not_taken_for_a_run_with_other_settings(small, tmp_path, ot
     first = made(tmp_path, name="own")
     claim(first.folder, "experiment", first.settings)
     claim(first.folder, "experiment", first.settings)  # the same is the same
-    with pytest.raises(ValueError, match=f"must be new, or of a run with the same settings.*{next(iter(other))}="):
+    with pytest.raises(
+        ValueError, match=f"must be new, or of a run with the same settings.*{next(iter(other))}.*then.*now"
+    ):
         dataclasses.replace(first, **other).train()
 
 
