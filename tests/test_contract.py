@@ -12,7 +12,7 @@ import tensorflow as tf
 import keras_rar
 
 MODULES = [module.name for module in pkgutil.walk_packages(keras_rar.__path__, "keras_rar.") if not module.ispkg]
-SUBMODULES = {name: getattr(keras_rar, name) for name in ("attacks", "metrics")}
+SUBMODULES = {name: getattr(keras_rar, name) for name in ("attacks", "metrics", "training")}
 PUBLIC = {name: getattr(keras_rar, name) for name in keras_rar.__all__}
 PUBLIC |= {f"{top}.{name}": getattr(module, name) for top, module in SUBMODULES.items() for name in module.__all__}
 CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
@@ -22,7 +22,7 @@ CONTRACT = {
     "IGSumNormRegularizer", "IGTopKRegularizer", "L2Ball", "LinfBall", "MadryRegularizer", "NaturalRegularizer",
     "Protocol", "QuadratureRule", "RARModel", "RobustnessReport", "Saliency", "Terms", "attacks", "baseline_report",
     "completeness_gap", "evaluate_robustness", "export_saved_model", "firm_threshold", "input_gradient",
-    "integrated_gradients", "metrics", "quadrature", "saliency_map", "softplus_twin", "unwrap", "wrap",
+    "integrated_gradients", "metrics", "quadrature", "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {
@@ -34,6 +34,7 @@ CONTRACT_OF = {
         "SpearmanRho", "TopKIntersection", "cosine_similarity", "kendall_tau_b", "local_topk_intersection",
         "mass_center", "mass_center_distance", "pearson", "spearman_rho", "topk_intersection",
     },
+    "training": {"Batches", "Phase", "Plan", "TrainingResult", "shuffled", "train"},
 }  # fmt: skip
 
 

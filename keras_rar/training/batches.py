@@ -63,10 +63,7 @@ class Batches:
         Returns:
             A `tf.data.Dataset`, for `fit(steps_per_epoch=…)`.
         """
-        epoch, skipped = divmod(start, len(self))
-        epochs, numbers = (tf.data.Dataset.range(first, np.iinfo(np.int64).max) for first in (epoch, start))
-        rows = epochs.flat_map(self._order).skip(skipped)
-        return tf.data.Dataset.zip(rows, numbers).map(self.make).prefetch(tf.data.AUTOTUNE)
+        return self._numbered(start).map(self.make).prefetch(tf.data.AUTOTUNE)
 
     def description(self) -> dict[str, Any]:
         """The data in words, by which a run knows them.
@@ -75,11 +72,18 @@ class Batches:
             Dictionary of plain values.
         """
         if self.content is None:
-            content = [identity.about_arrays(part) for part in next(iter(self.stream().as_numpy_iterator()))]
+            first = self._numbered(0).take(1).map(self.make)
+            content = [identity.about_arrays(part) for part in next(iter(first.as_numpy_iterator()))]
         else:
             content = self.content()
         order = {name: getattr(self, name) for name in ("rows", "batch_size", "seed", "whole")}
         return {**order, "content": content}
+
+    def _numbered(self, start: int) -> tf.data.Dataset:
+        """The rows of each batch, and its number, from a number on."""
+        epoch, skipped = divmod(start, len(self))
+        epochs, numbers = (tf.data.Dataset.range(first, np.iinfo(np.int64).max) for first in (epoch, start))
+        return tf.data.Dataset.zip(epochs.flat_map(self._order).skip(skipped), numbers)
 
     def _order(self, epoch: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.cast(self.seed, tf.int64), epoch])

@@ -73,9 +73,9 @@ class Folder:
     def __init__(self, path: str | Path, stages: Sequence[str], settings: dict[str, Any], network: keras.Model):
         self.path, self.stages = Path(path).resolve(), list(stages)
         claim(self.path, "training", {**settings, "network": identity.of_network(network)})
-        for part in self.path.glob("part-*"):
-            if part.stat().st_mtime < time.time() - _STALE:
-                part.unlink(missing_ok=True)
+        for left in self.path.glob("part-*"):
+            if left.stat().st_mtime < time.time() - _STALE:
+                left.unlink(missing_ok=True)
         self.stage, self.epoch = self._last()
         self._begin(network)
 
@@ -98,14 +98,14 @@ class Folder:
 
     def write(self, model: keras.Model, stage: int, epoch: int | str, about: Any, arrays: Mapping[str, Any]) -> None:
         """Keep a state in place of the earlier one of its stage; a file that is there is whole."""
-        with files.whole(self._file(stage, epoch, "state.npz")) as part, part.open("wb") as file:
-            np.savez(file, about=np.array(json.dumps(about)), **arrays)
+        with files.whole(self._file(stage, epoch, "state.npz")) as part, part.open("wb") as opened:
+            np.savez(opened, about=np.array(json.dumps(about)), **arrays)
         with files.whole(self._file(stage, epoch, "weights.h5")) as part:  # last: they make the state count
             model.save_weights(part, overwrite=True)
         for kind in ("weights.h5", "state.npz"):
-            for file in self.path.glob(f"{self.stages[stage]}-*.{kind}"):
-                if file != self._file(stage, epoch, kind):
-                    file.unlink(missing_ok=True)
+            for earlier in self.path.glob(f"{self.stages[stage]}-*.{kind}"):
+                if earlier != self._file(stage, epoch, kind):
+                    earlier.unlink(missing_ok=True)
 
     def _last(self) -> tuple[int, int | str]:
         """The last stage of which a state is kept, and after which epoch; epoch 0 of stage 0 if none is."""

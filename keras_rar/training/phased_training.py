@@ -1,6 +1,5 @@
 """`train`: training in phases, which goes on where it was stopped."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,55 +96,50 @@ def train(
     >>> result.seconds > 0, sorted(result.history[0])
     (True, ['accuracy', 'loss', 'perturbed_loss'])
     """
-    settings = _resolved(x, phases, optimizer, learning_rate, batch_size, schedule, average)
-    stages, template, rate, batch_size, schedule, average = settings
+    stages, of_plan = _of_plan(phases, x, learning_rate, batch_size, schedule, average)
+    template, rate = rates.checked(optimizer, of_plan["learning_rate"], of_plan["schedule"])
+    rated = {"learning_rate": rate, "schedule": of_plan["schedule"], "average": of_plan["average"]}
     callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks or [])
     validation_data = validation_of(validation_data)
-    source = source_of(x, y, sample_weight, batch_size, checks.integer("seed", seed), folder is not None)
+    source = source_of(x, y, sample_weight, of_plan["batch_size"], checks.integer("seed", seed), folder is not None)
     models = [phase.wrap(network, dataset, seed) for phase in stages]  # all options are checked before any training
     loss = defaults.loss_for(network, source.spec()) if loss is None else loss
     metrics = [defaults.accuracy_of(network)] if metrics is None else metrics
-    described = {
-        "phases": [{field.name: getattr(p, field.name) for field in dataclasses.fields(p)} for p in stages],
-        **{"dataset": dataset, "seed": seed, "schedule": schedule, "average": average, "learning_rate": rate},
-        **{"optimizer": template, "loss": loss, "class_weight": class_weight, "dtype": network.dtype_policy.name},
-    }
+    settings = {"phases": [vars(phase) for phase in stages], "dataset": dataset, "seed": seed, **rated}
+    settings |= {"optimizer": template, "loss": loss, "class_weight": class_weight}
+    settings |= {"dtype": network.dtype_policy.name}
     keras.utils.set_random_seed(seed)
-    run = Run(folder, [f"phase{number}" for number in range(len(stages))], described, network, source)
-    lengths, first = [source.steps * phase.epochs for phase in stages], 0
-    for number, (phase, model) in enumerate(zip(stages, models, strict=True)):
-        if number == 0 or schedule == "cycles":
-            spans = {"updates": sum(lengths), "last": lengths[-1]}
-            spans = {"updates": lengths[number], "last": lengths[number]} if schedule == "cycles" else spans
-            options: dict[str, Any] = {"rate": rate, "schedule": schedule, "average": average, **spans}
-            optimizer = rates.optimizer_for(template, network, **options)
-        if average and not template.use_ema:  # in one cycle an earlier phase would end in averages with its beginning
-            optimizer.use_ema = schedule == "cycles" or number == len(stages) - 1
-        model.compile(optimizer, loss, metrics=metrics, weighted_metrics=weighted_metrics)
+    run = Run(folder, [f"phase{number}" for number in range(len(stages))], settings, network, source)
+    options: dict[str, Any] = {"callbacks": callbacks, "class_weight": class_weight, "verbose": verbose}
+    options |= {} if validation_data is None else {"validation_data": validation_data}
+    options |= {"validation_batch_size": source.batch_size} if isinstance(validation_data, tuple) else {}
+    optimizers = rates.optimizers(template, network, [source.steps * phase.epochs for phase in stages], **rated)
+    first = 0
+    for number, (phase, model, of_phase) in enumerate(zip(stages, models, optimizers, strict=True)):
+        model.compile(of_phase, loss, metrics=metrics, weighted_metrics=weighted_metrics)
         if verbose != 0:
             print(_title(phase, number, len(stages), first, run.epochs_done(number)))
-        options = {"callbacks": callbacks, "class_weight": class_weight, "verbose": verbose}
-        if validation_data is not None:
-            options |= {"validation_data": validation_data}
-            options |= {"validation_batch_size": source.batch_size} if isinstance(validation_data, tuple) else {}
         run.fit(model, number, first=first, epochs=phase.epochs, **options)
         first += phase.epochs
     return TrainingResult(run.seconds, run.history, sum(run.skipped))
 
 
-def _resolved(x: Any, phases: Any, optimizer: Any, rate: Any, batch_size: Any, schedule: Any, average: Any) -> Any:
-    """Phases, template of optimizers, learning rate, batch size, schedule, average: of the arguments or of a plan."""
+def _of_plan(
+    phases: Any, x: Any, learning_rate: Any, batch_size: Any, schedule: Any, average: Any
+) -> tuple[list[Phase], dict[str, Any]]:
+    """The phases, and the arguments that a `Plan` has too: of the plan if there is one."""
+    given = {"learning_rate": learning_rate, "batch_size": batch_size, "schedule": schedule, "average": average}
     if isinstance(phases, Plan):
-        given = {"learning_rate": rate, "batch_size": batch_size, "schedule": schedule, "average": average}
         for name, value in given.items():
             if value is not None:
                 checks.fail(name, "left out with a Plan, which has its own", value)
-        rate, schedule, average = phases.learning_rate, phases.schedule, phases.average
-        batch_size = None if isinstance(x, (Batches, tf.data.Dataset)) else phases.batch_size
+        given = {name: getattr(phases, name) for name in given}
+        if isinstance(x, (Batches, tf.data.Dataset)):
+            given["batch_size"] = None
         phases = phases.phases
-    stages = checked_phases(phases)
-    schedule, average = schedule or "cycles", True if average is None else checks.boolean("average", average)
-    return stages, *rates.checked(optimizer, rate, schedule), batch_size, schedule, average
+    given["schedule"] = "cycles" if given["schedule"] is None else given["schedule"]
+    given["average"] = checks.boolean("average", True if given["average"] is None else given["average"])
+    return checked_phases(phases), given
 
 
 def _title(phase: Phase, number: int, phases: int, first: int, done: int | None) -> str:

@@ -1,5 +1,6 @@
 """The optimizer of a training in phases: its learning rate over the updates, and averages of the weights."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -34,38 +35,41 @@ def checked(optimizer: Any, learning_rate: float | None, schedule: str) -> tuple
     return template, 0.0
 
 
-def optimizer_for(
+def optimizers(
     template: keras.optimizers.Optimizer,
     network: keras.Model,
+    lengths: Sequence[int],
     *,
-    rate: float,
+    learning_rate: float,
     schedule: str,
-    updates: int,
-    last: int,
     average: bool,
-) -> keras.optimizers.Optimizer:
-    """A new optimizer like the template, built for a network.
+) -> Iterator[keras.optimizers.Optimizer]:
+    """The optimizer of each phase: like the template, and built for a network.
 
     Args:
-        template: The optimizer whose settings it has.
-        network: Whose weights it is for.
-        rate: The highest learning rate; 0 for the template's own schedule.
-        schedule: A name in `SCHEDULES`.
-        updates: Updates of its cycle.
-        last: Updates of the last phase that it is used in: the averages are over a twentieth of them.
-        average: Whether it keeps averages of the weights, if the template does not keep its own.
+        template: The optimizer whose settings they have.
+        network: The network whose weights are trained.
+        lengths: The number of updates of each phase.
+        learning_rate: The highest; 0 for the template's own schedule.
+        schedule: A name in `SCHEDULES`. With `"cycles"` there is a new optimizer for each phase, otherwise one for all.
+        average: Whether weights are averaged, if the template does not average them itself: in each phase of its own
+            optimizer, otherwise in the last one. In an earlier one the averages would reach back to its beginning.
     """
-    config = template.get_config()
-    if rate and schedule == "constant":
-        config["learning_rate"] = rate
-    elif rate:
-        config["learning_rate"] = cycle(rate, updates)
-    if average and not config["use_ema"]:
-        averaged = min(500, max(1, last // 20))
-        config |= {"use_ema": True, "ema_momentum": 1 - 1 / averaged}
-    optimizer = type(template).from_config(config)
-    optimizer.build(network.trainable_variables)  # with the averages, also where an early phase does not use them
-    return optimizer
+    in_cycles = schedule == "cycles"
+    average = average and not template.use_ema
+    for number, updates in enumerate(lengths):
+        if number == 0 or in_cycles:
+            of_cycle, last = (updates, updates) if in_cycles else (sum(lengths), lengths[-1])
+            config = template.get_config()
+            if learning_rate:
+                config["learning_rate"] = learning_rate if schedule == "constant" else cycle(learning_rate, of_cycle)
+            if average:
+                config |= {"use_ema": True, "ema_momentum": 1 - 1 / min(500, max(1, last // 20))}
+            optimizer = type(template).from_config(config)
+            optimizer.build(network.trainable_variables)  # with the averages, also where a phase does not use them
+        if average:
+            optimizer.use_ema = in_cycles or number == len(lengths) - 1
+        yield optimizer
 
 
 def cycle(highest: float, updates: int) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -42,7 +42,7 @@ def random_states(*roots: Any) -> list[Any]:
 
 def values_of(variables: Iterable[Any]) -> list[np.ndarray]:
     """The values of variables, as NumPy arrays."""
-    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+    return [tf.convert_to_tensor(variable).numpy() for variable in variables]
 
 
 def save_state(model: Any, store: Any) -> None:

@@ -176,11 +176,10 @@ def published(tmp_path, stop=None, updates=12):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(published_fit, "_KEPT_EVERY", 4)
         patch.setattr(keras.Model, "fit", stopped_fit)
-        batches = Batches(24, make, 4)
+        batches = Batches(24, make, 4, content=lambda: "rows")  # or the first batch would be made twice, to describe it
+        options = {"updates": updates, "folder": tmp_path, "verbose": 0}
         try:
-            published_fit.train_as_published(
-                net, batches, "madry", "mnist", updates=updates, folder=tmp_path, verbose=0
-            )
+            published_fit.train_as_published(net, batches, "madry", "mnist", **options)
         except KeyboardInterrupt:
             assert stop is not None
     return weights(net), seen
