@@ -59,7 +59,10 @@ class OfDataset:
         self.digests: list[str | None] = []
         self._element_spec = dataset.element_spec
         self._hash, self._seen = hashlib.sha256(), 0
-        self._dataset = dataset.map(self._watch) if watched else dataset
+        # A shuffle counts its iterators, and `fit` may make some that it does not use: these now begin no epoch.
+        lazy = tf.data.Dataset.range(1).flat_map(lambda _: dataset)
+        lazy = lazy.apply(tf.data.experimental.assert_cardinality(self.steps))
+        self._dataset = lazy.map(self._watch) if watched else lazy
         self._passed = 0
 
     def description(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from conftest import batch, dense_model
 from phased import SGD, WEIGHTS, StopAfter, X, Y, network, stopped, trained, weights
 
 from keras_rar.training import Batches, Phase
+from keras_rar.training.sources import OfDataset
 
 # How it goes on
 
@@ -107,6 +108,20 @@ def test_a_data_set_goes_on_in_its_order(tmp_path, shuffle):
     stopped(3, network(), x=dataset(3, shuffle), folder=tmp_path, **options)
     again, _ = trained(x=dataset(3, shuffle), folder=tmp_path, **options)
     np.testing.assert_array_equal(weights(again), weights(whole))
+
+
+def test_each_epoch_of_a_data_set_is_passed_through_once():
+    """Also if `fit` makes iterators that it does not use: a shuffle counts them."""
+    source = OfDataset(dataset(3), watched=True)
+    data = source.start(0)["x"]
+    orders = []
+    for _ in range(2):
+        iter(data)
+        orders.append(np.concatenate([labels.numpy() for _, labels in data]))
+    expected = dataset(3)
+    for order in orders:
+        np.testing.assert_array_equal(order, np.concatenate([labels.numpy() for _, labels in expected]))
+    assert not np.array_equal(*orders)
 
 
 @pytest.mark.parametrize("other", ["order", "values"])
