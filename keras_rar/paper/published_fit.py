@@ -53,6 +53,7 @@ def train_as_published(
 
     Example:
 
+    >>> from keras_rar.training import shuffled
     >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     >>> x, y = np.random.default_rng(0).uniform(size=(8, 4)).astype("float32"), np.arange(8) % 3
     >>> train_as_published(network, shuffled(x, y, 4), "madry", "mnist", updates=2, verbose=0).seconds > 0

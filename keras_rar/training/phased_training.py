@@ -41,8 +41,8 @@ def train(
 ) -> TrainingResult:
     """Train a classifier in phases, one method after the other; the weights of `network` are changed.
 
-    Each phase is one `fit` of the wrapped network. Epochs are numbered through all phases, and callbacks see them so. A
-    callback that stops the training ends its phase; the next one begins.
+    Each phase is one `fit` of the wrapped network, whose epochs are counted from 0. A callback that stops the training
+    ends its phase, and the next phase begins.
 
     In a folder the state is kept after each epoch: weights, optimizer, averages, every seed generator, the place in the
     data, what callbacks remember (numbers, texts, arrays), and the history. The same call then goes on, and ends with
@@ -118,7 +118,7 @@ def train(
     for number, (phase, model, of_phase) in enumerate(zip(stages, models, optimizers, strict=True)):
         model.compile(of_phase, loss, metrics=metrics, weighted_metrics=weighted_metrics)
         if verbose != 0:
-            print(_title(phase, number, len(stages), first, run.epochs_done(number)))
+            print(_title(phase, number, len(stages), run.epochs_done(number)))
         run.fit(model, number, first=first, epochs=phase.epochs, **options)
         first += phase.epochs
     return TrainingResult(run.seconds, run.history, sum(run.skipped))
@@ -142,8 +142,8 @@ def _of_plan(
     return checked_phases(phases), given
 
 
-def _title(phase: Phase, number: int, phases: int, first: int, done: int | None) -> str:
+def _title(phase: Phase, number: int, phases: int, done: int | None) -> str:
     """What is said before a phase."""
-    span = f"epochs {first + 1} to {first + phase.epochs}" if phase.epochs > 1 else f"epoch {first + 1}"
+    epochs = f"{phase.epochs} epochs" if phase.epochs > 1 else "1 epoch"
     before = ", finished before" if done is None else f", {done} done before" if done else ""
-    return f"Phase {number + 1} of {phases}: {phase.name}, {span}{before}"
+    return f"Phase {number + 1} of {phases}: {phase.name}, {epochs}{before}"

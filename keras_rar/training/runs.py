@@ -68,7 +68,7 @@ class Run:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **options: Any,
     ) -> None:
-        """Fit a stage: so many epochs, the first of them epoch number `first` of the source.
+        """Fit a stage: so many epochs, the first of which is number `first` of the source.
 
         What finished epochs left is loaded: weights, state of the optimizer, seeds, callbacks; and the data go on.
         Of a finished stage, everything is loaded if it is the last one that was reached; otherwise nothing is done.
@@ -81,11 +81,11 @@ class Run:
             self._folder.load(model)  # type: ignore[union-attr]
         if done is None:
             return
-        watch = _EveryEpoch(self, stage, first, callbacks, self._callbacks if goes_on else None)
+        watch = _EveryEpoch(self, stage, callbacks, self._callbacks if goes_on else None)
         done = epochs if goes_on and self._stopped else done  # a callback had stopped it
         model.fit(
             **self.source.start(first + done),
-            **{"initial_epoch": first + done, "epochs": first + epochs, "shuffle": False},
+            **{"initial_epoch": done, "epochs": epochs, "shuffle": False},
             callbacks=[*callbacks, watch],
             **options,
         )
@@ -112,9 +112,9 @@ class Run:
 class _EveryEpoch(keras.callbacks.Callback):
     """Takes the time of each epoch, and keeps what it left; the last callback, so that the others are kept too."""
 
-    def __init__(self, run: Run, stage: int, first: int, callbacks: Sequence[Any], kept: Any):
+    def __init__(self, run: Run, stage: int, callbacks: Sequence[Any], kept: Any):
         super().__init__()
-        self.run, self.stage, self.first, self.kept = run, stage, first, kept
+        self.run, self.stage, self.kept = run, stage, kept
         self.states = CallbackStates(callbacks)
         self._start = 0.0
 
@@ -129,4 +129,4 @@ class _EveryEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.run.seconds += time.perf_counter() - self._start
-        self.run.end_epoch(self.model, self.stage, epoch + 1 - self.first, logs or {}, self.states.changed())
+        self.run.end_epoch(self.model, self.stage, epoch + 1, logs or {}, self.states.changed())

@@ -34,10 +34,11 @@ class StopAfter(keras.callbacks.Callback):
 
     def __init__(self, epochs):
         super().__init__()
-        self.epochs = epochs
+        self.left = epochs
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epochs:
+        self.left -= 1
+        if self.left < 0:
             raise KeyboardInterrupt
 
 
