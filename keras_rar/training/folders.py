@@ -33,17 +33,26 @@ def claim(folder: Path, name: str, settings: dict[str, Any]) -> None:
         with files.whole(path) as part:
             part.write_text(as_json(settings))
         return
-    try:
-        theirs = json.loads(path.read_text())
-        if not isinstance(theirs, dict):
-            raise ValueError("no settings")
-    except (OSError, ValueError) as error:
-        raise damaged(path, error, "put back a copy of it, or take a new folder") from None
-    if others := identity.differences(theirs, settings):
+    if others := identity.differences(settings_in(path), settings):
         raise ValueError(
             f"`folder` must be new, or of a run with the same settings. Received: {folder}, of a run with other "
             + ", ".join(others)
         )
+
+
+def settings_in(path: Path) -> dict[str, Any]:
+    """The settings that a file of `claim` holds.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        settings = json.loads(path.read_text())
+        if not isinstance(settings, dict):
+            raise ValueError("it holds no settings")
+    except (OSError, ValueError) as error:
+        raise damaged(path, error, "put back a copy of it, or take a new folder") from None
+    return settings
 
 
 def as_json(content: dict[str, Any]) -> str:

@@ -100,8 +100,10 @@ def train(
     template, rate = rates.checked(optimizer, of_plan["learning_rate"], of_plan["schedule"])
     rated = {"learning_rate": rate, "schedule": of_plan["schedule"], "average": of_plan["average"]}
     callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks or [])
+    class_weight = class_weight and {int(index): float(weight) for index, weight in class_weight.items()}
     validation_data = validation_of(validation_data)
-    source = source_of(x, y, sample_weight, of_plan["batch_size"], checks.integer("seed", seed), folder is not None)
+    seed = checks.integer("seed", seed)
+    source = source_of(x, y, sample_weight, of_plan["batch_size"], seed, folder is not None)
     models = [phase.wrap(network, dataset, seed) for phase in stages]  # all options are checked before any training
     loss = defaults.loss_for(network, source.spec()) if loss is None else loss
     metrics = [defaults.accuracy_of(network)] if metrics is None else metrics

@@ -52,11 +52,12 @@ class Phase:
 
     def wrap(self, network: keras.Model, dataset: str | None, seed: int) -> RARModel:
         """The network, wrapped with the method."""
-        if isinstance(self.method, str):
-            return wrap(network, self.method, recipe="fast", dataset=dataset, seed=seed, **self.options)
+        method: Any = self.method
+        if isinstance(method, str):
+            return wrap(network, method, recipe="fast", dataset=dataset, seed=seed, **self.options)
         if dataset is not None:
             checks.fail("dataset", "None with a regularizer object", dataset)
-        return wrap(network, self.method, seed=seed, **self.options)
+        return wrap(network, method, seed=seed, **self.options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -269,6 +269,15 @@ def test_the_fastest_policy_is_that_which_a_run_was_begun_with(small, tmp_path, 
     made(tmp_path, dtype="fastest").train()
 
 
+@pytest.mark.parametrize("dtype", ["fastest", "float32"])
+def test_a_damaged_file_of_settings_is_named(tmp_path, dtype):
+    begun = made(tmp_path, dtype=dtype)
+    begun.folder.mkdir()
+    (begun.folder / "experiment.json").write_text('{"dtype": ')
+    with pytest.raises(ValueError, match=r"must hold whole files. Received: .*experiment\.json, which is damaged"):
+        begun.train()
+
+
 def test_a_result_says_with_which_plan_also_if_json_has_no_word_for_it(small, tmp_path):
     plan = Plan([Phase("igr", 1, {"baseline": np.zeros((28, 28, 1))})])
     made(tmp_path, "igr", plan=plan, restarted=0).run()
