@@ -227,7 +227,7 @@ def trial(name, dtype, data_dir, save):
             dataset="fashion_mnist",
             verbose=0,
             **{key: settings[key] for key in ("learning_rate", "batch_size", "seed", "schedule", "average")},
-        )
+        ).seconds
     processor = time.process_time() - processor
     model = network("float32", settings["initializer"], settings["threshold"])
     model.set_weights(trained.get_weights())

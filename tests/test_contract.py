@@ -18,7 +18,7 @@ MODULES = [
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if not module.ispkg
 ]
-SUBMODULES = {name: getattr(keras_rar, name) for name in ("attacks", "metrics")}
+SUBMODULES = {name: getattr(keras_rar, name) for name in ("attacks", "metrics", "training")}
 PUBLIC = {name: getattr(keras_rar, name) for name in keras_rar.__all__}
 PUBLIC |= {f"{top}.{name}": getattr(module, name) for top, module in SUBMODULES.items() for name in module.__all__}
 CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
@@ -41,6 +41,7 @@ CONTRACT_OF = {
         "SpearmanRho", "TopKIntersection", "cosine_similarity", "kendall_tau_b", "local_topk_intersection",
         "mass_center", "mass_center_distance", "pearson", "spearman_rho", "topk_intersection",
     },
+    "training": {"Batches", "Phase", "Plan", "TrainingResult", "shuffled", "train"},
 }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from keras_rar.paper.published_fit import train_as_published
 from keras_rar.paper.published_training import training
 from keras_rar.training import recipes
 from keras_rar.training.batches import Batches, shuffled
-from keras_rar.training.phases import Plan, train
-from keras_rar.training.runs import as_json, claim
+from keras_rar.training.folders import as_json, claim, settings_in
+from keras_rar.training.phased_training import train
+from keras_rar.training.phases import Plan
 
 _WHOLE, _SET_ASIDE = 60_000, 5_000
-"""Training images of MNIST and Fashion-MNIST, and how many of them the authors' reader keeps for a validation."""
+"""Training images of MNIST and Fashion-MNIST, and how many of them the authors' code sets aside for validation."""
 
 _OF_MAPS = ("topk_intersection", "kendall_tau")
 
@@ -35,28 +35,30 @@ _MEASURES = ("natural_accuracy", "adversarial_accuracy", *_OF_MAPS)
 class Experiment:
     """A network of the paper, trained with one method on one data set, and measured with the paper's protocol.
 
-    Run again it goes on where it was stopped: by the epoch while it trains, by the image while it measures.
+    If it is run again, it goes on where it was stopped: after the last epoch of the training, or the last image of the
+    evaluation.
 
     Args:
         dataset: A name in `DATASETS`.
         method: A name in `METHODS`.
-        recipe: `"fast"`, of the function `fast`; or `"paper"`, of the paper itself: days to weeks on a processor.
+        recipe: `"fast"`, with the plan of the function `fast`; or `"paper"`, exactly as in the paper, which takes days
+            to weeks on a processor.
         plan: A `Plan` in place of that of the fast recipe.
-        threshold: `width` of a `keras_rar.firm_threshold` that a CNN begins with. Defaults to none, as in the paper.
+        threshold: `width` of a `keras_rar.firm_threshold`, the first layer of a CNN. Defaults to none, as in the paper.
         dtype: Policy of the fast recipe's training, such as `"mixed_bfloat16"`; `"fastest"` for the fastest on this
-            machine, or that which the run was begun with. Defaults to `"float32"`.
-        name: Of the files. Defaults to `dataset-method`, with recipe and seed where these are not the defaults; of
-            a run on noise with `-smoke`.
-        out: Folder of the results; what a run needs to go on is in a folder of that name below it.
+            machine, or for the policy that the run was begun with. Defaults to `"float32"`.
+        name: Name of the files. Defaults to `dataset-method`, with the recipe and the seed if they are not the
+            defaults. A run on noise has `-smoke` at the end.
+        out: Folder of the results. A folder in it, of the same name as the result, holds what the run needs to go on.
         data_dir: Folder of the official files, as for `keras_rar.paper.datasets.load`.
         seed: Integer. Defaults to `0`.
         attacked: Number of test images whose maps are attacked. Defaults to `150`.
-        restarted: Number of these that are attacked again, from three random starts too. Defaults to `30`.
-        smoke: Whether only to show that it works, on noise. Defaults to `False`.
+        restarted: Number of these images that are attacked again, also from three random starts. Defaults to `30`.
+        smoke: Whether to run on noise, only to show that everything works. Defaults to `False`.
 
     Raises:
-        ValueError: If there is none of that name, or an argument that the recipe or the network does not have; when it
-            trains, if the folder is that of a run with other settings.
+        ValueError: If there is no data set, method or recipe of that name, or an argument does not belong to the recipe
+            or the network; when it trains, if the folder is that of a run with other settings.
 
     Example:
 
@@ -94,35 +96,35 @@ class Experiment:
 
     @property
     def settings_of(self) -> str:
-        """The data set of the paper whose network and settings it has."""
+        """The data set of the paper whose network and settings are used."""
         return "mnist" if self.dataset == "mnist_10k" else self.dataset
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its network depends on."""
+        """The settings that the trained network depends on."""
         names = ("dataset", "method", "recipe", "threshold", "seed", "smoke")
         plan = dataclasses.asdict(self._plan) if self.recipe == "fast" else None
         return {**{name: getattr(self, name) for name in names}, "dtype": self.policy, "plan": plan}
 
     @functools.cached_property
     def policy(self) -> str:
-        """The dtype policy that it trains in."""
+        """The dtype policy of the training."""
         if self.dtype != "fastest":
             return self.dtype
         if self.recipe == "paper":
             return "float32"
         begun = self.folder / "experiment.json"
-        return json.loads(begun.read_text())["dtype"] if begun.exists() else fastest_policy()
+        return settings_in(begun)["dtype"] if begun.exists() else fastest_policy()
 
     @property
     def stem(self) -> str:
-        """The name of its files."""
+        """The name of the files."""
         unusual = [self.recipe] * (self.recipe != "fast") + [f"seed{self.seed}"] * (self.seed != 0)
         return (self.name or "-".join([self.dataset, self.method, *unusual])) + "-smoke" * self.smoke
 
     @property
     def folder(self) -> Path:
-        """Where it keeps what it needs to go on."""
+        """The folder with what the run needs to go on."""
         return Path(self.out) / self.stem
 
     @property
@@ -142,7 +144,7 @@ class Experiment:
         return np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8), (np.arange(n) % 10).astype(np.uint8)
 
     def network(self, dtype: str = "float32") -> keras.Model:
-        """The paper's, untrained."""
+        """The paper's network, untrained."""
         keras.utils.set_random_seed(self.seed)
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(dtype)
@@ -159,7 +161,7 @@ class Experiment:
             keras.config.set_dtype_policy(before)
 
     def batches(self, batch_size: int) -> Batches:
-        """Training data, in another order every epoch; augmented where the paper does that."""
+        """Training data, in another order in every epoch, and augmented where the paper augments them."""
         images, labels = self.images("train")
         if self.dataset not in PER_CLASS:
             set_aside = _SET_ASIDE if self.recipe == "paper" and len(images) == _WHOLE else 0
@@ -171,26 +173,26 @@ class Experiment:
         return augmentation.pipeline(images, labels, per_class, batch_size=batch_size, **options)
 
     def train(self) -> tuple[keras.Model, float]:
-        """The trained network, in float32, and the seconds it took, over all runs."""
+        """The trained network, in float32, and the seconds of its training, over all runs."""
         claim(self.folder, "experiment", self.settings)
-        options: dict[str, Any] = {"seed": self.seed, "folder": self.folder}
+        options: dict[str, Any] = {"seed": self.seed, "folder": self.folder, "verbose": 2}
         if self.recipe == "paper":
             trained, settings = self.network(), training(self.method, self.settings_of)
             data = self.batches(8 if self.smoke else settings.batch_size)
             updates = 2 if self.smoke else settings.updates
-            seconds = train_as_published(trained, data, self.method, self.settings_of, updates=updates, **options)
+            result = train_as_published(trained, data, self.method, self.settings_of, updates=updates, **options)
         else:
             trained, plan = self.network(self.policy), self._plan
             data = self.batches(plan.batch_size)
-            options |= {"learning_rate": plan.learning_rate, "schedule": plan.schedule, "average": plan.average}
-            seconds = train(trained, data, None, plan.phases, dataset=self.settings_of, **options)
+            result = train(trained, data, None, plan, dataset=self.settings_of, **options)
         network = self.network()
         network.set_weights(trained.get_weights())
-        network.save(self.folder / "model.keras")
-        return network, seconds
+        with files.whole(self.folder / "model.keras") as part:
+            network.save(part)
+        return network, result.seconds
 
     def measure(self, network: keras.Model, name: str = "report", **changes: Any) -> RobustnessReport:
-        """The paper's protocol on the test images, with `changes`."""
+        """A report by the paper's protocol, with `changes`, on the test images."""
         if self.smoke:
             changes |= {"attacked": 2, "steps": 2, "m": 4, "pgd_steps": 2}
         x, y = datasets.scaled(self.dataset, *self.images("test"))

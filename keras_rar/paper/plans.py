@@ -1,4 +1,4 @@
-"""How the fast recipe trains on the data sets of the paper."""
+"""The plans of the fast recipe for the data sets of the paper."""
 
 from keras_rar.core import checks
 from keras_rar.paper.published import METHODS, PUBLISHED
@@ -7,16 +7,17 @@ from keras_rar.training.phases import Phase, Plan
 DATASETS = (*PUBLISHED, "mnist_10k")
 
 PER_CLASS = {"gtsrb": 10_000, "oxford_flower17": 1_000}
-"""To how many training examples a class is augmented, where it is."""
+"""Training examples per class after augmentation, for the data sets that are augmented."""
 
 
 def fast(method: str, dataset: str = "fashion_mnist") -> Plan:
-    """How the fast recipe trains.
+    """The plan of the fast recipe for one method on one data set.
 
-    The paper's CNN with the paper's methods: at its rate, from its initial weights, in its batches of 50, for 21 epochs
-    of natural training, which are the paper's updates, and 30 of each other method, a third of them; of IG-NORM and
-    IG-SUM-NORM the last 10, after adversarial training. `"mnist_10k"`, a seventh of the images, has three times as many
-    epochs. Otherwise in cycles of a higher rate.
+    For the paper's CNN and the paper's methods, the plan has the learning rate, initial weights and batch size (50) of
+    the paper. Natural training takes 21 epochs, which are as many updates as in the paper; every other method takes 30
+    epochs, a third of its updates. IG-NORM and IG-SUM-NORM are the last 10 of them, after adversarial training.
+    `"mnist_10k"` has a seventh of the images and three times as many epochs. All other plans have cycles of a higher
+    learning rate.
 
     Args:
         method: A name in `METHODS`.

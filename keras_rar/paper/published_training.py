@@ -11,19 +11,20 @@ from keras_rar.training.recipes import PAPER
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How the paper trains with one method on one data set, for an objective that is a mean over the batch, as Keras'.
+    """How the paper trains with one method on one data set, for objectives that are means over the batch, as in Keras.
 
-    The authors' code minimises sums over the batch with some methods. Then a gradient is `batch_size` times that of the
-    mean: SGD's learning rate is so many times theirs, the weight decay that part of theirs, and so is Adam's epsilon.
+    With some methods the authors' code minimises sums over the batch, whose gradient is `batch_size` times that of the
+    mean. For these methods the learning rate of SGD is multiplied by `batch_size` here; the weight decay and Adam's
+    epsilon are divided by it.
 
     Args:
         batch_size: Positive integer.
         updates: Number of updates of the weights.
-        rates: Learning rates, one after the other.
-        until: The update after which each of them but the last ends.
-        momentum: Of SGD; `None` for Adam.
-        epsilon: Of Adam.
-        weight_decay: w of a penalty `w/2 ‖θ‖²` on the kernels, for `networks.resnet(weight_decay=…)`.
+        rates: Learning rates, in their order.
+        until: The update after which each rate ends, except the last rate.
+        momentum: Momentum of SGD; `None` for Adam.
+        epsilon: Epsilon of Adam.
+        weight_decay: The w of a penalty `w/2 ‖θ‖²` on the kernels, for `networks.resnet(weight_decay=…)`.
     """
 
     batch_size: int
@@ -48,9 +49,9 @@ class Training:
 
 @keras.saving.register_keras_serializable("keras_rar")
 class Momentum(keras.optimizers.SGD):
-    """`v ← μ v + g, θ ← θ − η v`, as TensorFlow 1 has it: with the learning rate of now for the whole velocity.
+    """`v ← μ v + g, θ ← θ − η v`, as in TensorFlow 1: the current learning rate is applied to the whole velocity.
 
-    Keras has it in each gradient that the velocity keeps, which is not the same while the rate changes.
+    Keras applies the learning rate to each gradient before it enters the velocity. They differ while the rate changes.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

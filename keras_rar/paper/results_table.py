@@ -20,7 +20,8 @@ def table(out: str | Path, datasets: Sequence[str] = DATASETS, methods: Sequence
         methods: Names of methods. Defaults to all.
 
     Returns:
-        A table with a row for each method of the paper, run here or not, for each result, and for its restarts.
+        A table with one row per method of the paper, whether it was run here or not, one per result, and one per
+        restarted result.
     """
     results: dict[tuple[str, str], list[dict]] = {}
     for path in sorted(Path(out).glob("*.json")):
@@ -56,7 +57,7 @@ def table(out: str | Path, datasets: Sequence[str] = DATASETS, methods: Sequence
 
 
 def _note(result: dict[str, Any]) -> str:
-    """What is to be known of a row."""
+    """What a reader has to know about a row."""
     notes = [result["name"], result["recipe"], f"{result['training_seconds'] / 60:.0f} minutes"]
     notes += [f"threshold {result['threshold']}"] if result["threshold"] is not None else []
     return ", ".join([*notes, *(["on noise"] if result["smoke"] else [])])

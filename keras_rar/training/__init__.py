@@ -4,6 +4,7 @@ May import core, networks and methods; never attacks, so that the adversaries of
 """
 
 from keras_rar.training.batches import Batches, shuffled
-from keras_rar.training.phases import Phase, Plan, train
+from keras_rar.training.phased_training import train
+from keras_rar.training.phases import Phase, Plan, TrainingResult
 
-__all__ = ["Batches", "Phase", "Plan", "shuffled", "train"]
+__all__ = ["Batches", "Phase", "Plan", "TrainingResult", "shuffled", "train"]

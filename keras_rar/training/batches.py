@@ -2,23 +2,30 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks
+from keras_rar.training import identity
 
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-    """Batches `(x, y)`, epoch after epoch, each in an order of its own.
+    """Batches `(x, y)` or `(x, y, sample_weight)`, epoch after epoch, each epoch in an order of its own.
 
     Args:
         rows: Number of examples.
-        make: Function from int64 row numbers, `(batch,)`, and the number of the batch, to `(x, y)`.
+        make: Function from int64 row numbers, `(batch,)`, and the number of the batch, to the batch. It must give the
+            same batch for the same numbers: then a run that was stopped goes on exactly.
         batch_size: Positive integer.
-        seed: Integer. Defaults to `0`.
-        whole: Whether what is left over of an epoch is dropped; it is another part every time. Defaults to `True`.
+        seed: Integer seed of the orders. Defaults to `0`.
+        whole: Whether the last batch of an epoch is dropped if it is not whole; other examples are dropped in each
+            epoch. Defaults to `True`.
+        content: Function without arguments that returns a description of the data, by which a run knows them. Defaults
+            to a description of the first batch.
 
     Example:
 
@@ -30,16 +37,21 @@ class Batches:
     """
 
     rows: int
-    make: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    make: Callable[[tf.Tensor, tf.Tensor], tuple[Any, ...]]
     batch_size: int
     seed: int = 0
     whole: bool = True
+    content: Callable[[], Any] | None = None
 
     def __post_init__(self) -> None:
+        checks.positive_int("rows", self.rows)
         checks.positive_int("batch_size", self.batch_size)
+        checks.integer("seed", self.seed)
+        if self.whole and self.batch_size > self.rows:
+            checks.fail("batch_size", f"at most the number of rows, {self.rows}, for whole batches", self.batch_size)
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return self.rows // self.batch_size if self.whole else -(-self.rows // self.batch_size)
 
     def stream(self, start: int = 0) -> tf.data.Dataset:
@@ -51,10 +63,27 @@ class Batches:
         Returns:
             A `tf.data.Dataset`, for `fit(steps_per_epoch=…)`.
         """
+        return self._numbered(start).map(self.make).prefetch(tf.data.AUTOTUNE)
+
+    def description(self) -> dict[str, Any]:
+        """The data in words, by which a run knows them.
+
+        Returns:
+            Dictionary of plain values.
+        """
+        if self.content is None:
+            first = self._numbered(0).take(1).map(self.make)
+            content = [identity.about_arrays(part) for part in next(iter(first.as_numpy_iterator()))]
+        else:
+            content = self.content()
+        order = {name: getattr(self, name) for name in ("rows", "batch_size", "seed", "whole")}
+        return {**order, "content": content}
+
+    def _numbered(self, start: int) -> tf.data.Dataset:
+        """The rows of each batch, and its number, from a number on."""
         epoch, skipped = divmod(start, len(self))
         epochs, numbers = (tf.data.Dataset.range(first, np.iinfo(np.int64).max) for first in (epoch, start))
-        rows = epochs.flat_map(self._order).skip(skipped)
-        return tf.data.Dataset.zip(rows, numbers).map(self.make).prefetch(tf.data.AUTOTUNE)
+        return tf.data.Dataset.zip(epochs.flat_map(self._order).skip(skipped), numbers)
 
     def _order(self, epoch: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.cast(self.seed, tf.int64), epoch])
@@ -62,20 +91,47 @@ class Batches:
         return tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size, drop_remainder=self.whole)
 
 
-def shuffled(x: np.ndarray, y: np.ndarray, batch_size: int, seed: int = 0) -> Batches:
-    """Batches of arrays; one of all, where there are fewer examples than that.
+def shuffled(x: Any, y: Any, batch_size: int, seed: int = 0, *, sample_weight: Any = None) -> Batches:
+    """Whole batches of arrays, in another order in each epoch; one batch of all, if there are fewer examples than that.
 
     Args:
-        x: Inputs, `(n, ...)`.
-        y: Labels, `(n,)`.
+        x: Array of inputs, `(n, ...)`.
+        y: Array of labels, `(n,)` or one-hot, `(n, classes)`.
         batch_size: Positive integer.
         seed: Integer. Defaults to `0`.
+        sample_weight: Array of weights, `(n,)`. Defaults to none.
+
+    Returns:
+        `Batches`.
+
+    Raises:
+        ValueError: If there is no example, or not one label and one weight per example.
 
     Example:
 
     >>> len(shuffled(np.zeros((10, 2)), np.zeros(10), 4))
     2
     """
-    inputs, labels = tf.constant(x), tf.constant(y)
-    size = min(checks.positive_int("batch_size", batch_size), len(x))
-    return Batches(len(x), lambda rows, _: (tf.gather(inputs, rows), tf.gather(labels, rows)), size, seed)
+    arrays = {"x": x, "y": y, **({} if sample_weight is None else {"sample_weight": sample_weight})}
+    tensors = keras.tree.map_structure(tf.convert_to_tensor, arrays)
+    n = _examples("x", tensors["x"])
+    if n == 0:
+        raise ValueError("`x` must hold at least one example. Received: an empty array")
+    for name in list(tensors)[1:]:
+        if _examples(name, tensors[name]) != n:
+            what = {"y": "one label per example", "sample_weight": "one weight per example"}[name]
+            raise ValueError(f"`{name}` must hold {what}, {n}. Received: {_examples(name, tensors[name])}")
+
+    def make(rows: tf.Tensor, _: tf.Tensor) -> tuple[Any, ...]:
+        return tuple(keras.tree.map_structure(lambda part: tf.gather(part, rows), part) for part in tensors.values())
+
+    size = min(checks.positive_int("batch_size", batch_size), n)
+    return Batches(n, make, size, seed, content=lambda: identity.of_arrays(tensors))
+
+
+def _examples(name: str, structure: Any) -> int:
+    """How many examples arrays hold, all of the same number."""
+    sizes = {int(part.shape[0]) if part.shape.rank else None for part in keras.tree.flatten(structure)}
+    if len(sizes) != 1 or None in sizes:
+        raise ValueError(f"`{name}` must be an array with one entry per example. Received: {name} of sizes {sizes}")
+    return next(iter(sizes))  # type: ignore[return-value]

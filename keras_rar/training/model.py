@@ -16,6 +16,7 @@ from keras_rar.training import update
 from keras_rar.training.chunks import Chunks
 from keras_rar.training.guard import StepGuard
 from keras_rar.training.problem import Problem
+from keras_rar.training.state import load_state, save_state
 
 
 @keras.saving.register_keras_serializable("keras_rar")
@@ -145,10 +146,10 @@ class RARModel(keras.Model):
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
-        store["seed_state"] = self.seed_generator.state.numpy()  # so that a loaded model goes on as this one would
+        save_state(self, store)  # so that a loaded model goes on as this one would
 
     def load_own_variables(self, store: Any) -> None:
-        self.seed_generator.state.assign(store["seed_state"])
+        self._guard.skipped = load_state(self, store)
 
     @property
     def skipped_updates(self) -> int:

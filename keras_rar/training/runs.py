@@ -1,40 +1,16 @@
-"""Training that is kept in a folder after every epoch, and gone on from there."""
+"""A training in stages that is kept after every epoch, and that goes on from there."""
 
-import json
-import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_rar.core import files
-from keras_rar.training.batches import Batches
-
-
-def claim(folder: Path, name: str, settings: dict[str, Any]) -> None:
-    """Make a folder that of a run with these settings.
-
-    Raises:
-        ValueError: If it is that of a run with others.
-    """
-    path, settings = folder / f"{name}.json", json.loads(as_json(settings))
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with files.whole(path) as part:
-            part.write_text(as_json(settings))
-    theirs = json.loads(path.read_text())
-    others = [key for key in sorted({*settings, *theirs}) if settings.get(key) != theirs.get(key)]
-    if others:
-        ours = ", ".join(f"{key}={settings.get(key)}" for key in others)
-        raise ValueError(
-            f"{folder} must be new, or of a run with the same settings. Received: other than {path}: {ours}"
-        )
-
-
-def as_json(content: dict[str, Any]) -> str:
-    """Content as a JSON file holds it; what JSON has not, in words."""
-    return json.dumps(content, indent=2, default=str) + "\n"
+from keras_rar.training.folders import Folder
+from keras_rar.training.kept_callbacks import CallbackStates
+from keras_rar.training.sources import Source
 
 
 class Run:
@@ -42,74 +18,115 @@ class Run:
 
     Args:
         folder: Where; `None` for nowhere.
-        settings: What it is trained with.
+        stages: Names of the stages, one after the other.
+        settings: What the network is trained with.
+        network: The network that is trained.
+        source: Where the batches come from.
 
     Raises:
-        ValueError: If the folder is that of a run with other settings.
+        ValueError: If the folder is that of another run, or a file in it is damaged.
     """
 
-    def __init__(self, folder: str | Path | None, settings: dict[str, Any]):
-        self.folder = None if folder is None else Path(folder)
+    def __init__(
+        self,
+        folder: str | Path | None,
+        stages: Sequence[str],
+        settings: dict[str, Any],
+        network: keras.Model,
+        source: Source,
+    ):
+        self.source = source
         self.seconds = 0.0
-        if self.folder is not None:
-            claim(self.folder, "training", settings)
-            path = self.folder / "seconds.json"
-            self.seconds = json.loads(path.read_text()) if path.exists() else 0.0
+        self.history: list[dict[str, list[float]]] = [{} for _ in stages]
+        self.skipped = [0 for _ in stages]
+        self._stopped = False
+        self._callbacks: tuple[list[dict[str, Any]], dict[str, np.ndarray]] = ([], {})
+        self._folder = None
+        if folder is not None:
+            settings = {**settings, "data": source.description()}
+            self._folder = Folder(folder, stages, settings, network)
+            if self._folder.epoch:
+                about, arrays = self._folder.read()
+                self.seconds, self.history, self.skipped = about["seconds"], about["history"], about["skipped"]
+                self._stopped, source.digests = about["stopped"], about["digests"]
+                self._callbacks = about["callbacks"], arrays
+
+    def epochs_done(self, stage: int) -> int | None:
+        """How many epochs of a stage are kept; `None` if it is finished."""
+        if self._folder is None or stage > self._folder.stage:
+            return 0
+        reached = self._folder.epoch
+        return None if stage < self._folder.stage or isinstance(reached, str) else reached
 
     def fit(
-        self, model: keras.Model, data: Batches, name: str, *, start: int, steps: int, epochs: int, verbose: int
+        self,
+        model: keras.Model,
+        stage: int,
+        *,
+        first: int,
+        epochs: int,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        **options: Any,
     ) -> None:
-        """Fit epochs of so many batches, the first of them number `start` of the data.
+        """Fit a stage: so many epochs, the first of which is number `first` of the source.
 
-        What finished epochs left is loaded: weights, state of the optimizer, seeds; and the data go on behind theirs.
+        What finished epochs left is loaded: weights, state of the optimizer, seeds, callbacks; and the data go on.
+        Of a finished stage, everything is loaded if it is the last one that was reached; otherwise nothing is done.
         """
-        done = 0
+        done = self.epochs_done(stage)
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)  # or its state would not be loaded
-        if self.folder is not None:
-            if (finished := self._file(name, "finished")).exists():
-                model.load_weights(finished)  # the optimizer's too
-                return
-            done = max(self._epochs(name), default=0)
-            if done:
-                model.load_weights(self._file(name, done))
-        stream = data.stream(start + done * steps)
-        options = {"initial_epoch": done, "epochs": epochs, "steps_per_epoch": steps, "verbose": verbose}
-        model.fit(stream, shuffle=False, callbacks=[_EveryEpoch(self, name)], **options)
-        self.save(model, name, "finished")  # `fit` may have put in averages
-
-    def save(self, model: keras.Model, name: str, what: Any) -> None:
-        """Keep the weights, in place of earlier ones; a file that is there is whole."""
-        if self.folder is None:
+        goes_on = self._folder is not None and stage == self._folder.stage and done != 0
+        if goes_on:
+            self._folder.load(model)  # type: ignore[union-attr]
+        if done is None:
             return
-        earlier = [self._file(name, epoch) for epoch in self._epochs(name)]
-        with files.whole(self._file(name, what)) as part:
-            model.save_weights(part, overwrite=True)
-        for file in earlier:
-            if file != self._file(name, what):
-                file.unlink()
-        with files.whole(self.folder / "seconds.json") as part:
-            part.write_text(json.dumps(self.seconds))
+        watch = _EveryEpoch(self, stage, callbacks, self._callbacks if goes_on else None)
+        done = epochs if goes_on and self._stopped else done  # a callback had stopped it
+        model.fit(
+            **self.source.start(first + done),
+            **{"initial_epoch": done, "epochs": epochs, "shuffle": False},
+            callbacks=[*callbacks, watch],
+            **options,
+        )
+        self._stopped, self._callbacks = False, ([], {})
+        self.save(model, stage, "finished")  # `fit` may have put in averages, or a callback the best weights
 
-    def _file(self, name: str, what: Any) -> Path:
-        return Path(self.folder or "", f"{name}-{what}.weights.h5")
+    def end_epoch(self, model: keras.Model, stage: int, epoch: int, logs: dict[str, Any], states: Any) -> None:
+        """Keep what an epoch left."""
+        for name, value in logs.items():
+            self.history[stage].setdefault(name, []).append(float(value))
+        self.source.end_epoch()
+        self._stopped, self._callbacks = bool(model.stop_training), states
+        self.save(model, stage, epoch)
 
-    def _epochs(self, name: str) -> list[int]:
-        kept = (re.fullmatch(rf"{name}-(\d+)\.weights\.h5", file.name) for file in Path(self.folder or "").iterdir())
-        return [int(match[1]) for match in kept if match]
+    def save(self, model: keras.Model, stage: int, epoch: int | str) -> None:
+        """Keep the state of now, if there is a folder."""
+        self.skipped[stage] = model.skipped_updates
+        if self._folder is not None:
+            about = {"seconds": self.seconds, "history": self.history, "skipped": self.skipped}
+            about |= {"stopped": self._stopped, "digests": self.source.digests, "callbacks": self._callbacks[0]}
+            self._folder.write(model, stage, epoch, about, self._callbacks[1])
 
 
 class _EveryEpoch(keras.callbacks.Callback):
-    """Takes the time of each epoch, and keeps what it left."""
+    """Takes the time of each epoch, and keeps what it left; the last callback, so that the others are kept too."""
 
-    def __init__(self, run: Run, name: str):
+    def __init__(self, run: Run, stage: int, callbacks: Sequence[Any], kept: Any):
         super().__init__()
-        self.run, self.name = run, name
+        self.run, self.stage, self.kept = run, stage, kept
+        self.states = CallbackStates(callbacks)
         self._start = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.states.begin()
+        if self.kept is not None:
+            self.states.restore(*self.kept)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._start = time.perf_counter()
+        self.run.source.begin_epoch()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.run.seconds += time.perf_counter() - self._start
-        self.run.save(self.model, self.name, epoch + 1)
+        self.run.end_epoch(self.model, self.stage, epoch + 1, logs or {}, self.states.changed())

@@ -15,7 +15,7 @@ from keras_rar.paper.published import METHODS, PUBLISHED
 from keras_rar.paper.published_training import training
 from keras_rar.paper.results_table import table
 from keras_rar.training import Phase, Plan, recipes
-from keras_rar.training.runs import claim
+from keras_rar.training.folders import claim
 
 
 @pytest.fixture
@@ -250,7 +250,9 @@ def test_a_folder_is_not_taken_for_a_run_with_other_settings(small, tmp_path, ot
     first = made(tmp_path, name="own")
     claim(first.folder, "experiment", first.settings)
     claim(first.folder, "experiment", first.settings)  # the same is the same
-    with pytest.raises(ValueError, match=f"must be new, or of a run with the same settings.*{next(iter(other))}="):
+    with pytest.raises(
+        ValueError, match=f"must be new, or of a run with the same settings.*{next(iter(other))}.*then.*now"
+    ):
         dataclasses.replace(first, **other).train()
 
 
@@ -265,6 +267,15 @@ def test_the_fastest_policy_is_that_which_a_run_was_begun_with(small, tmp_path, 
     assert made(tmp_path, "igr", dtype="fastest").policy == "float32"
     assert made(tmp_path, dtype="fastest", recipe="paper").policy == "float32"
     made(tmp_path, dtype="fastest").train()
+
+
+@pytest.mark.parametrize("dtype", ["fastest", "float32"])
+def test_a_damaged_file_of_settings_is_named(tmp_path, dtype):
+    begun = made(tmp_path, dtype=dtype)
+    begun.folder.mkdir()
+    (begun.folder / "experiment.json").write_text('{"dtype": ')
+    with pytest.raises(ValueError, match=r"must hold whole files. Received: .*experiment\.json, which is damaged"):
+        begun.train()
 
 
 def test_a_result_says_with_which_plan_also_if_json_has_no_word_for_it(small, tmp_path):
