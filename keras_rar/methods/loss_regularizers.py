@@ -1,5 +1,7 @@
 """The methods without attributions: natural and adversarial training."""
 
+import inspect
+
 import keras
 import tensorflow as tf
 
@@ -41,3 +43,16 @@ class MadryRegularizer(AbstractAttributionRegularizer):
 
     def objective(self, terms: Terms) -> tf.Tensor:
         return terms.perturbed_loss
+
+
+def adversarial(regularizer: AbstractAttributionRegularizer) -> MadryRegularizer:
+    """Adversarial training in the neighborhood of a method, and with its settings.
+
+    Example:
+
+    >>> adversarial(keras_rar.IGTopKRegularizer(epsilon=0.3, steps=7)).steps
+    7
+    """
+    shared = inspect.signature(AbstractAttributionRegularizer.__init__).parameters
+    config = {name: value for name, value in regularizer.get_config().items() if name in shared}
+    return MadryRegularizer.from_config({**config, "begin": 0})
