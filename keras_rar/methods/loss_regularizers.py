@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core.terms import Terms
+from keras_rar.methods import schedules
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 
 
@@ -55,4 +56,4 @@ def adversarial(regularizer: AbstractAttributionRegularizer) -> MadryRegularizer
     """
     shared = inspect.signature(AbstractAttributionRegularizer.__init__).parameters
     config = {name: value for name, value in regularizer.get_config().items() if name in shared}
-    return MadryRegularizer.from_config({**config, "begin": 0})
+    return MadryRegularizer(**{**config, "epsilon": schedules.deserialized(config["epsilon"]), "begin": 0})

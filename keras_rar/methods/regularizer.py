@@ -95,7 +95,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         default_step = 2.5 * self.epsilon / self.steps
         self.step_size = checks.positive_float("step_size", default_step if step_size is None else step_size)
         self._scheduled: dict[str, Any] = {}  # in the config, in place of the numbers of the attributes
-        if isinstance(radius, schedules.Schedule):
+        if schedules.is_schedule(radius):
             self._scheduled = {"epsilon": radius, "step_size": step_size if step_size is None else self.step_size}
         self.random_start = checks.boolean("random_start", random_start)
         self.rule = rule
@@ -167,9 +167,10 @@ def _checked_begin(begin: Any) -> int | float:
     must_be = "a number of epochs, an integer >= 0, or a share of them, a float between 0 and 1"
     if isinstance(begin, bool) or not isinstance(begin, numbers.Real):
         checks.fail("begin", must_be, begin, TypeError)
+    share = float(begin)
     if isinstance(begin, numbers.Integral):
-        return int(begin) if begin >= 0 else checks.fail("begin", must_be, begin)
-    return float(begin) if 0 < begin < 1 else checks.fail("begin", must_be, begin)
+        return int(begin) if share >= 0 else checks.fail("begin", must_be, begin)
+    return share if 0 < share < 1 else checks.fail("begin", must_be, begin)
 
 
 @dataclasses.dataclass(frozen=True)

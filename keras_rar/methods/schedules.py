@@ -1,14 +1,19 @@
 """Settings of a method that may follow a schedule over the steps of a training, as a learning rate does in Keras."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
 from keras_rar.core import checks
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
+
+
+def is_schedule(setting: Any) -> bool:
+    """Whether a setting is a schedule."""
+    return isinstance(setting, keras.optimizers.schedules.LearningRateSchedule)
 
 
 def checked(name: str, value: Any, check: Callable[[str, Any], float]) -> Any:
@@ -34,7 +39,7 @@ def checked(name: str, value: Any, check: Callable[[str, Any], float]) -> Any:
     Traceback (most recent call last):
     ValueError: `beta` must be a float >= 0. Received: beta=-0.1 at step 1 of its schedule
     """
-    if not isinstance(value, Schedule):
+    if not is_schedule(value):
         return check(name, value)
     for step, number in _values(value):
         try:
@@ -52,12 +57,12 @@ def largest(setting: Any) -> float:
     >>> largest(keras.optimizers.schedules.PolynomialDecay(0.25, 10, 0.5))
     0.5
     """
-    return max(number for _, number in _values(setting)) if isinstance(setting, Schedule) else setting
+    return max(number for _, number in _values(setting)) if is_schedule(setting) else setting
 
 
 def serialized(setting: Any) -> Any:
     """A setting as plain Python values; see `deserialized`."""
-    return keras.saving.serialize_keras_object(setting) if isinstance(setting, Schedule) else setting
+    return keras.saving.serialize_keras_object(setting) if is_schedule(setting) else setting
 
 
 def deserialized(config: Any) -> Any:

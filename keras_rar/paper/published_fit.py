@@ -1,10 +1,12 @@
 """Training exactly as the paper does it, resumable."""
 
 from pathlib import Path
+from typing import cast
 
 import keras
 
 from keras_rar.core import checks
+from keras_rar.methods.table import Method
 from keras_rar.paper.published_training import training
 from keras_rar.training.batches import Batches
 from keras_rar.training.phases import compile_classifier
@@ -56,7 +58,7 @@ def train_as_published(
         raise ValueError(f"`updates` must be a multiple of {_KEPT_EVERY}, or less. Received: updates={updates}")
     run = Run(folder, {"method": method, "dataset": dataset, "updates": updates, "seed": seed})
     keras.utils.set_random_seed(seed)
-    model = wrap(network, method, recipe="paper", dataset=dataset, seed=seed)
+    model = wrap(network, cast(Method, method), recipe="paper", dataset=dataset, seed=seed)
     compile_classifier(model, settings.optimizer())
     run.fit(model, data, "published", start=0, steps=steps, epochs=updates // steps, verbose=verbose)
     return run.seconds

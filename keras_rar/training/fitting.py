@@ -46,7 +46,7 @@ class MinMaxModel(keras.Model):
         del arguments["self"]
         arguments["y"] = only("y", arguments.get("y"))
         self._set_batch_size(_batch_size(x, arguments.get("batch_size")))
-        given = arguments.get("callbacks")
+        given: Any = arguments.get("callbacks")
         in_list = isinstance(given, keras.callbacks.CallbackList)
         callbacks = list(given.callbacks) if in_list else keras.tree.flatten(given or [])
         watched = {"loss", *self._history.terms}

@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 
 from keras_rar.core import checks
-from keras_rar.methods.table import METHODS
+from keras_rar.methods.table import METHODS, Method
 from keras_rar.training.batches import Batches, shuffled
 from keras_rar.training.runs import Run
 from keras_rar.training.wrapping import wrap
@@ -138,7 +138,8 @@ def train(
             cycle, ending = (updates, updates) if in_cycles else (sum(lengths), lengths[-1])
             rate = learning_rate if schedule == "constant" else _cycle(learning_rate, cycle)
             optimizer = _adam(network, rate, ending)
-        model = wrap(network, phase.method, recipe="fast", dataset=dataset, seed=seed, **phase.options)
+        method = cast(Method, phase.method)
+        model = wrap(network, method, recipe="fast", dataset=dataset, seed=seed, **phase.options)
         # In one cycle an earlier phase would end in averages with its beginning.
         optimizer.use_ema = average and (in_cycles or number == len(phases) - 1)
         compile_classifier(model, optimizer)

@@ -46,7 +46,7 @@ def test_what_all_of_the_papers_settings_have(dataset, method):
 
 def test_the_inner_nodes_of_the_paper_are_every_fifth_or_tenth_of_the_outer():
     for dataset, (_, _, _, attack_m, *_) in PAPER.items():
-        regularizer = keras_rar.wrap(network(), recipe="paper", dataset=dataset).regularizer
+        regularizer = keras_rar.wrap(network(), "ig_sum_norm", recipe="paper", dataset=dataset).regularizer
         every = 50 // attack_m
         np.testing.assert_allclose(regularizer.attack_rule.nodes, regularizer.training_rule.nodes[every - 1 :: every])
 
@@ -76,7 +76,9 @@ def test_the_fast_recipe_takes_the_ball_of_the_data_set_and_steps_across_it():
 
 
 def test_an_option_goes_before_the_recipe():
-    regularizer = keras_rar.wrap(network(), recipe="paper", dataset="mnist", steps=2, epsilon=0.2).regularizer
+    regularizer = keras_rar.wrap(
+        network(), "ig_sum_norm", recipe="paper", dataset="mnist", steps=2, epsilon=0.2
+    ).regularizer
     assert (regularizer.steps, regularizer.epsilon, regularizer.m) == (2, 0.2, 50)
 
 
