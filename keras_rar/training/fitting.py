@@ -1,5 +1,6 @@
 """How a model with a min-max problem is fitted: `fit`, the training function and the steps, as Keras calls them."""
 
+import abc
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core import labels
+from keras_rar.networks.output import head_of
 from keras_rar.networks.structure import only
 from keras_rar.training.begin import Begin
 from keras_rar.training.guard import StepGuard
@@ -20,6 +22,7 @@ class MinMaxModel(keras.Model):
     """A Keras model whose `fit` runs a `Step` on every batch; the base class of `RARModel`, which says which."""
 
     train_function: Any
+    base_model: keras.Model
     seed_generator: keras.random.SeedGenerator
     _guard: StepGuard
     _history: History
@@ -54,7 +57,7 @@ class MinMaxModel(keras.Model):
         self._begin = Begin(begin, watched, callbacks)
         if in_list:
             self._begin.set_params(given.params)
-            given.append(self._begin)
+            given.callbacks.append(self._begin)
         else:
             arguments["callbacks"] = [self._begin, *callbacks]
         try:
@@ -73,6 +76,7 @@ class MinMaxModel(keras.Model):
 
     def make_train_function(self, force: bool = False) -> None:
         """Keras's own, one for each part of the training, followed by the report of the guard, in Python."""
+        self._refresh()
         if self.train_function is not None and not force:
             return
         functions: dict[str, Callable] = {}
@@ -124,6 +128,31 @@ class MinMaxModel(keras.Model):
         if not self._steps:
             raise ValueError("Call `compile()` first: attributions are of the compiled loss.")
         return self._steps["whole"].problem
+
+    def _refresh(self) -> None:
+        """Make everything anew that was made for the network as it was, if that has got another layer or activation."""
+        if self._steps and self._steps["whole"].problem.head is not head_of(self.base_model):
+            self._make_steps()
+
+    @abc.abstractmethod
+    def _make_steps(self) -> None:
+        """Set `_steps`, for the network as it is now."""
+
+    def _check_arguments(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        self._refresh()
+        x, y = self._check_batch(x, y)
+        if tf.executing_eagerly():
+            self._guard.check(x, y)
+        return x, y
+
+    def _check_segment(self, x: Any, x_prime: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        x, y = self._check_arguments(x, y)
+        x_prime = tf.cast(only("x_prime", x_prime), x.dtype)
+        if not x_prime.shape.is_compatible_with(x.shape):
+            raise ValueError(
+                f"`x_prime` must have the shape of `x`, {tuple(x.shape)}. Received: {tuple(x_prime.shape)}"
+            )
+        return x, x_prime, y
 
     def _next_seed(self) -> tf.Tensor:
         """A new seed, another one on each replica."""

@@ -12,7 +12,7 @@ from keras_rar.methods.regularizer import AbstractAttributionRegularizer, probe
 from keras_rar.networks.base_model import check_base_model
 from keras_rar.networks.export import export_saved_model
 from keras_rar.networks.losses import ClassificationLoss
-from keras_rar.networks.output import OutputHead
+from keras_rar.networks.output import OutputHead, head_of
 from keras_rar.networks.structure import like, only
 from keras_rar.training import update
 from keras_rar.training.chunks import Chunks
@@ -81,7 +81,7 @@ class RARModel(MinMaxModel):
         self.on_nonfinite = on_nonfinite
         self.seed = seed if seed is None else checks.integer("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
-        self._head = OutputHead(base_model)
+        head_of(base_model)  # refuses a model whose logits are out of reach
         self._methods = {"whole": regularizer}  # what is trained with, and what with before `begin`
         if regularizer.begin:
             self._methods["adversarial"] = adversarial(regularizer)
@@ -118,16 +118,20 @@ class RARModel(MinMaxModel):
             checks.fail("loss_weights", "None, since there is one output", loss_weights)
         self._steps = {}
         super().compile(optimizer=optimizer, loss=only("loss", loss), **kwargs)
-        self._head = OutputHead(self.base_model)
-        self._steps = {part: self._make_step(part) for part in self._methods}
-        self._functions = Functions(self._compiled.chunks, self.jit_compile)
+        self._make_steps()
 
-    def _make_step(self, part: str) -> Step:
-        """The training step of a part of the training, for the network as it is now."""
+    def _make_steps(self) -> None:
+        """The steps of the training, for the network as it is now."""
+        head = head_of(self.base_model)
+        loss = ClassificationLoss(self.loss, head)
+        self._steps = {part: self._make_step(part, head, loss) for part in self._methods}
+        self._functions = Functions(self._steps["whole"].problem.chunks, self.jit_compile)
+        self.train_function = None
+
+    def _make_step(self, part: str, head: OutputHead, loss: ClassificationLoss) -> Step:
         method = self._methods[part]
-        loss = ClassificationLoss(self.loss, self._head)
-        chunks = Chunks(self._head, method, self._input_shape)
-        problem = Problem(self._head, loss, method, self._reads[part], chunks, lambda: self.optimizer.iterations)
+        chunks = Chunks(head, method, self._input_shape)
+        problem = Problem(head, loss, method, self._reads[part], chunks, lambda: self.optimizer.iterations)
         return Step(self, problem, self._guard, update.BatchMean("mean", loss.reduction, dtype=self.variable_dtype))
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -232,18 +236,3 @@ class RARModel(MinMaxModel):
 
     def _function(self, method: Callable, x: tf.Tensor) -> Callable:
         return method if self.run_eagerly else self._functions.compiled(method, x)
-
-    def _check_arguments(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        x, y = self._check_batch(x, y)
-        if tf.executing_eagerly():
-            self._guard.check(x, y)
-        return x, y
-
-    def _check_segment(self, x: Any, x_prime: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        x, y = self._check_arguments(x, y)
-        x_prime = tf.cast(only("x_prime", x_prime), x.dtype)
-        if not x_prime.shape.is_compatible_with(x.shape):
-            raise ValueError(
-                f"`x_prime` must have the shape of `x`, {tuple(x.shape)}. Received: {tuple(x_prime.shape)}"
-            )
-        return x, x_prime, y
