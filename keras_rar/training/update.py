@@ -24,7 +24,7 @@ def is_finite(loss: tf.Tensor, gradients: Sequence[Any], optimizer: keras.optimi
     checked = [loss]
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         checked += [getattr(gradient, "values", gradient) for gradient in gradients if gradient is not None]
-    return _all_finite(checked)
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in checked])
 
 
 def apply_or_undo(
@@ -88,10 +88,6 @@ def _assign(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) ->
         variable.assign(value)
 
 
-def _all_finite(values: Sequence[tf.Tensor]) -> tf.Tensor:
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
-
-
 def _stayed_finite(variables: Sequence[keras.Variable], before: Sequence[tf.Tensor]) -> tf.Tensor:
     """Whether no entry of the variables is NaN or infinite that was finite before: a bias of −∞ may be meant."""
     pairs = [(tf.convert_to_tensor(now), old) for now, old in zip(variables, before, strict=True)]
@@ -103,4 +99,6 @@ def _stayed_finite(variables: Sequence[keras.Variable], before: Sequence[tf.Tens
         lost = [tf.reduce_any(tf.math.is_finite(old) & ~tf.math.is_finite(now)) for now, old in pairs]
         return ~tf.reduce_any(lost)
 
-    return tf.cond(_all_finite([now for now, _ in pairs]), lambda: tf.constant(True), still_as_before)
+    # One pass over the weights where all is well: a sum of squares. It may overflow, so what counts is looked at then.
+    squares = [tf.cast(tf.nn.l2_loss(now), "float32") for now, _ in pairs]
+    return tf.cond(tf.math.is_finite(tf.add_n(squares)), lambda: tf.constant(True), still_as_before)

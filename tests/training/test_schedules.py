@@ -37,7 +37,7 @@ def test_the_weight_of_a_term_is_that_of_the_step(method, setting, base, term):
     model = wrapped(method, compile=EAGERLY, optimizer="sgd", **{setting: rising(2.5)})
     history = fit(model, epochs=6)
     weights = (np.array(history["loss"]) - history[base]) / history[term]
-    np.testing.assert_allclose(weights, [0.5, 1.0, 1.5, 2.0, 2.5, 2.5], rtol=1e-4)  # a difference of float32
+    np.testing.assert_allclose(weights, [0.5, 1.0, 1.5, 2.0, 2.5, 2.5], rtol=2e-3)  # a small difference of two float32
 
 
 def moved(model):
