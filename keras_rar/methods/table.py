@@ -71,7 +71,7 @@ def make(method: str, options: dict[str, Any]) -> AbstractAttributionRegularizer
         hint = f": did you mean {similar[0]!r}?" if similar else "."
         raise TypeError(
             f"wrap() got an unexpected keyword argument {unknown[0]!r} for the method {method!r}{hint} "
-            f"Its options are {', '.join(sorted(known))}."
+            f"Its options are {', '.join(sorted(set(known)))}."
         )
     return cls(**options)
 

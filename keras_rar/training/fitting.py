@@ -76,6 +76,7 @@ class MinMaxModel(keras.Model):
 
     def make_train_function(self, force: bool = False) -> None:
         """Keras's own, one for each part of the training, followed by the report of the guard, in Python."""
+        self._check_compiled()
         self._refresh()
         if self.train_function is not None and not force:
             return
@@ -125,9 +126,12 @@ class MinMaxModel(keras.Model):
 
     @property
     def _compiled(self) -> Problem:
+        self._check_compiled()
+        return self._steps["whole"].problem
+
+    def _check_compiled(self) -> None:
         if not self._steps:
             raise ValueError("Call `compile()` first: attributions are of the compiled loss.")
-        return self._steps["whole"].problem
 
     def _refresh(self) -> None:
         """Make everything anew that was made for the network as it was, if that has got another layer or activation."""

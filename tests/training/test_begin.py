@@ -176,7 +176,9 @@ def test_it_is_kept_in_a_file(tmp_path):
 @pytest.mark.parametrize("in_list", [False, True])
 def test_the_best_epoch_is_one_with_the_term(in_list, tmp_path):
     """The loss rises by the term when it begins: an epoch before would count as the best."""
-    best = keras.callbacks.ModelCheckpoint(tmp_path / "best.weights.h5", "loss", save_best_only=True, save_weights_only=True)
+    best = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.weights.h5", "loss", save_best_only=True, save_weights_only=True
+    )
     stop = keras.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
     model = wrapped("ig_topk", begin=2, factor=100.0, optimizer=keras.optimizers.SGD(0.0), compile=EAGERLY)
     callbacks = [best, stop]
@@ -203,7 +205,9 @@ def test_a_term_that_is_watched_is_not_nan_for_ever():
 @pytest.mark.parametrize("method", ["natural", "madry"])
 @pytest.mark.parametrize("begin", [2, 0.5])
 def test_a_method_without_an_attribution_term_has_no_begin(method, begin):
-    with pytest.raises(ValueError, match=f"`begin` must be 0 for a method without an attribution term. .*begin={begin}"):
+    with pytest.raises(
+        ValueError, match=f"`begin` must be 0 for a method without an attribution term. .*begin={begin}"
+    ):
         keras_rar.wrap(dense_model(), method, begin=begin)
 
 

@@ -5,8 +5,6 @@ import numpy as np
 import pytest
 from conftest import batch, dense_model, wrapped
 
-import keras_rar
-
 X, Y = batch(12)
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 EAGERLY = {"run_eagerly": True}
@@ -19,12 +17,12 @@ def fit(model, x=X, y=Y, **options):
 
 # Nothing measured
 
+
 def metrics():
     return {
         "metrics": ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2, name="top")],
         "weighted_metrics": [keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="ce")],
     }
-
 
 
 class Counter(keras.metrics.Metric):

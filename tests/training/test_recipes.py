@@ -1,12 +1,15 @@
 """Recipes: the paper's settings cell by cell, the fast ones, and `wrap` with them."""
 
 import dataclasses
+import inspect
+import typing
 
 import keras
 import numpy as np
 import pytest
 
 import keras_rar
+from keras_rar.methods import table
 from keras_rar.paper import published_training
 from keras_rar.training import recipes
 
@@ -97,6 +100,19 @@ def test_an_option_goes_before_the_recipe():
 def test_a_recipe_that_does_not_exist_is_refused(arguments, error, match):
     with pytest.raises(error, match=match):
         keras_rar.wrap(network(), **arguments)
+
+
+def test_the_default_is_the_recommended_method():
+    assert type(keras_rar.wrap(keras.Sequential([keras.Input((16,)), keras.layers.Dense(3)])).regularizer) is (
+        keras_rar.IGTopKRegularizer
+    )
+
+
+def test_editors_know_every_method_and_every_option():
+    assert typing.get_args(table.Method) == tuple(keras_rar.METHODS)
+    classes = [keras_rar.AbstractAttributionRegularizer, *keras_rar.METHODS.values()]
+    names = {name for cls in classes for name in inspect.signature(cls.__init__).parameters}
+    assert set(table.Options.__annotations__) == names - {"self", "kwargs"}
 
 
 def test_options_cannot_change_the_table():

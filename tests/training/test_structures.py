@@ -45,7 +45,9 @@ def compiled(form="plain", method="ig_sum_norm", loss=LOSS, **options):
 
 
 def fit(model, x, y=None, **options):
-    return model.fit(x, y, **{"batch_size": None if y is None else 4, "shuffle": False, "verbose": 0, **options}).history
+    return model.fit(
+        x, y, **{"batch_size": None if y is None else 4, "shuffle": False, "verbose": 0, **options}
+    ).history
 
 
 @pytest.fixture(scope="module")
