@@ -4,6 +4,7 @@ A norm is three short methods; the ascent is written once, in `keras_rar.core.as
 """
 
 import abc
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ class Neighborhood(abc.ABC):
     """
 
     def __init__(self, epsilon: float, bounds: Any = (0.0, 1.0)):
-        self.epsilon = checks.positive_float("epsilon", epsilon)
+        self.epsilon: Any = checks.positive_float("epsilon", epsilon)
         self.bounds = checks.increasing_bounds("bounds", bounds)
 
     @abc.abstractmethod
@@ -72,6 +73,12 @@ class Neighborhood(abc.ABC):
             return x_prime
         lower, upper = (tf.constant(bound, x_prime.dtype) for bound in self.bounds)
         return tf.clip_by_value(x_prime, lower, upper)
+
+    def of_radius(self, epsilon: tf.Tensor) -> "Neighborhood":
+        """The same ball with a radius that is a scalar tensor, such as the value of a schedule."""
+        ball = copy.copy(self)
+        ball.epsilon = epsilon
+        return ball
 
     def get_config(self) -> dict[str, Any]:
         bounds = None if self.bounds is None else list(self.bounds)

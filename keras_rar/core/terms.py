@@ -55,6 +55,7 @@ class Terms:
         training: Whether the classification pass runs in training mode.
         chunk: How many nodes of an IG to evaluate at once. Defaults to all.
         variables: Whether anything here is to be differentiated in variables. Defaults to `True`.
+        step: The step of the training, for settings that follow a schedule. Defaults to `0`.
     """
 
     def __init__(
@@ -69,9 +70,11 @@ class Terms:
         training: bool = False,
         chunk: int | None = None,
         variables: bool = True,
+        step: tf.Tensor | int = 0,
     ):
         self.x = floating("x", x)
         self.x_prime, self.y = floating("x_prime", x_prime, self.x.dtype), tf.convert_to_tensor(y)
+        self.step = step
         self.reported: dict[str, tf.Tensor] = {}
         self._classified = False
         self._network, self._rule, self._baseline, self._training = network, rule, baseline, training
@@ -122,6 +125,11 @@ class Terms:
         """Show the mean of `value`, of shape `(batch,)`, as `name` in the training history; returns `value`."""
         self.reported[name] = value
         return value
+
+    def value(self, setting: Any) -> Any:
+        """The value of a setting at this step of the training: a float itself, or what a schedule, a function of the
+        step, returns."""
+        return tf.cast(setting(self.step), self.x.dtype) if callable(setting) else setting
 
     @property
     def depends_on_x_prime(self) -> bool:

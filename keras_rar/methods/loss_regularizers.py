@@ -1,9 +1,12 @@
 """The methods without attributions: natural and adversarial training."""
 
+import inspect
+
 import keras
 import tensorflow as tf
 
 from keras_rar.core.terms import Terms
+from keras_rar.methods import schedules
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 
 
@@ -41,3 +44,16 @@ class MadryRegularizer(AbstractAttributionRegularizer):
 
     def objective(self, terms: Terms) -> tf.Tensor:
         return terms.perturbed_loss
+
+
+def adversarial(regularizer: AbstractAttributionRegularizer) -> MadryRegularizer:
+    """Adversarial training in the neighborhood of a method, and with its settings.
+
+    Example:
+
+    >>> adversarial(keras_rar.IGTopKRegularizer(epsilon=0.3, steps=7)).steps
+    7
+    """
+    shared = inspect.signature(AbstractAttributionRegularizer.__init__).parameters
+    config = {name: value for name, value in regularizer.get_config().items() if name in shared}
+    return MadryRegularizer(**{**config, "epsilon": schedules.deserialized(config["epsilon"]), "begin": 0})

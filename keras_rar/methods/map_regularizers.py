@@ -9,15 +9,16 @@ import tensorflow as tf
 
 from keras_rar.core import checks, sizes
 from keras_rar.core.terms import Terms
+from keras_rar.methods import schedules
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 
 
 class _ComparesMaps(AbstractAttributionRegularizer):
     """`ℓ(x*) + λ (1 − similarity(IG₀(x), IG₀(x*)))`, IG₀ the map of the label's logit from the baseline."""
 
-    def __init__(self, factor: float, ascend: str, m: int = 2, **kwargs: Any):
+    def __init__(self, factor: float | schedules.Schedule, ascend: str, m: int = 2, **kwargs: Any):
         super().__init__(m=m, **kwargs)
-        self.factor = checks.nonnegative_float("factor", factor)
+        self.factor = schedules.checked("factor", factor, checks.nonnegative_float)
         self.ascend = checks.one_of("ascend", ascend, ["loss", "objective"])
 
     @abc.abstractmethod
@@ -26,7 +27,7 @@ class _ComparesMaps(AbstractAttributionRegularizer):
 
     def objective(self, terms: Terms) -> tf.Tensor:
         similarity = self.similarity(terms.clean_map, terms.perturbed_map)
-        return terms.perturbed_loss + self.factor * terms.report("map_distance", 1 - similarity)
+        return terms.perturbed_loss + terms.value(self.factor) * terms.report("map_distance", 1 - similarity)
 
     def ascended(self, terms: Terms) -> tf.Tensor:
         """`ℓ(x′)`, or the objective."""
@@ -43,7 +44,8 @@ class IGRRegularizer(_ComparesMaps):
     small ones too, which decide Kendall's tau.
 
     Args:
-        factor: Float >= 0, λ; 0 is adversarial training. Defaults to `12.0`.
+        factor: Float >= 0, λ, or a `keras.optimizers.schedules.LearningRateSchedule`; 0 is adversarial training.
+            Defaults to `12.0`.
         powers: Floats > 0, the powers p; one named twice weighs twice. Defaults to `(1.0,)`.
         ascend: What x* ascends: `"loss"`, `ℓ(x′)`, as published; or `"objective"`, the whole objective with maps of
             `attack_m` nodes, which costs more and finds the inputs whose maps change. Defaults to `"loss"`.
@@ -59,7 +61,13 @@ class IGRRegularizer(_ComparesMaps):
     (1.0, 0.5)
     """
 
-    def __init__(self, factor: float = 12.0, powers: Sequence[float] = (1.0,), ascend: str = "loss", **kwargs: Any):
+    def __init__(
+        self,
+        factor: float | schedules.Schedule = 12.0,
+        powers: Sequence[float] = (1.0,),
+        ascend: str = "loss",
+        **kwargs: Any,
+    ):
         super().__init__(factor=factor, ascend=ascend, **kwargs)
         if not isinstance(powers, (tuple, list)) or not powers:
             checks.fail("powers", "one or more positive floats", powers)
@@ -82,7 +90,8 @@ class IGTopKRegularizer(_ComparesMaps):
     baseline, as in IGR (Wang & Kong 2022), whose cosine of the maps themselves is decided by the few largest entries.
 
     Args:
-        factor: Float >= 0, λ; 0 is adversarial training. Defaults to `4.0`.
+        factor: Float >= 0, λ, or a `keras.optimizers.schedules.LearningRateSchedule`; 0 is adversarial training.
+            Defaults to `4.0`.
         k: Integer > 0, below the number of entries of an input, channels apart. Defaults to an eighth of the entries.
         sharpness: Float > 0, p: the larger, the less an entry counts that is far from the k-th. Defaults to `4.0`.
         ascend: What x* ascends: `"objective"`, with maps of `attack_m` nodes, which finds the inputs whose maps change;
@@ -101,7 +110,7 @@ class IGTopKRegularizer(_ComparesMaps):
 
     def __init__(
         self,
-        factor: float = 4.0,
+        factor: float | schedules.Schedule = 4.0,
         k: int | None = None,
         sharpness: float = 4.0,
         ascend: str = "objective",

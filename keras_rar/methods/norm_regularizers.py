@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_rar.core import checks, sizes
 from keras_rar.core.terms import Terms
+from keras_rar.methods import schedules
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 
 
@@ -18,7 +19,7 @@ class IGNormRegularizer(AbstractAttributionRegularizer):
     move, so that is refused.
 
     Args:
-        factor: Float >= 0, λ. Defaults to `1.0`.
+        factor: Float >= 0, λ, or a `keras.optimizers.schedules.LearningRateSchedule`. Defaults to `1.0`.
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
@@ -30,14 +31,14 @@ class IGNormRegularizer(AbstractAttributionRegularizer):
     0.5
     """
 
-    def __init__(self, factor: float = 1.0, **kwargs: Any):
+    def __init__(self, factor: float | schedules.Schedule = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.factor = checks.nonnegative_float("factor", factor)
+        self.factor = schedules.checked("factor", factor, checks.nonnegative_float)
         if not self.random_start:
             checks.fail("random_start", "True for IG-NORM: from x itself the inner maximum never moves", False)
 
     def objective(self, terms: Terms) -> tf.Tensor:
-        return terms.clean_loss + self.factor * self.ascended(terms)
+        return terms.clean_loss + terms.value(self.factor) * self.ascended(terms)
 
     def ascended(self, terms: Terms) -> tf.Tensor:
         """`‖IG(x, x′)‖₁`: the rest of the objective does not depend on x′."""
@@ -51,7 +52,8 @@ class IGSumNormRegularizer(AbstractAttributionRegularizer):
     By completeness `ℓ(x*) = ℓ(x) + sum(IG(x, x*))`: the size is `s = sum + β ‖·‖₁`, with λ = 1.
 
     Args:
-        beta: Float >= 0, β; 0 is adversarial training. Defaults to `0.1`.
+        beta: Float >= 0, β, or a `keras.optimizers.schedules.LearningRateSchedule`; 0 is adversarial training.
+            Defaults to `0.1`.
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
@@ -63,10 +65,10 @@ class IGSumNormRegularizer(AbstractAttributionRegularizer):
     0.1
     """
 
-    def __init__(self, beta: float = 0.1, **kwargs: Any):
+    def __init__(self, beta: float | schedules.Schedule = 0.1, **kwargs: Any):
         super().__init__(**kwargs)
-        self.beta = checks.nonnegative_float("beta", beta)
+        self.beta = schedules.checked("beta", beta, checks.nonnegative_float)
 
     def objective(self, terms: Terms) -> tf.Tensor:
         ig_l1 = terms.report("ig_l1", sizes.l1_norm(terms.attributions))  # first: its last node may be x*
-        return terms.perturbed_loss + self.beta * ig_l1
+        return terms.perturbed_loss + terms.value(self.beta) * ig_l1

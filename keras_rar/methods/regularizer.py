@@ -3,12 +3,16 @@
 import abc
 import dataclasses
 import inspect
+import numbers
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks, neighborhoods, quadrature
 from keras_rar.core.terms import Network, Terms
+from keras_rar.methods import schedules
 
 
 class AbstractAttributionRegularizer(abc.ABC):
@@ -20,13 +24,19 @@ class AbstractAttributionRegularizer(abc.ABC):
     A constructor argument is an attribute of the same name and a key of the config: a subclass with
     arguments of its own sets them in `__init__(self, mine=1.0, **kwargs)` and passes `kwargs` on.
 
+    Settings may follow a schedule over the steps of the training, the `iterations` of the optimizer: `epsilon`, and
+    the weight of a term if the objective reads it with `terms.value(self.mine)`.
+
     Args:
-        epsilon: Float > 0, ε, the radius of the neighborhood, in the units of `bounds`. Defaults to `0.1`.
+        epsilon: Float > 0, ε, the radius of the neighborhood, in the units of `bounds`; or a
+            `keras.optimizers.schedules.LearningRateSchedule`. The attribute `epsilon` is then the largest radius of
+            the schedule, which reports measure with; `perturb` uses the radius of the present step. Defaults to `0.1`.
         norm: `"linf"` or `"l2"`, the norm of the neighborhood and of a step. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or of per-feature arrays: the range of valid inputs; or
             `None`. Defaults to `(0., 1.)`.
         steps: Integer > 0, iterations of the inner maximum. Defaults to `5`.
-        step_size: Float > 0, their size, in the units of `bounds`. Defaults to `2.5 * epsilon / steps`.
+        step_size: Float > 0, their size, in the units of `bounds`. Defaults to `2.5 * epsilon / steps`, also where ε
+            follows a schedule.
         random_start: Whether the inner maximum starts at a random point of the neighborhood instead of
             x. Defaults to `True`.
         rule: Name of the quadrature rule: `"left"`, `"right"` (the paper's), `"midpoint"`, `"trapezoid"`
@@ -40,6 +50,9 @@ class AbstractAttributionRegularizer(abc.ABC):
             more; the result is the same. With `"auto"` the inner maximum is looked for in fewer examples at a time
             instead, which costs little. Defaults to `"auto"`.
         memory_budget: Float > 0, gigabytes that `chunk="auto"` lets the nodes of one IG take. Defaults to `0.35`.
+        begin: When the attribution term begins within `fit`: an integer, after that many epochs, or a float between 0
+            and 1, after that share of all epochs. Before, the model is trained adversarially, as by
+            `keras_rar.MadryRegularizer`, and no IG is computed. Defaults to `0`, the first epoch.
 
     Raises:
         TypeError: If an argument is not of its type.
@@ -59,7 +72,7 @@ class AbstractAttributionRegularizer(abc.ABC):
     def __init__(
         self,
         *,
-        epsilon: float = 0.1,
+        epsilon: float | schedules.Schedule = 0.1,
         norm: str = "linf",
         bounds: Any = (0.0, 1.0),
         steps: int = 5,
@@ -71,13 +84,19 @@ class AbstractAttributionRegularizer(abc.ABC):
         baseline: Any = 0.0,
         chunk: int | str | None = "auto",
         memory_budget: float = 0.35,
+        begin: int | float = 0,
     ):
-        self.neighborhood = neighborhoods.get(norm, epsilon, bounds)
-        self.epsilon, self.bounds = self.neighborhood.epsilon, self.neighborhood.bounds
+        radius = schedules.checked("epsilon", epsilon, checks.positive_float)
+        self.neighborhood = neighborhoods.get(norm, schedules.largest(radius), bounds)
+        self.epsilon: float = self.neighborhood.epsilon
+        self.bounds = self.neighborhood.bounds
         self.norm = norm
         self.steps = checks.positive_int("steps", steps)
         default_step = 2.5 * self.epsilon / self.steps
         self.step_size = checks.positive_float("step_size", default_step if step_size is None else step_size)
+        self._scheduled: dict[str, Any] = {}  # in the config, in place of the numbers of the attributes
+        if schedules.is_schedule(radius):
+            self._scheduled = {"epsilon": radius, "step_size": step_size if step_size is None else self.step_size}
         self.random_start = checks.boolean("random_start", random_start)
         self.rule = rule
         self.m, self.attack_m = checks.positive_int("m", m), checks.positive_int("attack_m", attack_m)
@@ -86,6 +105,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         self.baseline = checks.finite_array("baseline", baseline)
         self.chunk = checks.chunk(chunk)
         self.memory_budget = checks.positive_float("memory_budget", memory_budget)
+        self.begin = _checked_begin(begin)
 
     @abc.abstractmethod
     def objective(self, terms: Terms) -> tf.Tensor:
@@ -102,6 +122,29 @@ class AbstractAttributionRegularizer(abc.ABC):
         """What the inner maximum ascends in `terms.x_prime`, of shape `(batch,)`: the objective."""
         return self.objective(terms)
 
+    def ball(self, terms: Terms) -> tuple[neighborhoods.Neighborhood, Any]:
+        """N(x, ε), and the size of a step in it, at the training step of these terms."""
+        if "epsilon" not in self._scheduled:
+            return self.neighborhood, self.step_size
+        epsilon = terms.value(self._scheduled["epsilon"])
+        follows = self._scheduled["step_size"] is None
+        return self.neighborhood.of_radius(epsilon), 2.5 * epsilon / self.steps if follows else self.step_size
+
+    def check_precision(self, dtype: str) -> None:
+        """Refuse settings that a model computing in this dtype would take for infinite, or for 0.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        info = tf.as_dtype(dtype)
+        smallest = float(np.finfo(info.as_numpy_dtype).tiny)  # TensorFlow takes smaller numbers for 0
+        for name, value in self.get_config().items():
+            if isinstance(value, (float, list)) and name != "memory_budget":
+                sizes = [abs(number) for number in keras.tree.flatten(value)]
+                vanishes = isinstance(value, float) and 0 < value < smallest
+                if vanishes or max(sizes, default=0.0) > float(info.max):
+                    checks.fail(name, f"neither 0 nor infinite in {dtype}, in which the model computes", value)
+
     def get_config(self) -> dict[str, Any]:
         """Every constructor argument by name, as plain Python values."""
         names = {
@@ -111,12 +154,23 @@ class AbstractAttributionRegularizer(abc.ABC):
             for name, parameter in inspect.signature(cls.__init__).parameters.items()
             if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
         }
-        values = {name: getattr(self, name) for name in sorted(names)}
+        values = {name: self._scheduled.get(name, getattr(self, name)) for name in sorted(names)}
+        values = {name: schedules.serialized(value) for name, value in values.items()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "AbstractAttributionRegularizer":
-        return cls(**config)
+        return cls(**{name: schedules.deserialized(value) for name, value in config.items()})
+
+
+def _checked_begin(begin: Any) -> int | float:
+    must_be = "a number of epochs, an integer >= 0, or a share of them, a float between 0 and 1"
+    if isinstance(begin, bool) or not isinstance(begin, numbers.Real):
+        checks.fail("begin", must_be, begin, TypeError)
+    share = float(begin)
+    if isinstance(begin, numbers.Integral):
+        return int(begin) if share >= 0 else checks.fail("begin", must_be, begin)
+    return share if 0 < share < 1 else checks.fail("begin", must_be, begin)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,19 +182,21 @@ class Reads:
         perturbs: Whether it depends on x′.
         ascent_reads_of_x: Names of the terms of x alone that are read where x′ ascends.
         ascent_integrates: Whether an IG is read there.
+        integrates: Whether an IG is read anywhere.
     """
 
     reported: tuple[str, ...]
     perturbs: bool
     ascent_reads_of_x: frozenset[str]
     ascent_integrates: bool
+    integrates: bool
 
 
 def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int) -> Reads:
     """What a method reads and reports, found by evaluating it on a network of zeros.
 
     Raises:
-        ValueError: If the objective does not return one value an example.
+        ValueError: If the objective does not return one value per example.
     """
     network = Network(
         logits=lambda z, training: tf.zeros([tf.shape(z)[0], classes]),
@@ -162,4 +218,4 @@ def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, class
             )
     if "loss" in terms.reported:
         raise ValueError('A term must not be reported as "loss", the name of the whole objective.')
-    return Reads(tuple(terms.reported), terms.depends_on_x_prime, *read[0])
+    return Reads(tuple(terms.reported), terms.depends_on_x_prime, *read[0], terms.integrated)

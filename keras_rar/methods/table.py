@@ -1,9 +1,18 @@
-"""The methods by name."""
+"""The methods by name, and their options."""
 
+import difflib
+import inspect
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict
+
+from keras_rar.core import checks
 from keras_rar.methods.loss_regularizers import MadryRegularizer, NaturalRegularizer
 from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+from keras_rar.methods.schedules import Schedule
+
+Method = Literal["natural", "madry", "ig_norm", "ig_sum_norm", "igr", "ig_topk"]
 
 METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
     "natural": NaturalRegularizer,
@@ -13,3 +22,67 @@ METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
     "igr": IGRRegularizer,
     "ig_topk": IGTopKRegularizer,
 }
+
+
+class Options(TypedDict, total=False):
+    """The options of all methods, for editors and type checkers: see the class of each method."""
+
+    epsilon: float | Schedule
+    norm: Literal["linf", "l2"]
+    bounds: Any
+    steps: int
+    step_size: float | None
+    random_start: bool
+    rule: Literal["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
+    m: int
+    attack_m: int
+    baseline: Any
+    chunk: int | Literal["auto"] | None
+    memory_budget: float
+    begin: int | float
+    factor: float | Schedule
+    beta: float | Schedule
+    powers: Sequence[float]
+    ascend: Literal["loss", "objective"]
+    k: int | None
+    sharpness: float
+
+
+def make(method: str, options: dict[str, Any]) -> AbstractAttributionRegularizer:
+    """The regularizer of a name, with these options.
+
+    Raises:
+        TypeError: If the method has no option of a name; the error lists those that it has.
+        ValueError: If there is no method of that name, or an option is out of range.
+
+    Example:
+
+    >>> make("madry", {"epsilom": 0.1})
+    Traceback (most recent call last):
+    TypeError: wrap() got an unexpected keyword argument 'epsilom' for the method 'madry': did you mean 'epsilon'?
+    Its options are attack_m, baseline, begin, bounds, chunk, epsilon, m, memory_budget, norm, random_start, rule,
+    step_size, steps.
+    """
+    cls = METHODS[checks.one_of("method", method, METHODS)]
+    known, is_open = _options_of(cls)
+    unknown = [] if is_open else [name for name in options if name not in known]
+    if unknown:
+        similar = difflib.get_close_matches(unknown[0], known, 1)
+        hint = f": did you mean {similar[0]!r}?" if similar else "."
+        raise TypeError(
+            f"wrap() got an unexpected keyword argument {unknown[0]!r} for the method {method!r}{hint} "
+            f"Its options are {', '.join(sorted(set(known)))}."
+        )
+    return cls(**options)
+
+
+def _options_of(cls: type) -> tuple[list[str], bool]:
+    """The arguments of a class and of those that it passes keyword arguments on to, and whether there may be more."""
+    names: list[str] = []
+    for ancestor in cls.__mro__:
+        if "__init__" in vars(ancestor):
+            parameters = list(inspect.signature(vars(ancestor)["__init__"]).parameters.values())[1:]
+            names += [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return names, False
+    return names, True

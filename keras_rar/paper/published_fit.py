@@ -1,10 +1,12 @@
 """Training exactly as the paper does it, resumable."""
 
 from pathlib import Path
+from typing import cast
 
 import keras
 
 from keras_rar.core import checks
+from keras_rar.methods.table import Method
 from keras_rar.paper.published_training import training
 from keras_rar.training.batches import Batches
 from keras_rar.training.defaults import loss_for
@@ -66,7 +68,7 @@ def train_as_published(
         raise ValueError(f"`updates` must be a multiple of {_KEPT_EVERY}, or less. Received: updates={updates}")
     described = {"method": method, "dataset": dataset, "updates": updates, "seed": seed}
     keras.utils.set_random_seed(seed)
-    model = wrap(network, method, recipe="paper", dataset=dataset, seed=seed)
+    model = wrap(network, cast(Method, method), recipe="paper", dataset=dataset, seed=seed)
     source = OfBatches(data, steps)
     model.compile(settings.optimizer(), loss_for(network, source.spec()), metrics=["accuracy"])
     run = Run(folder, ["published"], described, network, source)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_rar.core import labels
 from keras_rar.training import update
 
-_FAULTS = ("empty", "nan", "outside", "label", "nonfinite")  # all but the last: of the batch
+_FAULTS = ("empty", "nan", "outside", "label", "nonfinite", "undone")  # all but the last two: of the batch
 
 
 class _Counts(keras.metrics.Metric):
@@ -37,6 +37,11 @@ class _Counts(keras.metrics.Metric):
         self.range.assign(tf.where(bad_before, self.range, tf.cast(seen, self.range.dtype)))
         self.faults.assign(self.faults + tf.minimum(found, 1))
         return bad_before | tf.reduce_any(found > 0)
+
+    def add(self, name: str, found: tf.Tensor) -> None:
+        """Count a fault that all replicas found together."""
+        at = tf.one_hot(_FAULTS.index(name), len(_FAULTS), dtype=self.faults.dtype)
+        self.faults.assign(self.faults + at * tf.cast(found, self.faults.dtype))
 
     def seen(self) -> list[float]:
         """The least and the greatest input value, over all replicas."""
@@ -100,13 +105,17 @@ class StepGuard:
     def record(self, x: tf.Tensor, faults: dict[str, tf.Tensor], finite: tf.Tensor) -> tf.Tensor:
         """Count what is wrong with a step; returns whether nothing is, here or on another replica."""
         good_batch = tf.logical_not(tf.reduce_any(tf.stack(list(faults.values()))))
-        found = {**faults, "nonfinite": good_batch & tf.logical_not(finite)}
+        found = {**faults, "nonfinite": good_batch & tf.logical_not(finite), "undone": tf.constant(False)}
         bad_step = self._counts.record(
             tf.stack([found[name] for name in _FAULTS]),
             tf.stack([tf.reduce_min(x), tf.reduce_max(x)]),
-            stopping=len(_FAULTS) - (self.on_nonfinite == "skip"),
+            stopping=len(_FAULTS) - 2 * (self.on_nonfinite == "skip"),
         )
         return tf.logical_not(bad_step)
+
+    def record_undone(self, undone: tf.Tensor) -> None:
+        """Count an update that was undone, since what it wrote was not finite."""
+        self._counts.add("undone", undone)
 
     def check(self, x: tf.Tensor, y: tf.Tensor) -> None:
         """Raise for a bad batch, eagerly.
@@ -131,11 +140,14 @@ class StepGuard:
         seen = self._counts.seen()
         self._counts.reset_state()
         faults = dict(zip(_FAULTS, (int(count) for count in counted), strict=True))
-        nonfinite = faults.pop("nonfinite")
+        nonfinite, undone = faults.pop("nonfinite"), faults.pop("undone")
         if any(faults.values()):
             raise ValueError(self._explain(faults, seen) + " (the weights were left as they were)")
-        self.skipped += nonfinite
-        message = f"The loss or its gradient was NaN or infinite: update skipped ({self.skipped} so far)."
+        self.skipped += nonfinite + undone
+        what = "The loss or its gradient was NaN or infinite: update skipped"
+        if undone:
+            what = "A weight, a statistic or the optimizer would have become NaN or infinite: update undone"
+        message = f"{what} ({self.skipped} so far)."
         if self.on_nonfinite == "raise":
             raise FloatingPointError(message)
         warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -8,7 +8,7 @@ import keras
 
 from keras_rar.core import checks
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
-from keras_rar.methods.table import METHODS
+from keras_rar.methods.table import METHODS, Method
 from keras_rar.training import rates
 from keras_rar.training.model import RARModel
 from keras_rar.training.wrapping import wrap
@@ -34,7 +34,7 @@ class Phase:
     {}
     """
 
-    method: str | AbstractAttributionRegularizer
+    method: Method | AbstractAttributionRegularizer
     epochs: int
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 

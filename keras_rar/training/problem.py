@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from keras_rar.core import graphs, labels
 from keras_rar.core.ascent import projected_ascent
+from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.terms import Network, Terms
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer, Reads
@@ -26,6 +28,7 @@ class Problem:
         regularizer: The method.
         reads: What the method reads, as `probe` found.
         chunks: How much goes at once.
+        step: Returns the step of the training, which schedules are functions of.
     """
 
     def __init__(
@@ -35,8 +38,10 @@ class Problem:
         regularizer: AbstractAttributionRegularizer,
         reads: Reads,
         chunks: Chunks,
+        step: Callable[[], Any] = lambda: 0,
     ):
         self.head, self.loss, self.regularizer, self.reads, self.chunks = head, loss, regularizer, reads, chunks
+        self.step = step
 
     def attributions(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """`IG(x, x′)` of the loss, in the shape of `x`."""
@@ -50,17 +55,24 @@ class Problem:
         """x*, found by projected ascent; `x` itself for a method that does not depend on x′."""
         if not self.reads.perturbs:
             return x
-        arguments = x, y, self._start(x, seed)
+        ball, step_size = self.regularizer.ball(self.terms(x, x, y, self.regularizer.attack_rule))
+        start = ball.sample(x, seed) if self.regularizer.random_start else x
+        ascended = functools.partial(self._ascended, ball=ball, step_size=step_size)
         examples = self.chunks.examples(x) if self.reads.ascent_integrates else None
         if examples is None:
-            return self._ascended(*arguments)
-        return graphs.in_parts(functools.partial(self._ascended, examples=examples), arguments, examples)
+            return ascended(x, y, start)
+        return graphs.in_parts(functools.partial(ascended, examples=examples), (x, y, start), examples)
 
-    def _start(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        method = self.regularizer
-        return method.neighborhood.sample(x, seed) if method.random_start else x
-
-    def _ascended(self, x: tf.Tensor, y: tf.Tensor, start: tf.Tensor, examples: int | None = None) -> tf.Tensor:
+    def _ascended(
+        self,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        start: tf.Tensor,
+        *,
+        ball: Neighborhood,
+        step_size: Any,
+        examples: int | None = None,
+    ) -> tf.Tensor:
         """x* from a start, for as many examples as go at once."""
         method = self.regularizer
         terms = self.terms(x, x, y, method.attack_rule, variables=False, examples=examples)
@@ -70,14 +82,7 @@ class Problem:
         def ascended(x_prime):
             return self.head.gradient_scale * method.ascended(terms.at(x_prime))
 
-        return projected_ascent(
-            ascended,
-            x,
-            start,
-            method.neighborhood,
-            steps=method.steps,
-            step_size=method.step_size,
-        )
+        return projected_ascent(ascended, x, start, ball, steps=method.steps, step_size=step_size)
 
     def terms(
         self,
@@ -115,4 +120,5 @@ class Problem:
             training=training,
             chunk=self.chunks.nodes(examples or self.chunks.batch(x), len(rule), variables),
             variables=variables,
+            step=self.step(),
         )

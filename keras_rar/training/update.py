@@ -34,27 +34,71 @@ def apply_or_undo(
     variables: list[keras.Variable],
     state: list[keras.Variable],
     before: list[tf.Tensor],
-) -> None:
-    """Apply the gradients if the step is healthy; otherwise put back the `state` as it was `before`."""
+) -> tf.Tensor:
+    """Apply the gradients if the step is healthy, and undo all if what that writes is not finite.
+
+    Args:
+        healthy: Boolean scalar, the same on every replica.
+        optimizer: The optimizer.
+        gradients: One per variable.
+        variables: What is trained.
+        state: What the forward pass has changed, such as the statistics of batch normalisation.
+        before: The values of `state` before it.
+
+    Returns:
+        Boolean scalar, the same on every replica: whether the update was applied and has not been undone. If not,
+        the weights, the state and the optimizer are as they were.
+    """
+    if variables and not optimizer.built:
+        optimizer.build(variables)  # its variables are restored with the rest
+    mirrored = [*variables, *(optimizer.variables if variables else [])]  # equal on all replicas
+    saved = [tf.convert_to_tensor(variable) for variable in mirrored]
 
     def apply(gradients):
         if variables:  # a model may be frozen as a whole
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    def undo(before):
-        for variable, value in zip(state, before, strict=True):
-            variable.assign(value)
+    def stayed_finite(saved, before):
+        return _stayed_finite([*mirrored, *state], [*saved, *before])
 
     if replicas() == 1:
-        tf.cond(healthy, lambda: apply(gradients), lambda: undo(before))
-        return
+        tf.cond(healthy, lambda: apply(gradients), lambda: None)
+        kept = healthy & stayed_finite(saved, before)
+        tf.cond(kept, lambda: None, lambda: _assign([*mirrored, *state], [*saved, *before]))
+        return kept
 
     # Replicas agree on `healthy`. They branch together: an optimizer cannot sum over replicas in a branch of one.
-    def across_replicas(strategy, healthy, gradients, before):
-        tf.cond(
-            strategy.experimental_local_results(healthy)[0],
-            lambda: strategy.run(apply, args=(gradients,)),
-            lambda: strategy.run(undo, args=(before,)),
-        )
+    def across_replicas(strategy, healthy, gradients, saved, before):
+        def undo():
+            _assign(mirrored, [strategy.experimental_local_results(value)[0] for value in saved])
+            strategy.run(lambda before: _assign(state, before), args=(before,))
 
-    tf.distribute.get_replica_context().merge_call(across_replicas, args=(healthy, gradients, before))
+        healthy = strategy.experimental_local_results(healthy)[0]
+        tf.cond(healthy, lambda: strategy.run(apply, args=(gradients,)), lambda: None)
+        finite = strategy.experimental_local_results(strategy.run(stayed_finite, args=(saved, before)))
+        kept = healthy & tf.reduce_all(finite)
+        tf.cond(kept, lambda: None, undo)
+        return kept
+
+    return tf.distribute.get_replica_context().merge_call(across_replicas, args=(healthy, gradients, saved, before))
+
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _stayed_finite(variables: Sequence[keras.Variable], before: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Whether no entry of the variables is NaN or infinite that was finite before: a bias of −∞ may be meant."""
+    pairs = [(tf.convert_to_tensor(now), old) for now, old in zip(variables, before, strict=True)]
+    pairs = [(now, old) for now, old in pairs if now.dtype.is_floating]
+    if not pairs:
+        return tf.constant(True)
+
+    def still_as_before():
+        lost = [tf.reduce_any(tf.math.is_finite(old) & ~tf.math.is_finite(now)) for now, old in pairs]
+        return ~tf.reduce_any(lost)
+
+    # One pass over the weights where all is well: a sum of squares. It may overflow, so what counts is looked at then.
+    squares = [tf.cast(tf.nn.l2_loss(now), "float32") for now, _ in pairs]
+    return tf.cond(tf.math.is_finite(tf.add_n(squares)), lambda: tf.constant(True), still_as_before)

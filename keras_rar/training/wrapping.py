@@ -1,60 +1,77 @@
 """`wrap` a classifier for robust training, and `unwrap` it to ship."""
 
-from typing import Any
+import sys
+from typing import Any, Literal
 
 import keras
 
 from keras_rar.core import checks
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
-from keras_rar.methods.table import METHODS
+from keras_rar.methods.table import METHODS, Method, Options, make
 from keras_rar.training import recipes
 from keras_rar.training.model import RARModel
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+else:
+    from typing_extensions import Unpack
 
 
 def wrap(
     base_model: keras.Model,
-    method: str | AbstractAttributionRegularizer = "ig_sum_norm",
+    method: Method | AbstractAttributionRegularizer = "ig_topk",
     *,
-    recipe: str | None = None,
+    recipe: Literal["fast", "paper"] | None = None,
     dataset: str | None = None,
-    on_nonfinite: str = "skip",
+    on_nonfinite: Literal["skip", "raise"] = "skip",
     seed: int | None = None,
     name: str | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> RARModel:
-    """The classifier, ready to be compiled and fitted for robust attributions.
+    """Make a classifier ready to be compiled and fitted for robust attributions.
 
     The result is a `keras.Model` with the weights of `base_model`, shared, and its `call`, `predict` and
     `evaluate`. Only `fit` differs: it minimises the objective of the method.
 
+    The recommended training is adversarial first and compares maps in the last quarter: `begin=0.75`. The first part
+    costs what adversarial training costs.
+
     Args:
         base_model: A built Keras 3 classifier with one input and one output, logits or probabilities.
-        method: A name in `keras_rar.METHODS` (`"natural"`, `"madry"`, `"ig_norm"`, `"ig_sum_norm"`, `"igr"`,
-            `"ig_topk"`) or a regularizer object. Defaults to `"ig_sum_norm"`.
+        method: A name in `keras_rar.METHODS` or a regularizer object. `"ig_topk"` keeps the pixels that count most
+            and is recommended; `"ig_norm"` and `"ig_sum_norm"` are the paper's methods; `"igr"` compares whole maps;
+            `"madry"` is adversarial training; `"natural"` is plain training. Defaults to `"ig_topk"`.
         recipe: Where the options come from that are not given: `"paper"`, the exact settings for a `dataset`, or
             `"fast"`, the defaults of the method's class.
         dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"oxford_flower17"`: whose ε and bounds, and with
             `recipe="paper"` all settings, are taken.
-        on_nonfinite: What to do with an update whose loss or gradient is NaN or infinite: `"skip"` it,
-            counted in `skipped_updates`, or `"raise"`. Defaults to `"skip"`.
+        on_nonfinite: What to do with an update whose loss or gradient, or what it would write to weights, statistics
+            and optimizer, is NaN or infinite: `"skip"` it, counted in `skipped_updates`, or `"raise"`. Defaults to
+            `"skip"`.
         seed: Integer seed of the random starts. Defaults to a random one.
         name: Name of the model.
-        **options: Arguments of the method, such as `epsilon`, `bounds`, `steps`, `m`, `beta`: see
-            `keras_rar.IGSumNormRegularizer` and `keras_rar.AbstractAttributionRegularizer`.
+        **options: Options of the method. All methods have `epsilon` (ε, in the units of `bounds`; a float or a Keras
+            schedule), `norm`, `bounds` (the range of valid inputs), `steps`, `step_size`, `random_start`, `rule`,
+            `m`, `attack_m`, `baseline`, `chunk`, `memory_budget` and `begin` (when the attribution term begins: an
+            integer, after that many epochs, or a float below 1, a share of them): see
+            `keras_rar.AbstractAttributionRegularizer`. The weight of the attribution term is `factor`, of
+            `"ig_sum_norm"` `beta`, also a float or a schedule. For the rest see the class of the method, such as
+            `keras_rar.IGTopKRegularizer`.
 
     Returns:
         A `keras_rar.RARModel`.
 
     Raises:
-        TypeError: If `base_model` is not a Keras 3 model, or an option is unknown to the method.
+        TypeError: If `base_model` is not a Keras 3 model, or an option is unknown to the method; the error lists
+            those that it has.
         ValueError: If the model is not built or has several inputs or outputs, or an option is out of range.
 
     Example:
 
-    >>> base_model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    >>> model = keras_rar.wrap(base_model, "ig_sum_norm", epsilon=0.1, beta=0.1)
-    >>> model.regularizer.steps
-    5
+    >>> base_model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(3)])
+    >>> model = keras_rar.wrap(base_model, epsilon=0.1, begin=0.75)
+    >>> type(model.regularizer).__name__
+    'IGTopKRegularizer'
     """
     if dataset is not None and recipe is None:
         checks.fail("dataset", "None without a recipe", dataset)
@@ -65,8 +82,8 @@ def wrap(
         regularizer = method
     else:
         checks.one_of("method", method, METHODS)
-        settings = {} if recipe is None else recipes.options(recipe, method, dataset)
-        regularizer = METHODS[method](**{**settings, **options})
+        settings: dict[str, Any] = {} if recipe is None else recipes.options(recipe, method, dataset)
+        regularizer = make(method, {**settings, **options})
     return RARModel(base_model, regularizer, on_nonfinite=on_nonfinite, seed=seed, name=name)
 
 

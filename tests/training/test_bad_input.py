@@ -177,6 +177,54 @@ def test_wrong_options_are_named(method, option):
         keras_rar.wrap(dense_model(), method, **{option: 0.1})
 
 
+def test_a_misspelt_option_gets_the_nearest_and_the_whole_list():
+    match = r"for the method 'ig_topk': did you mean 'epsilon'\? Its options are ascend, attack_m, .*, k, .*steps\.$"
+    with pytest.raises(TypeError, match=match):
+        keras_rar.wrap(dense_model(), epsilom=0.1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epsilon": 1e-50},
+        {"epsilon": 1e-40},  # TensorFlow takes such a number for 0
+        {"step_size": 1e-50},
+        {"bounds": (0, 1e300)},
+        {"baseline": [0.0, 0.0, 0.0, 1e39]},
+        {"method": "ig_norm", "factor": 1e60},
+        {"method": "ig_sum_norm", "beta": 1e-60},
+    ],
+    ids=str,
+)
+def test_settings_that_float32_takes_for_zero_or_infinity(options, policy):
+    options = {"method": "madry", **options}
+    name = list(options)[-1]
+    with pytest.raises(ValueError, match=f"`{name}` must be neither 0 nor infinite in float32, .*Received: {name}="):
+        keras_rar.wrap(dense_model(), **options)
+    policy("float64")
+    keras_rar.wrap(dense_model(), **options)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), 3])
+def test_a_seed_is_any_integer(seed):
+    model = keras_rar.wrap(dense_model(), "madry", seed=seed)
+    assert type(model.seed) is int
+    assert keras.models.model_from_json(model.to_json()).seed == 3
+
+
+@pytest.mark.parametrize("seed", [0.5, "3", True, [3]])
+def test_a_seed_of_another_type(seed):
+    with pytest.raises((TypeError, ValueError), match=r"`seed` must be an integer\. Received: seed="):
+        keras_rar.wrap(dense_model(), "madry", seed=seed)
+
+
+@pytest.mark.parametrize("path", ["model.h5", "model.hdf5"])
+def test_the_old_format_is_refused(path, tmp_path, model):
+    with pytest.raises(ValueError, match=r"`filepath` must be a \.keras file; keras_rar\.unwrap\(model\) can be saved"):
+        model.save(tmp_path / path)
+    keras_rar.unwrap(model).save(tmp_path / path)
+
+
 @pytest.mark.parametrize(
     "bounds", [(1, 0), (0, 0), (0, NAN), (NAN, 1), (None, 1), (-INF, 1), ([0, 0], [1, 0])], ids=str
 )
@@ -542,6 +590,17 @@ def test_empty_arrays(model):
     refused(model, ValueError, "`x` must hold at least one example", X[:0], Y[:0])
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_empty_data_set(model, known):
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)
+    data = data.take(0) if known else data.filter(lambda x, y: False)
+    before = [weight.numpy() for weight in model.trainable_variables]
+    with pytest.raises(ValueError, match=r"`x` must hold at least one batch\. Received: an empty data set"):
+        fit(model, data, None, batch_size=None, epochs=2)
+    for actual, expected in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
 def test_empty_batch_in_a_data_set(model):
     signature = (tf.TensorSpec((None, 4)), tf.TensorSpec((None,), tf.int64))
     batches = tf.data.Dataset.from_generator(lambda: iter([(X[:0], Y[:0]), (X, Y)]), output_signature=signature)
@@ -600,7 +659,7 @@ def test_nonfinite_updates_of_every_method(method):
     with pytest.warns(RuntimeWarning, match="update skipped"):
         history = fit(model, X[4:], BAD_Y)
     assert_untouched(model, before)
-    assert all(np.isfinite(values).all() for values in history.values())
+    assert all(np.isnan(values).all() for values in history.values())  # nothing was measured
 
 
 def test_history_leaves_skipped_updates_out():

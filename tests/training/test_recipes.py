@@ -1,12 +1,15 @@
 """Recipes: the paper's settings cell by cell, the fast ones, and `wrap` with them."""
 
 import dataclasses
+import inspect
+import typing
 
 import keras
 import numpy as np
 import pytest
 
 import keras_rar
+from keras_rar.methods import table
 from keras_rar.paper import published_training
 from keras_rar.training import recipes
 
@@ -46,7 +49,7 @@ def test_what_all_of_the_papers_settings_have(dataset, method):
 
 def test_the_inner_nodes_of_the_paper_are_every_fifth_or_tenth_of_the_outer():
     for dataset, (_, _, _, attack_m, *_) in PAPER.items():
-        regularizer = keras_rar.wrap(network(), recipe="paper", dataset=dataset).regularizer
+        regularizer = keras_rar.wrap(network(), "ig_sum_norm", recipe="paper", dataset=dataset).regularizer
         every = 50 // attack_m
         np.testing.assert_allclose(regularizer.attack_rule.nodes, regularizer.training_rule.nodes[every - 1 :: every])
 
@@ -76,7 +79,9 @@ def test_the_fast_recipe_takes_the_ball_of_the_data_set_and_steps_across_it():
 
 
 def test_an_option_goes_before_the_recipe():
-    regularizer = keras_rar.wrap(network(), recipe="paper", dataset="mnist", steps=2, epsilon=0.2).regularizer
+    regularizer = keras_rar.wrap(
+        network(), "ig_sum_norm", recipe="paper", dataset="mnist", steps=2, epsilon=0.2
+    ).regularizer
     assert (regularizer.steps, regularizer.epsilon, regularizer.m) == (2, 0.2, 50)
 
 
@@ -95,6 +100,19 @@ def test_an_option_goes_before_the_recipe():
 def test_a_recipe_that_does_not_exist_is_refused(arguments, error, match):
     with pytest.raises(error, match=match):
         keras_rar.wrap(network(), **arguments)
+
+
+def test_the_default_is_the_recommended_method():
+    assert type(keras_rar.wrap(keras.Sequential([keras.Input((16,)), keras.layers.Dense(3)])).regularizer) is (
+        keras_rar.IGTopKRegularizer
+    )
+
+
+def test_editors_know_every_method_and_every_option():
+    assert typing.get_args(table.Method) == tuple(keras_rar.METHODS)
+    classes = [keras_rar.AbstractAttributionRegularizer, *keras_rar.METHODS.values()]
+    names = {name for cls in classes for name in inspect.signature(cls.__init__).parameters}
+    assert set(table.Options.__annotations__) == names - {"self", "kwargs"}
 
 
 def test_options_cannot_change_the_table():

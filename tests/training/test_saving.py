@@ -381,6 +381,7 @@ INNER = {
     "baseline": np.arange(4) / 10,
     "chunk": 2,
     "memory_budget": 0.25,
+    "begin": 2,
 }
 BALL = {"epsilon": 0.25, "bounds": (np.zeros((2, 1)), np.ones((2, 3)))}
 CASES = {  # every public class with a config: arguments that all differ from the defaults

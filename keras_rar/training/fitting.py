@@ -1,0 +1,183 @@
+"""How a model with a min-max problem is fitted: `fit`, the training function and the steps, as Keras calls them."""
+
+import abc
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_rar.core import labels
+from keras_rar.networks.output import head_of
+from keras_rar.networks.structure import only
+from keras_rar.training.begin import Begin
+from keras_rar.training.guard import StepGuard
+from keras_rar.training.history import History
+from keras_rar.training.problem import Problem
+from keras_rar.training.step import Step
+
+
+class MinMaxModel(keras.Model):
+    """A Keras model whose `fit` runs a `Step` on every batch; the base class of `RARModel`, which says which."""
+
+    train_function: Any
+    base_model: keras.Model
+    seed_generator: keras.random.SeedGenerator
+    _guard: StepGuard
+    _history: History
+    _steps: dict[str, Step]  # "whole", and before `begin` "adversarial"
+    _begin: Begin | None = None  # of the `fit` that runs
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train, as `keras.Model.fit`.
+
+        With `begin`, epochs are counted as Keras counts them, from 0 to `epochs`, also if this `fit` resumes another
+        at `initial_epoch`. A share is of `epochs`; if the length of the data is unknown, or where it falls within a
+        call of several steps, the term begins with the next epoch or call. Callbacks that watch the training's `loss`
+        or a term, such as `EarlyStopping`, start anew when the term begins.
+
+        Raises:
+            TypeError: If the inputs are not floating point.
+            ValueError: If a batch is empty, not finite or outside `bounds`, a label is not one, or there are no data.
+            FloatingPointError: If an update is not finite, with `on_nonfinite="raise"`.
+        """
+        if any(getattr(part, "shape", None) and part.shape[0] == 0 for part in keras.tree.flatten(x)):
+            raise ValueError("`x` must hold at least one example. Received: an empty array")  # Keras says nothing
+        bound = inspect.signature(keras.Model.fit).bind(self, x, *args, **kwargs)
+        arguments = dict(bound.arguments)
+        del arguments["self"]
+        arguments["y"] = only("y", arguments.get("y"))
+        self._set_batch_size(_batch_size(x, arguments.get("batch_size")))
+        given: Any = arguments.get("callbacks")
+        in_list = isinstance(given, keras.callbacks.CallbackList)
+        callbacks = list(given.callbacks) if in_list else keras.tree.flatten(given or [])
+        watched = {"loss", *self._history.terms}
+        begin = self._compiled.regularizer.begin if self._steps else 0  # Keras says that it is not compiled
+        self._begin = Begin(begin, watched, callbacks)
+        if in_list:
+            self._begin.set_params(given.params)
+            given.callbacks.append(self._begin)
+        else:
+            arguments["callbacks"] = [self._begin, *callbacks]
+        try:
+            return super().fit(**arguments)
+        finally:
+            if in_list:
+                given.callbacks.remove(self._begin)
+            self._begin = None
+
+    def _set_batch_size(self, batch_size: int) -> None:
+        for step in self._steps.values():
+            chunks = step.problem.chunks
+            if batch_size > chunks.batch_size and chunks.is_automatic:
+                self.train_function = None  # its chunks are those of smaller batches
+            chunks.batch_size = batch_size
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras's own, one for each part of the training, followed by the report of the guard, in Python."""
+        self._check_compiled()
+        self._refresh()
+        if self.train_function is not None and not force:
+            return
+        functions: dict[str, Callable] = {}
+        for part in self._steps:  # traced when first called, each with its own step
+            super().make_train_function(force=True)
+            functions[part] = self.train_function
+
+        def guarded_step(iterator):
+            logs = functions[self._part](iterator)
+            if self._begin is not None:
+                self._begin.count(self.steps_per_execution)
+            self._guard.report()
+            return logs
+
+        self.train_function = guarded_step
+
+    @property
+    def _part(self) -> str:
+        """The part of the training that the next step belongs to; a step outside `fit` is of the whole."""
+        return "whole" if self._begin is None or self._begin.has_begun() else "adversarial"
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One update: maximise in x′, then descend in θ."""
+        x, y, sample_weight = self._unpack(data)
+        x, y = self._check_batch(x, y)
+        with tf.control_dependencies([x]):  # no seed is spent where a data set turns out to have ended
+            seed = self._next_seed()
+        faults = self._guard.inspect(x, y)
+        y = labels.replace_invalid(y, self._guard.classes)
+        y_pred, kept, numbers = self._steps[self._part](x, y, sample_weight, seed, faults)
+        return self._history.update(kept, numbers, x, y, y_pred, sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Keras's own evaluation, of the base model on clean data."""
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self._unpack(data)
+        y_pred = only("y_pred", self(inputs, training=False))
+        loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+        self._history.track("loss", loss, x, sample_weight)
+        self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return {name: value for name, value in self.get_metrics_result().items() if name not in self._history.terms}
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The metrics as Keras has them, but NaN for what has not been measured since they were reset."""
+        return self._history.or_nan(super().get_metrics_result())
+
+    @property
+    def _compiled(self) -> Problem:
+        self._check_compiled()
+        return self._steps["whole"].problem
+
+    def _check_compiled(self) -> None:
+        if not self._steps:
+            raise ValueError("Call `compile()` first: attributions are of the compiled loss.")
+
+    def _refresh(self) -> None:
+        """Make everything anew that was made for the network as it was, if that has got another layer or activation."""
+        if self._steps and self._steps["whole"].problem.head is not head_of(self.base_model):
+            self._make_steps()
+
+    @abc.abstractmethod
+    def _make_steps(self) -> None:
+        """Set `_steps`, for the network as it is now."""
+
+    def _check_arguments(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        self._refresh()
+        x, y = self._check_batch(x, y)
+        if tf.executing_eagerly():
+            self._guard.check(x, y)
+        return x, y
+
+    def _check_segment(self, x: Any, x_prime: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        x, y = self._check_arguments(x, y)
+        x_prime = tf.cast(only("x_prime", x_prime), x.dtype)
+        if not x_prime.shape.is_compatible_with(x.shape):
+            raise ValueError(
+                f"`x_prime` must have the shape of `x`, {tuple(x.shape)}. Received: {tuple(x_prime.shape)}"
+            )
+        return x, x_prime, y
+
+    def _next_seed(self) -> tf.Tensor:
+        """A new seed, another one on each replica."""
+        replica = tf.distribute.get_replica_context()
+        offset = 0 if replica is None else replica.replica_id_in_sync_group
+        return tf.cast(self.seed_generator.next(), tf.int64) + tf.cast(tf.stack([offset, 0]), tf.int64)
+
+    def _check_batch(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """What dtypes and shapes tell, before anything is computed."""
+        takes_indices = self._compiled.loss.takes_indices
+        x, y = self._guard.check_layout(only("x", x), only("y", y), takes_indices)
+        return tf.cast(x, self.variable_dtype), y
+
+    def _unpack(self, data: Any) -> tuple[Any, Any, Any]:
+        """Inputs, labels and weights, each out of its dictionary or list."""
+        parts = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, weight = (only(name, part) for name, part in zip(("x", "y", "sample_weight"), parts, strict=True))
+        return x, y, weight
+
+
+def _batch_size(x: Any, batch_size: int | None) -> int:
+    """The batch size of a fit, as far as its arguments tell."""
+    specs = keras.tree.flatten(getattr(x, "element_spec", None))
+    return batch_size or (specs[0].shape[0] if specs and specs[0] is not None and specs[0].shape.rank else None) or 32
