@@ -97,7 +97,7 @@ def test_the_readme_has_the_row_of_fashion_mnist():
 
 
 def test_the_table_of_the_hour_has_every_committed_result():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/hour.md").read_text("utf-8")
     paths = list((ROOT / "examples/results/fashion_mnist_hour").glob("*.json"))
     assert paths
     for path in paths:
@@ -112,7 +112,7 @@ def test_the_page_has_every_trial_of_the_study():
     command = [sys.executable, str(ROOT / "benchmarks/study.py"), "--table"]
     table = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, cwd=ROOT).stdout
     assert len(table.splitlines()) > 8
-    assert table in (ROOT / "docs/fast.md").read_text("utf-8")
+    assert table in (ROOT / "docs/research/trials.md").read_text("utf-8")
 
 
 def test_the_study_has_the_plan_of_the_hour(monkeypatch):
@@ -127,7 +127,7 @@ def test_the_study_has_the_plan_of_the_hour(monkeypatch):
 
 
 def test_the_page_says_what_the_engine_costs():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/engine.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/engine.json").read_text())
     rows = [("inner gradient, {}", "times faster"), ("inner gradient, {}", "of the bound")]
     rows += [("update, {}, chunk=auto", "times faster"), ("update, {}, chunk=None", "times faster")]
@@ -144,7 +144,7 @@ def test_the_page_says_what_the_engine_costs():
 
 
 def test_the_page_says_what_a_gpu_does():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/engine.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/gpu.json").read_text())
     assert results["machine"]["gpu"] == ["NVIDIA H100 80GB HBM3"]
     assert len(results["errors"]) == 6
@@ -194,7 +194,7 @@ def test_the_page_of_methods_has_the_figures_of_the_study():
 
 
 def test_the_page_says_how_many_nodes_are_exact():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/trials.md").read_text("utf-8")
     integrals = json.loads((ROOT / "benchmarks/results/nodes.json").read_text())["errors"]
     for integral, rules in integrals.items():
         for rule in ("right", "midpoint", "gauss_legendre"):
@@ -203,7 +203,7 @@ def test_the_page_says_how_many_nodes_are_exact():
 
 
 def test_the_page_says_what_stronger_attacks_left():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/hour.md").read_text("utf-8")
     files = [ROOT / "benchmarks/results" / name for name in ("stronger.json", "stronger_plain.json")]
     behind, plain = [json.loads(path.read_text()) for path in files]
 
