@@ -65,18 +65,21 @@ def test_an_example_is_short_and_has_a_smoke_run(example):
     assert '"--smoke"' in text
 
 
-def test_the_tables_of_the_readme_are_those_of_the_committed_files():
+def test_the_numbers_of_the_readme_are_those_of_the_committed_files():
     """The numbers shown are those that the commands wrote, to the digits shown."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    rows = list(json.loads((ROOT / "examples/results/quickstart.json").read_text())["table"].values())
+    readme = " ".join(re.sub(r" \(\d\) \|", " |", (ROOT / "README.md").read_text("utf-8")).split())
     named = re.findall(r"examples/results/fashion_mnist_hour/[\w-]+\.json", readme)
     assert named
     for path in named:
         result = json.loads((ROOT / path).read_text())
         assert f"{result['training_seconds'] / 60:.0f} minutes of training" in readme
-        rows.append(result["summary"])
-    for row in rows:
-        assert four_cells(row) in readme
+        assert four_cells(result["summary"]) in readme
+
+
+def test_the_page_of_the_demo_has_its_table():
+    page = (ROOT / "docs/getting-started.md").read_text("utf-8")
+    for name, row in json.loads((ROOT / "examples/results/quickstart.json").read_text())["table"].items():
+        assert f"| {name} {four_cells(row)}" in page
 
 
 def four_cells(row):
@@ -89,11 +92,19 @@ def test_the_page_of_the_paper_has_every_committed_result():
     assert table(ROOT / "examples/results/reproduce") in page
 
 
-def test_the_readme_has_the_row_of_fashion_mnist():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    for path in (ROOT / "examples/results/reproduce").glob("fashion_mnist-*.json"):
+def test_the_rows_of_the_readme_say_how_they_were_trained():
+    readme = re.sub(r" \(\d\) \|", " |", (ROOT / "README.md").read_text("utf-8"))
+    paths = list((ROOT / "examples/results/reproduce").glob("fashion_mnist-*.json"))
+    assert len(paths) == 4
+    for path in paths:
         result = json.loads(path.read_text())
-        assert f"| {METHODS[result['method']]} | here {four_cells(result['summary'])}" in readme
+        plan = result["plan"]
+        *first, (_, last) = [(phase["method"], phase["epochs"]) for phase in plan["phases"]]
+        epochs = " + ".join([*(f"{n} {METHODS[method]}" for method, n in first), str(last)])
+        updates = sum(phase["epochs"] for phase in plan["phases"]) * 60_000 // plan["batch_size"]
+        trained = f"{epochs} epochs, {updates:,} updates, {plan['learning_rate']:.0e}".replace("e-0", "e-")
+        cells = four_cells(result["summary"])
+        assert f"| {METHODS[result['method']]} | here: {trained} {cells}\n" in readme
 
 
 def test_the_table_of_the_hour_has_every_committed_result():
