@@ -1,7 +1,8 @@
 """What the site needs beyond the Markdown that a code host shows too.
 
-Equations become MathML, without JavaScript. A list of names on a page of the API becomes their docstrings. Pictures of
-the examples and CONTRIBUTING.md lie outside of this folder and are added.
+Equations become MathML, without JavaScript. A list of names on a page of the
+API becomes their docstrings. Pictures of the examples and CONTRIBUTING.md lie
+outside this folder and are added.
 """
 
 import re
@@ -11,7 +12,10 @@ from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
 MODULES = {  # shown by their members
-    "keras_rar.metrics": {"members_order": "alphabetical", "show_bases": "false"},
+    "keras_rar.metrics": {
+        "members_order": "alphabetical",
+        "show_bases": "false",
+    },
     "keras_rar.plotting": {},
 }
 

@@ -58,6 +58,48 @@ def test_quickstart_smoke(tmp_path):
     assert (tmp_path / "quickstart.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_try_shows_that_the_robust_network_is_more_robust(tmp_path):
+    """By more than both intervals in what was written when they were trained; in seconds that all of it runs."""
+    command = [sys.executable, str(ROOT / "examples/try.py"), "--smoke", "--out", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "| natural |" in result.stdout
+    assert "| ig_topk |" in result.stdout
+    assert result.stdout.count("Noise of the same size leaves") == 2
+    assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
+    assert "<img" in (tmp_path / "report.html").read_text("utf-8")
+    table = json.loads((ROOT / "examples/results/try_train.json").read_text())["table"]
+    for measure in ("adversarial_accuracy", "topk_intersection", "kendall_tau"):
+        assert table["ig_topk"][measure]["low"] > table["natural"][measure]["high"]
+
+
+def test_the_networks_of_try_are_those_that_were_measured():
+    """Small, and of the accuracy that was written when they were trained."""
+    (x, y) = datasets.load("fashion_mnist_mini", "test")
+    table = json.loads((ROOT / "examples/results/try_train.json").read_text())["table"]
+    paths = sorted((ROOT / "examples/networks").glob("*.keras"))
+    assert {path.stem for path in paths} == {"natural", "ig_topk"}
+    for path in paths:
+        assert path.stat().st_size < 300_000
+        accuracy = np.mean(keras.saving.load_model(path).predict(x, verbose=0).argmax(axis=1) == y)
+        np.testing.assert_allclose(accuracy, table[path.stem]["natural_accuracy"]["mean"], atol=0.005)
+
+
+def test_the_page_of_methods_has_what_begin_gains():
+    page = (ROOT / "docs/choosing.md").read_text("utf-8")
+    for name, row in json.loads((ROOT / "examples/results/try_train.json").read_text())["table"].items():
+        assert f"| {row.pop('processor_seconds')} s {four_cells(row)}" in page, name
+
+
+@pytest.mark.slow
+def test_try_train_smoke(tmp_path):
+    command = [sys.executable, str(ROOT / "examples/try_train.py"), "--smoke", "--out", str(tmp_path)]
+    subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=True)
+    table = json.loads((tmp_path / "try_train.json").read_text())["table"]
+    assert list(table) == ["natural", "madry", "ig_topk", "ig_topk, from the start"]
+    assert len(list(tmp_path.glob("*.keras"))) == 4
+
+
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_is_short_and_has_a_smoke_run(example):
     text = example.read_text("utf-8")
