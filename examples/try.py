@@ -13,7 +13,7 @@ from keras_rar.paper import datasets
 from keras_rar.reports import plotting
 
 FOLDER = Path(__file__).parent / "networks"
-SETTINGS = {"epsilon": 0.1, "steps": 20, "m": 10, "attacked": 40, "pgd_steps": 20, "k": 100}
+SETTINGS = {"epsilon": 0.1, "steps": 20, "m": 10, "attacked": 30, "pgd_steps": 20, "k": 100}
 CLASSES = ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 
 
@@ -24,7 +24,9 @@ def networks():
 def measured(models, x, y, smoke=False):
     """Both networks under the attack, and under noise of the same size as a control."""
     settings = SETTINGS | ({"steps": 2, "m": 2, "attacked": 4, "pgd_steps": 2} if smoke else {})
+    print(f"Attacks on the predictions and on the maps of two networks, with epsilon = {settings['epsilon']}")
     found = keras_rar.compare(models, x, y, **settings)
+    print("\nThe control: noise of the same size in place of the attack")
     noise = keras_rar.compare(models, x, y, **settings | {"attack": "random", "pgd_steps": 1})
     return found, noise
 
@@ -35,11 +37,10 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("try"), help="folder for the picture and the page")
     arguments = parser.parse_args()
     x, y = (part[:200] for part in datasets.load("fashion_mnist_mini", "test"))
-    print(f"Attacks on the predictions and on the maps of two networks, with epsilon = {SETTINGS['epsilon']}:")
     found, noise = measured(networks(), x, y, arguments.smoke)
     print(f"\n{found.to_markdown()}\n")
     for name, row in noise.summary().items():
-        print(f"Noise of the same size leaves {row['topk_intersection']['mean']:.0%} of the top k of {name}.")
+        print(f"Noise of the same size leaves {row['topk_intersection']['mean']:.0%} of the highest pixels of {name}.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     plotting.plot_maps(found.reports, class_names=CLASSES).savefig(arguments.out / "maps.png", dpi=150)
     (arguments.out / "report.html").write_text(found.to_html(class_names=CLASSES), "utf-8")
