@@ -118,6 +118,17 @@ def test_the_numbers_of_the_readme_are_those_of_the_committed_files():
         assert four_cells(result["summary"]) in readme
 
 
+def test_the_readme_says_what_begin_gains():
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    table = json.loads((ROOT / "examples/results/try_train.json").read_text())["table"]
+    kept = [f"{100 * row['topk_intersection']['mean']:.1f} %" for row in table.values()]
+    times = table["ig_topk, from the start"]["processor_seconds"] / table["ig_topk"]["processor_seconds"]
+    assert (
+        f"keeps {kept[2]} of the highest pixels ({kept[3]} with the map term from the start, in {times:.1f}" in readme
+    )
+    assert f"Madry {kept[1]}, natural {kept[0]})" in readme
+
+
 def test_the_page_of_the_demo_has_its_table():
     page = (ROOT / "docs/getting-started.md").read_text("utf-8")
     for name, row in json.loads((ROOT / "examples/results/quickstart.json").read_text())["table"].items():
