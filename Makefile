@@ -1,9 +1,12 @@
-# `make demo` and `make test` do all the set-up themselves.
+# `make try`, `make demo` and `make test` do all the set-up themselves.
 PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow coverage docs lint bench bench-libraries study dist clean
+.PHONY: try demo test test-slow coverage docs lint bench bench-libraries study dist clean
+
+try: .venv/installed
+	$(BIN)/python examples/try.py
 
 demo: .venv/installed
 	$(BIN)/python examples/quickstart.py

@@ -18,7 +18,9 @@ from keras_rar_cli import command
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-RUN = [page for page in PAGES if "```python" in page.read_text("utf-8")]
+FRONT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+RUN = [ROOT / "CONTRIBUTING.md"]
+RUN += [page for page in PAGES if "```python" in page.read_text("utf-8")]
 
 
 def small_data(name, split=None, **options):
@@ -65,7 +67,7 @@ def files_named(tmp_path, monkeypatch):
 def test_the_commands_of_the_pages_run(files_named, monkeypatch, capsys):
     """Those of the package, with few steps; examples and make targets are there, with the options named."""
     run = []
-    for page in [*PAGES, ROOT / "README.md"]:
+    for page in [*PAGES, *FRONT]:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 program, *arguments = shlex.split(line, comments=True)
@@ -91,7 +93,61 @@ def test_code_fits_the_pages():
 
 
 def test_the_pages_with_code_are_found():
-    assert len(RUN) >= 9
+    assert len(RUN) >= 10
+
+
+def text_of(page):
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+ONLY_ON_THE_SITE = {
+    "an admonition": r"^(!!!|\?\?\?)",
+    "a tab": r"^=== ",
+    "attributes": r"\{ ?[#.:]",
+    "a definition list": r"^:   ",
+    "a docstring": r"^::: ",
+    "an equation between brackets": r"\\[(\[]",
+    "front matter": r"\A---",
+    "a footnote": r"\[\^",
+}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *FRONT], ids=lambda page: page.stem)
+def test_a_page_is_markdown_that_a_code_host_shows(page):
+    found = [what for what, of in ONLY_ON_THE_SITE.items() if re.search(of, text_of(page), re.MULTILINE)]
+    assert not found
+
+
+def anchors(page):
+    """As GitHub, GitLab and our site make them of headings."""
+    headings = re.findall(r"^#+ (.*)$", text_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *FRONT], ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if not link.startswith("http"):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_is_short_and_of_one_method():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(readme.splitlines()) <= 120
+    assert set(re.findall(r'wrap\(.*method="(\w+)"', readme)) == {"ig_topk"}
+    assert "threshold" not in readme
+    assert readme.index("make try") < readme.index("make demo") < readme.index("make test")
+    assert len((ROOT / "docs/fast.md").read_text("utf-8").split()) <= 300
+
+
+def test_the_files_that_pages_name_are_there():
+    for page in [*PAGES, *FRONT]:
+        for path in re.findall(r"`((?:keras_rar|tests|docs|examples|benchmarks)/[\w./-]+)`", page.read_text("utf-8")):
+            assert (ROOT / path).exists(), (page.name, path)
 
 
 def test_every_page_is_in_the_navigation():
@@ -117,5 +173,5 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert result.returncode == 0, result.stderr[-2000:]
     theory = (tmp_path / "theory/index.html").read_text("utf-8")
     assert "<math" in theory
-    assert "\\(" not in theory
+    assert "$" not in theory.split("<body")[1].split("<footer")[0].split("<article")[1].split("</article")[0]
     assert (tmp_path / "pictures/quickstart.png").exists()

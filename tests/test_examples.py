@@ -58,6 +58,48 @@ def test_quickstart_smoke(tmp_path):
     assert (tmp_path / "quickstart.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_try_shows_that_the_robust_network_is_more_robust(tmp_path):
+    """By more than both intervals in what was written when they were trained; in seconds that all of it runs."""
+    command = [sys.executable, str(ROOT / "examples/try.py"), "--smoke", "--out", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "| natural |" in result.stdout
+    assert "| ig_topk |" in result.stdout
+    assert result.stdout.count("Noise of the same size leaves") == 2
+    assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
+    assert "<img" in (tmp_path / "report.html").read_text("utf-8")
+    table = json.loads((ROOT / "examples/results/try_train.json").read_text())["table"]
+    for measure in ("adversarial_accuracy", "topk_intersection", "kendall_tau"):
+        assert table["ig_topk"][measure]["low"] > table["natural"][measure]["high"]
+
+
+def test_the_networks_of_try_are_those_that_were_measured():
+    """Small, and of the accuracy that was written when they were trained."""
+    (x, y) = datasets.load("fashion_mnist_mini", "test")
+    table = json.loads((ROOT / "examples/results/try_train.json").read_text())["table"]
+    paths = sorted((ROOT / "examples/networks").glob("*.keras"))
+    assert {path.stem for path in paths} == {"natural", "ig_topk"}
+    for path in paths:
+        assert path.stat().st_size < 300_000
+        accuracy = np.mean(keras.saving.load_model(path).predict(x, verbose=0).argmax(axis=1) == y)
+        np.testing.assert_allclose(accuracy, table[path.stem]["natural_accuracy"]["mean"], atol=0.005)
+
+
+def test_the_page_of_methods_has_what_begin_gains():
+    page = (ROOT / "docs/choosing.md").read_text("utf-8")
+    for name, row in json.loads((ROOT / "examples/results/try_train.json").read_text())["table"].items():
+        assert f"| {row.pop('processor_seconds')} s {four_cells(row)}" in page, name
+
+
+@pytest.mark.slow
+def test_try_train_smoke(tmp_path):
+    command = [sys.executable, str(ROOT / "examples/try_train.py"), "--smoke", "--out", str(tmp_path)]
+    subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=True)
+    table = json.loads((tmp_path / "try_train.json").read_text())["table"]
+    assert list(table) == ["natural", "madry", "ig_topk", "ig_topk, from the start"]
+    assert len(list(tmp_path.glob("*.keras"))) == 4
+
+
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_is_short_and_has_a_smoke_run(example):
     text = example.read_text("utf-8")
@@ -65,18 +107,32 @@ def test_an_example_is_short_and_has_a_smoke_run(example):
     assert '"--smoke"' in text
 
 
-def test_the_tables_of_the_readme_are_those_of_the_committed_files():
+def test_the_numbers_of_the_readme_are_those_of_the_committed_files():
     """The numbers shown are those that the commands wrote, to the digits shown."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    rows = list(json.loads((ROOT / "examples/results/quickstart.json").read_text())["table"].values())
+    readme = " ".join(re.sub(r" \(\d\) \|", " |", (ROOT / "README.md").read_text("utf-8")).split())
     named = re.findall(r"examples/results/fashion_mnist_hour/[\w-]+\.json", readme)
     assert named
     for path in named:
         result = json.loads((ROOT / path).read_text())
         assert f"{result['training_seconds'] / 60:.0f} minutes of training" in readme
-        rows.append(result["summary"])
-    for row in rows:
-        assert four_cells(row) in readme
+        assert four_cells(result["summary"]) in readme
+
+
+def test_the_readme_says_what_begin_gains():
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    table = json.loads((ROOT / "examples/results/try_train.json").read_text())["table"]
+    kept = [f"{100 * row['topk_intersection']['mean']:.1f} %" for row in table.values()]
+    times = table["ig_topk, from the start"]["processor_seconds"] / table["ig_topk"]["processor_seconds"]
+    assert (
+        f"keeps {kept[2]} of the highest pixels ({kept[3]} with the map term from the start, in {times:.1f}" in readme
+    )
+    assert f"Madry {kept[1]}, natural {kept[0]})" in readme
+
+
+def test_the_page_of_the_demo_has_its_table():
+    page = (ROOT / "docs/getting-started.md").read_text("utf-8")
+    for name, row in json.loads((ROOT / "examples/results/quickstart.json").read_text())["table"].items():
+        assert f"| {name} {four_cells(row)}" in page
 
 
 def four_cells(row):
@@ -89,15 +145,23 @@ def test_the_page_of_the_paper_has_every_committed_result():
     assert table(ROOT / "examples/results/reproduce") in page
 
 
-def test_the_readme_has_the_row_of_fashion_mnist():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    for path in (ROOT / "examples/results/reproduce").glob("fashion_mnist-*.json"):
+def test_the_rows_of_the_readme_say_how_they_were_trained():
+    readme = re.sub(r" \(\d\) \|", " |", (ROOT / "README.md").read_text("utf-8"))
+    paths = list((ROOT / "examples/results/reproduce").glob("fashion_mnist-*.json"))
+    assert len(paths) == 4
+    for path in paths:
         result = json.loads(path.read_text())
-        assert f"| {METHODS[result['method']]} | here {four_cells(result['summary'])}" in readme
+        plan = result["plan"]
+        *first, (_, last) = [(phase["method"], phase["epochs"]) for phase in plan["phases"]]
+        epochs = " + ".join([*(f"{n} {METHODS[method]}" for method, n in first), str(last)])
+        updates = sum(phase["epochs"] for phase in plan["phases"]) * 60_000 // plan["batch_size"]
+        trained = f"{epochs} epochs, {updates:,} updates, {plan['learning_rate']:.0e}".replace("e-0", "e-")
+        cells = four_cells(result["summary"])
+        assert f"| {METHODS[result['method']]} | here: {trained} {cells}\n" in readme
 
 
 def test_the_table_of_the_hour_has_every_committed_result():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/hour.md").read_text("utf-8")
     paths = list((ROOT / "examples/results/fashion_mnist_hour").glob("*.json"))
     assert paths
     for path in paths:
@@ -112,7 +176,7 @@ def test_the_page_has_every_trial_of_the_study():
     command = [sys.executable, str(ROOT / "benchmarks/study.py"), "--table"]
     table = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, cwd=ROOT).stdout
     assert len(table.splitlines()) > 8
-    assert table in (ROOT / "docs/fast.md").read_text("utf-8")
+    assert table in (ROOT / "docs/research/trials.md").read_text("utf-8")
 
 
 def test_the_study_has_the_plan_of_the_hour(monkeypatch):
@@ -127,7 +191,7 @@ def test_the_study_has_the_plan_of_the_hour(monkeypatch):
 
 
 def test_the_page_says_what_the_engine_costs():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/engine.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/engine.json").read_text())
     rows = [("inner gradient, {}", "times faster"), ("inner gradient, {}", "of the bound")]
     rows += [("update, {}, chunk=auto", "times faster"), ("update, {}, chunk=None", "times faster")]
@@ -144,7 +208,7 @@ def test_the_page_says_what_the_engine_costs():
 
 
 def test_the_page_says_what_a_gpu_does():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/engine.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/gpu.json").read_text())
     assert results["machine"]["gpu"] == ["NVIDIA H100 80GB HBM3"]
     assert len(results["errors"]) == 6
@@ -194,7 +258,7 @@ def test_the_page_of_methods_has_the_figures_of_the_study():
 
 
 def test_the_page_says_how_many_nodes_are_exact():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/trials.md").read_text("utf-8")
     integrals = json.loads((ROOT / "benchmarks/results/nodes.json").read_text())["errors"]
     for integral, rules in integrals.items():
         for rule in ("right", "midpoint", "gauss_legendre"):
@@ -203,7 +267,7 @@ def test_the_page_says_how_many_nodes_are_exact():
 
 
 def test_the_page_says_what_stronger_attacks_left():
-    page = (ROOT / "docs/fast.md").read_text("utf-8")
+    page = (ROOT / "docs/research/hour.md").read_text("utf-8")
     files = [ROOT / "benchmarks/results" / name for name in ("stronger.json", "stronger_plain.json")]
     behind, plain = [json.loads(path.read_text()) for path in files]
 

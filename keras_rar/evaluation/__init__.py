@@ -1,4 +1,4 @@
 """Measuring a classifier: protocols, `evaluate_robustness`, reports, metrics, the callback `AttributionRobustness`.
 
-May import every room above it in the list of `docs/contributing.md`: attacks, explaining, training and below.
+May import attacks, explaining, training and the rooms below them in the list of `CONTRIBUTING.md`.
 """
