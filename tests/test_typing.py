@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 
 import keras_rar
+from keras_rar.attacks import choices
+from keras_rar.attacks.attribution import AttributionAttack
+from keras_rar.explaining import saliency_maps
+from keras_rar.methods import table
+from keras_rar.methods.shared_options import SharedOptions
 
 ROOT = Path(__file__).parents[1]
 HEAD = """
@@ -63,7 +68,8 @@ WRONG = {
     'keras_rar.wrap(base, "ig_sum_nrom")': "arg-type",
     'keras_rar.wrap(base, "madry", epsilom=0.1)': "call-arg",
     'keras_rar.wrap(base, "madry", norm="l1")': "arg-type",
-    'keras_rar.wrap(base, "ig_norm", epsilon="wide")': "arg-type",
+    'keras_rar.wrap(base, "ig_norm", steps="many")': "arg-type",
+    'keras_rar.IGTopKRegularizer(rule="simpson")': "arg-type",
     "keras_rar.evaluate_robustness(base, x, y, epsilom=0.1)": "call-arg",
     'keras_rar.evaluate_robustness(base, x, y, epsilon=0.1, attack="topq")': "arg-type",
     'keras_rar.compare({"a": base, "b": base}, x, y, epsilom=0.1)': "call-arg",
@@ -137,6 +143,23 @@ def test_a_misspelt_name_is_an_error(checked, line):
 def test_a_public_object_has_a_type(checked, text):
     found = checked[f"reveal_type({text})"]
     assert re.search(OF_TYPE[text], found), found
+
+
+def arguments_of(*functions):
+    """Names of the arguments that can be given by name, but for `self`."""
+    found = [parameter for function in functions for parameter in inspect.signature(function).parameters.values()]
+    return {parameter.name for parameter in found if parameter.kind is not parameter.VAR_KEYWORD} - {"self"}
+
+
+def test_options_are_those_that_the_functions_take():
+    """They are listed for type checkers once more, and must not be others."""
+    shared = arguments_of(keras_rar.AbstractAttributionRegularizer.__init__)
+    assert set(SharedOptions.__annotations__) == shared
+    methods = arguments_of(*(method.__init__ for method in keras_rar.METHODS.values()))
+    assert set(table.Options.__annotations__) == shared | methods
+    assert set(choices.Options.__annotations__) == arguments_of(AttributionAttack.__init__) - {"epsilon"}
+    of_map = arguments_of(keras_rar.saliency_map) - {"model", "x", "y", "method", "return_completeness"}
+    assert set(saliency_maps._Options.__annotations__) == of_map
 
 
 def public_functions():

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -11,6 +11,11 @@ from keras_rar.core import checks, sizes
 from keras_rar.core.terms import Terms
 from keras_rar.methods import schedules
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from keras_rar.methods.shared_options import SharedOptions
 
 
 class _ComparesMaps(AbstractAttributionRegularizer):
@@ -66,7 +71,7 @@ class IGRRegularizer(_ComparesMaps):
         factor: float | schedules.Schedule = 12.0,
         powers: Sequence[float] = (1.0,),
         ascend: str = "loss",
-        **kwargs: Any,
+        **kwargs: "Unpack[SharedOptions]",
     ):
         super().__init__(factor=factor, ascend=ascend, **kwargs)
         if not isinstance(powers, (tuple, list)) or not powers:
@@ -114,7 +119,7 @@ class IGTopKRegularizer(_ComparesMaps):
         k: int | None = None,
         sharpness: float = 4.0,
         ascend: str = "objective",
-        **kwargs: Any,
+        **kwargs: "Unpack[SharedOptions]",
     ):
         super().__init__(factor=factor, ascend=ascend, **kwargs)
         self.k = k if k is None else checks.positive_int("k", k)

@@ -1,6 +1,6 @@
 """The methods of the paper: the size of integrated gradients between an input and its perturbation."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
@@ -9,6 +9,11 @@ from keras_rar.core import checks, sizes
 from keras_rar.core.terms import Terms
 from keras_rar.methods import schedules
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from keras_rar.methods.shared_options import SharedOptions
 
 
 @keras.saving.register_keras_serializable("keras_rar")
@@ -31,7 +36,7 @@ class IGNormRegularizer(AbstractAttributionRegularizer):
     0.5
     """
 
-    def __init__(self, factor: float | schedules.Schedule = 1.0, **kwargs: Any):
+    def __init__(self, factor: float | schedules.Schedule = 1.0, **kwargs: "Unpack[SharedOptions]"):
         super().__init__(**kwargs)
         self.factor = schedules.checked("factor", factor, checks.nonnegative_float)
         if not self.random_start:
@@ -65,7 +70,7 @@ class IGSumNormRegularizer(AbstractAttributionRegularizer):
     0.1
     """
 
-    def __init__(self, beta: float | schedules.Schedule = 0.1, **kwargs: Any):
+    def __init__(self, beta: float | schedules.Schedule = 0.1, **kwargs: "Unpack[SharedOptions]"):
         super().__init__(**kwargs)
         self.beta = schedules.checked("beta", beta, checks.nonnegative_float)
 

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from keras_rar.core import checks
 from keras_rar.methods.loss_regularizers import MadryRegularizer, NaturalRegularizer
@@ -11,6 +11,7 @@ from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.methods.schedules import Schedule
+from keras_rar.methods.shared_options import SharedOptions
 
 Method = Literal["natural", "madry", "ig_norm", "ig_sum_norm", "igr", "ig_topk"]
 
@@ -24,22 +25,9 @@ METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
 }
 
 
-class Options(TypedDict, total=False):
+class Options(SharedOptions, total=False):
     """The options of all methods, for editors and type checkers: see the class of each method."""
 
-    epsilon: float | Schedule
-    norm: Literal["linf", "l2"]
-    bounds: Any
-    steps: int
-    step_size: float | None
-    random_start: bool
-    rule: Literal["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
-    m: int
-    attack_m: int
-    baseline: Any
-    chunk: int | Literal["auto"] | None
-    memory_budget: float
-    begin: int | float
     factor: float | Schedule
     beta: float | Schedule
     powers: Sequence[float]
