@@ -1,6 +1,9 @@
 """The plans of the fast recipe for the data sets of the paper."""
 
+from typing import cast
+
 from keras_rar.core import checks
+from keras_rar.methods.table import Method
 from keras_rar.paper.published import METHODS, PUBLISHED
 from keras_rar.training.phases import Phase, Plan
 
@@ -33,11 +36,12 @@ def fast(method: str, dataset: str = "fashion_mnist") -> Plan:
     """
     checks.one_of("method", method, METHODS)
     checks.one_of("dataset", dataset, DATASETS)
+    named = cast(Method, method)
     if method in ("igr", "ig_topk"):
-        return Plan([Phase("madry", 4), Phase(method, 1, {"ascend": "objective"})])
+        return Plan([Phase("madry", 4), Phase(named, 1, {"ascend": "objective"})])
     if dataset in PER_CLASS:
-        return Plan([Phase(method, 8)] if method in ("natural", "madry") else [Phase("madry", 4), Phase(method, 4)])
+        return Plan([Phase(named, 8)] if method in ("natural", "madry") else [Phase("madry", 4), Phase(named, 4)])
     times = 3 if dataset == "mnist_10k" else 1
     alone = {"natural": [Phase("natural", 21 * times)], "madry": [Phase("madry", 30 * times)]}
-    phases = alone.get(method, [Phase("madry", 20 * times), Phase(method, 10 * times)])
+    phases = alone.get(method, [Phase("madry", 20 * times), Phase(named, 10 * times)])
     return Plan(phases, learning_rate=1e-4, batch_size=50, schedule="constant", average=False, initializer=None)

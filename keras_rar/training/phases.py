@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -54,7 +54,7 @@ class Phase:
         """The network, wrapped with the method."""
         method: Any = self.method
         if isinstance(method, str):
-            return wrap(network, method, recipe="fast", dataset=dataset, seed=seed, **self.options)
+            return wrap(network, cast(Method, method), recipe="fast", dataset=dataset, seed=seed, **self.options)
         if dataset is not None:
             checks.fail("dataset", "None with a regularizer object", dataset)
         return wrap(network, method, seed=seed, **self.options)
