@@ -128,7 +128,7 @@ def increasing_bounds(name: str, value: Any) -> tuple[Any, Any] | None:
     try:
         is_increasing = bool(np.all(np.isfinite(lower) & np.isfinite(upper) & (lower < upper)))
     except ValueError:  # shapes that do not broadcast
-        is_increasing = False
+        fail(name, must_be, value, TypeError)
     if not is_increasing:
         fail(name, must_be, value)
     with np.errstate(over="ignore"):

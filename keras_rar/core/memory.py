@@ -10,7 +10,7 @@ _SECOND_DERIVATIVES = {True: 4.0, False: 2.2}
 Measured on convolutional networks, with variables in chunks."""
 
 
-def bytes_a_point(f: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int | None, ...], dtype: tf.DType) -> float:
+def bytes_per_point(f: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int | None, ...], dtype: tf.DType) -> float:
     """Memory of everything that `f` computes at one point.
 
     Args:
@@ -23,7 +23,7 @@ def bytes_a_point(f: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int | None, 
 
     Example:
 
-    >>> bytes_a_point(lambda z: tf.reduce_sum(2.0 * z, axis=1), (3,), tf.float32)  # three products and a sum
+    >>> bytes_per_point(lambda z: tf.reduce_sum(2.0 * z, axis=1), (3,), tf.float32)  # three products and a sum
     16
     """
     with tf.init_scope():

@@ -160,7 +160,7 @@ def saliency_map(
         explained = np.asarray(method(classifier.model, x, y))
         if explained.ndim < 2 or len(explained) != len(x) or explained.dtype.kind not in "fiu":
             raise ValueError(
-                f"`method` must return an array of one map an example, {len(x)}. "
+                f"`method` must return an array of one map per example, {len(x)}. "
                 f"Received: shape {explained.shape}, dtype {explained.dtype.name}"
             )
         explained = explained if explained.dtype.kind == "f" else explained.astype(classifier.dtype)

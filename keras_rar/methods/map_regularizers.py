@@ -28,7 +28,7 @@ class _ComparesMaps(AbstractAttributionRegularizer):
 
     @abc.abstractmethod
     def similarity(self, clean_map: tf.Tensor, perturbed_map: tf.Tensor) -> tf.Tensor:
-        """Of two maps an example, at most 1, of shape `(batch,)`."""
+        """The similarity of the two maps of each example, at most 1, of shape `(batch,)`."""
 
     def objective(self, terms: Terms) -> tf.Tensor:
         similarity = self.similarity(terms.clean_map, terms.perturbed_map)

@@ -213,7 +213,7 @@ def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, class
         if not tf.is_tensor(value) or value.shape != (2,):
             shape = getattr(value, "shape", None)
             raise ValueError(
-                f"`{type(regularizer).__name__}.{method.__name__}` must return one value an example, of shape "
+                f"`{type(regularizer).__name__}.{method.__name__}` must return one value per example, of shape "
                 f"(batch,). Received, for a batch of 2: {type(value).__name__} of shape {shape}"
             )
     if "loss" in terms.reported:

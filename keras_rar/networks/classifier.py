@@ -1,4 +1,4 @@
-"""Any Keras classifier, as what measures it sees it: labels, predictions, scores."""
+"""A uniform view of a Keras classifier for code that measures it: labels, predictions, scores."""
 
 from collections.abc import Callable
 from typing import Any
@@ -92,7 +92,7 @@ class Classifier:
         target: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
         relu: Replacement | None = None,
     ) -> ScalarFunction:
-        """`z -> target(y, logits(z))` for any number of points an example, scaled against underflow in float16.
+        """`z -> target(y, logits(z))` for any number of points per example, scaled against underflow in float16.
 
         Args:
             y: Class indices, `(batch,)`.
@@ -149,7 +149,7 @@ class Classifier:
         """Labels as class indices, `(n,)` int64; one-hot labels are turned into indices.
 
         Raises:
-            ValueError: If they are not one valid label an example.
+            ValueError: If they are not one valid label per example.
         """
         y = np.asarray(structure.only("y", y))
         if y.dtype.kind not in "fiub":
@@ -158,10 +158,10 @@ class Classifier:
             raise ValueError("`y` must be finite. Received: NaN or infinite values")
         labels.check_layout(tf.convert_to_tensor(y), self.classes)
         if len(y) != n:
-            raise ValueError(f"`y` must hold one label an example, {n}. Received: {len(y)} labels")
+            raise ValueError(f"`y` must hold one label per example, {n}. Received: {len(y)} labels")
         if not labels.are_indices(tf.convert_to_tensor(y), self.classes):
             if np.any(np.sum(y == y.max(axis=1, keepdims=True), axis=1) != 1):
-                raise ValueError("`y` must be one-hot, with one largest entry a row. Received: a row without")
+                raise ValueError("`y` must be one-hot, with one largest entry per row. Received: a row without")
             y = y.argmax(axis=1)
         y = y.reshape(-1)
         if not np.all((y >= 0) & (y < max(self.classes, 2)) & (y == np.floor(y))):

@@ -58,7 +58,7 @@ class ClassificationLoss:
             y = tf.reshape(y, [-1, 1])
         values = per_example(tf.cast(y, logits.dtype), logits)
         if values.shape.rank == 0:
-            raise ValueError("The loss function must return one value an example, `(batch,)`. Received: a scalar")
+            raise ValueError("The loss function must return one value per example, `(batch,)`. Received: a scalar")
         return tf.reduce_mean(tf.cast(values, logits.dtype), axis=list(range(1, values.shape.rank)))
 
 

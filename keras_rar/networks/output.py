@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core.gradients import ScalarFunction, Staged
-from keras_rar.core.memory import bytes_a_point
+from keras_rar.core.memory import bytes_per_point
 from keras_rar.networks import hidden_relus, pools, relus, stem, structure
 from keras_rar.networks.base_model import input_structure
 from keras_rar.networks.copies import Change, copy_with, operations
@@ -130,14 +130,14 @@ class OutputHead:
 
         return Staged(first, rest)
 
-    def bytes_a_point(self, input_shape: tuple[int | None, ...]) -> float:
+    def bytes_per_point(self, input_shape: tuple[int | None, ...]) -> float:
         """Memory of all that `scored` computes at one input of a shape, without the stem."""
         f = self.scored(lambda logits: logits[:, 0])
         z = tf.TensorSpec([1, *(size or 1 for size in input_shape)], self.model.variable_dtype)
         if isinstance(f, Staged):
             h = tf.function(f.stem, autograph=False).get_concrete_function(z).structured_outputs
-            return bytes_a_point(f.rest, h.shape[1:], h.dtype)
-        return bytes_a_point(f, z.shape[1:], z.dtype)
+            return bytes_per_point(f.rest, h.shape[1:], h.dtype)
+        return bytes_per_point(f, z.shape[1:], z.dtype)
 
     def activate(self, logits: tf.Tensor) -> tf.Tensor:
         """What the model outputs for these logits."""

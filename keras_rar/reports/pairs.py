@@ -1,4 +1,4 @@
-"""Results of attacks as what figures draw: one pair of inputs and maps per example."""
+"""Results of attacks in the form that figures draw: one pair of inputs and maps per example."""
 
 from collections.abc import Mapping
 from typing import Any

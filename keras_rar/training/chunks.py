@@ -23,7 +23,7 @@ class Chunks:
     ):
         self.head, self.regularizer, self.input_shape = head, regularizer, input_shape
         self.batch_size = 32  # where a trace does not know it
-        self._bytes_a_point: float | None = None
+        self._bytes_per_point: float | None = None
 
     @property
     def is_automatic(self) -> bool:
@@ -49,6 +49,6 @@ class Chunks:
 
     @property
     def _point_size(self) -> float:
-        if self._bytes_a_point is None:
-            self._bytes_a_point = self.head.bytes_a_point(self.input_shape)
-        return self._bytes_a_point
+        if self._bytes_per_point is None:
+            self._bytes_per_point = self.head.bytes_per_point(self.input_shape)
+        return self._bytes_per_point

@@ -45,9 +45,9 @@ class MinMaxModel(keras.Model):
         if any(getattr(part, "shape", None) and part.shape[0] == 0 for part in keras.tree.flatten(x)):
             raise ValueError("`x` must hold at least one example. Received: an empty array")  # Keras says nothing
         bound = inspect.signature(keras.Model.fit).bind(self, x, *args, **kwargs)
-        arguments = dict(bound.arguments)
-        del arguments["self"]
-        arguments["y"] = only("y", arguments.get("y"))
+        arguments = bound.arguments
+        if "y" in arguments:
+            arguments["y"] = only("y", arguments["y"])
         self._set_batch_size(_batch_size(x, arguments.get("batch_size")))
         given: Any = arguments.get("callbacks")
         in_list = isinstance(given, keras.callbacks.CallbackList)
@@ -61,7 +61,7 @@ class MinMaxModel(keras.Model):
         else:
             arguments["callbacks"] = [self._begin, *callbacks]
         try:
-            return super().fit(**arguments)
+            return super().fit(*bound.args[1:], **bound.kwargs)
         finally:
             if in_list:
                 given.callbacks.remove(self._begin)

@@ -84,7 +84,7 @@ class StepGuard:
             )
         labels.check_layout(y, self.classes, takes_indices)
         if not x.shape[:1].is_compatible_with(y.shape[:1]):
-            raise ValueError(f"`y` must hold one label an example, {x.shape[0]}. Received: {y.shape[0]} labels")
+            raise ValueError(f"`y` must hold one label per example, {x.shape[0]}. Received: {y.shape[0]} labels")
         return x, y
 
     def inspect(self, x: tf.Tensor, y: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -117,6 +117,8 @@ class RARModel(MinMaxModel):
         """
         if loss_weights is not None:
             checks.fail("loss_weights", "None, since there is one output", loss_weights)
+        if isinstance(loss, (dict, list, tuple)) and len(loss) != 1:
+            raise ValueError(f"`compile` needs one loss, for the one output. Received: loss={loss!r}")
         self._steps = {}
         super().compile(optimizer=optimizer, loss=only("loss", loss), **kwargs)
         self._make_steps()

@@ -58,10 +58,14 @@ class Problem:
         ball, step_size = self.regularizer.ball(self.terms(x, x, y, self.regularizer.attack_rule))
         start = ball.sample(x, seed) if self.regularizer.random_start else x
         ascended = functools.partial(self._ascended, ball=ball, step_size=step_size)
-        examples = self.chunks.examples(x) if self.reads.ascent_integrates else None
+        examples = self.examples_at_once(x)
         if examples is None:
             return ascended(x, y, start)
         return graphs.in_parts(functools.partial(ascended, examples=examples), (x, y, start), examples)
+
+    def examples_at_once(self, x: tf.Tensor) -> int | None:
+        """How many examples to attack at once; `None` for all."""
+        return self.chunks.examples(x) if self.reads.ascent_integrates else None
 
     def _ascended(
         self,

@@ -401,7 +401,7 @@ def test_constructors_validate(options, error, message):
         ({"x": X + 1}, ValueError, r"`x` must lie within `bounds`=\(0.0, 1.0\). Received: values from 1"),
         ({"x": X[0]}, ValueError, r"`x` must have the shape \(n, 5\)"),
         ({"y": None}, TypeError, "`y` must be an array of numbers"),
-        ({"y": Y[:3]}, ValueError, "`y` must hold one label an example, 60. Received: 3 labels"),
+        ({"y": Y[:3]}, ValueError, "`y` must hold one label per example, 60. Received: 3 labels"),
         ({"y": Y + 1}, ValueError, "`y` must be class indices from 0 to 2"),
         ({"model": None}, TypeError, "must be a Keras 3 model"),
     ],

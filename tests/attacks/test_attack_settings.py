@@ -149,7 +149,7 @@ def test_constructors_validate(make, error, message):
         (small(), {"x": X[0]}, ValueError, r"`x` must have the shape \(n, 5\) with n > 0. Received: x.shape=\(5,\)"),
         (small(), {"x": X * np.nan}, ValueError, "`x` must be finite"),
         (small(), {"y": Y + 3}, ValueError, "`y` must be class indices from 0 to 2. Received: y="),
-        (small(), {"y": Y[:2]}, ValueError, "`y` must hold one label an example, 6. Received: 2 labels"),
+        (small(), {"y": Y[:2]}, ValueError, "`y` must hold one label per example, 6. Received: 2 labels"),
         (small(), {"model": "model.keras"}, TypeError, "must be a Keras 3 model"),
         (
             small(),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_rar.core.memory import bytes_a_point, chunk_size
+from keras_rar.core.memory import bytes_per_point, chunk_size
 
 BATCHES, BYTES, BUDGETS = (1, 7, 50, 1000), (10.0, 1e4, 3.7e6), (1e-6, 0.01, 0.45, 8.0)
 CASES = list(itertools.product((1, 3, 50, 200), BATCHES, BYTES, BUDGETS, (True, False)))
@@ -58,28 +58,28 @@ def test_a_function_that_holds_nothing_goes_at_once():
 # The size of a point
 
 
-def test_bytes_a_point_are_those_of_every_result():
+def test_bytes_per_point_are_those_of_every_result():
     """Of one point: a product of 5, its sum with a bias, tanh, and a number; the constants and variables are not."""
     w, b = tf.Variable(np.ones((3, 5), "float32")), tf.Variable(np.ones(5, "float32"))
     f = lambda z: tf.reduce_sum(tf.tanh(tf.matmul(z, w) + b), axis=1)  # noqa: E731
-    assert bytes_a_point(f, (3,), tf.float32) == 4 * (5 + 5 + 5 + 1)
+    assert bytes_per_point(f, (3,), tf.float32) == 4 * (5 + 5 + 5 + 1)
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("float64", 8), ("float32", 4), ("float16", 2), ("bfloat16", 2)])
 def test_bytes_are_those_of_the_dtype(dtype, size):
     f = lambda z: tf.reduce_sum(tf.exp(z), axis=[1, 2])  # noqa: E731
-    assert bytes_a_point(f, (4, 6), tf.as_dtype(dtype)) == size * (24 + 1)
+    assert bytes_per_point(f, (4, 6), tf.as_dtype(dtype)) == size * (24 + 1)
 
 
 def test_a_convolution_counts_its_channels():
     kernel = tf.ones([3, 3, 2, 7])
     f = lambda z: tf.reduce_sum(tf.nn.relu(tf.nn.conv2d(z, kernel, 2, "SAME")), axis=[1, 2, 3])  # noqa: E731
-    assert bytes_a_point(f, (8, 8, 2), tf.float32) == 4 * (2 * 4 * 4 * 7 + 1)
+    assert bytes_per_point(f, (8, 8, 2), tf.float32) == 4 * (2 * 4 * 4 * 7 + 1)
 
 
 def test_sizes_that_vary_count_as_one():
     f = lambda z: tf.reduce_sum(tf.exp(z), axis=[1, 2])  # noqa: E731
-    assert bytes_a_point(f, (None, 6), tf.float32) == bytes_a_point(f, (1, 6), tf.float32) == 4 * 7
+    assert bytes_per_point(f, (None, 6), tf.float32) == bytes_per_point(f, (1, 6), tf.float32) == 4 * 7
 
 
 def test_shapes_and_casts_hold_nothing():
@@ -91,7 +91,7 @@ def test_shapes_and_casts_hold_nothing():
             chosen, tf.float32
         )
 
-    assert bytes_a_point(f, (4,), tf.float32) == 4 * (1 + 1 + 1)  # the sum, the product and their sum
+    assert bytes_per_point(f, (4,), tf.float32) == 4 * (1 + 1 + 1)  # the sum, the product and their sum
 
 
 def test_the_function_is_measured_from_inside_a_graph_too():
@@ -99,5 +99,5 @@ def test_the_function_is_measured_from_inside_a_graph_too():
     kernel = tf.Variable(np.ones((4, 3), "float32"))
     f = lambda z: tf.reduce_sum(z @ kernel, axis=1)  # noqa: E731
     found = []
-    tf.function(lambda: found.append(bytes_a_point(f, (4,), tf.float32)), autograph=False)()
-    assert found == [bytes_a_point(f, (4,), tf.float32)] == [4 * (3 + 1)]
+    tf.function(lambda: found.append(bytes_per_point(f, (4,), tf.float32)), autograph=False)()
+    assert found == [bytes_per_point(f, (4,), tf.float32)] == [4 * (3 + 1)]

@@ -610,7 +610,7 @@ def test_baseline_report_needs_a_known_shape():
         ),
         ({"method": lambda model, x, y: x[:, 0]}, ValueError, r"`method` must return .* Received: shape \(8,\)"),
         ({"method": lambda model, x, y: 1.0}, ValueError, r"`method` must return .* Received: shape \(\)"),
-        ({"y": Y[:3]}, ValueError, "`y` must hold one label an example, 8. Received: 3 labels"),
+        ({"y": Y[:3]}, ValueError, "`y` must hold one label per example, 8. Received: 3 labels"),
         ({"y": Y + 1}, ValueError, "`y` must be class indices from 0 to 2. Received: y="),
         ({"y": Y + 0.5}, ValueError, "`y` must be class indices from 0 to 2. Received: y="),
         ({"y": np.full((8, 3), np.nan)}, ValueError, "`y` must be finite. Received: NaN"),

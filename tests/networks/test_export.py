@@ -248,9 +248,9 @@ def test_other_formats_export_the_base_model(monkeypatch):
 
 def test_endpoints_are_printed_only_when_asked(tmp_path, capsys):
     model = dense_model()
-    keras_rar.export_saved_model(model, tmp_path / "quiet", m=1, verbose=False)
+    keras_rar.export_saved_model(model, tmp_path / "quiet", m=1)
     assert capsys.readouterr().out == ""
-    keras_rar.export_saved_model(model, tmp_path / "told", m=1)
+    keras_rar.export_saved_model(model, tmp_path / "told", m=1, verbose=True)
     assert "attribute" in capsys.readouterr().out
 
 

@@ -257,7 +257,7 @@ class Scalar(L.Loss):
 
 @pytest.mark.parametrize("loss", [scalar, Scalar()], ids=["function", "object"])
 def test_a_scalar_loss_is_refused(loss):
-    with pytest.raises(ValueError, match=r"one value an example.*Received: a scalar"):
+    with pytest.raises(ValueError, match=r"one value per example.*Received: a scalar"):
         wrapped(loss=loss, compile=EAGERLY).fit(X, Y, verbose=0)
 
 

@@ -100,7 +100,7 @@ def gradient_in_x_prime(model, x_prime, ascended):
     z = tf.constant(x_prime)
     with tf.GradientTape() as tape:
         tape.watch(z)
-        value = ascended(model._terms(tf.constant(X), z, tf.constant(Y), model.regularizer.attack_rule))
+        value = ascended(model._compiled.terms(tf.constant(X), z, tf.constant(Y), model.regularizer.attack_rule))
     return tape.gradient(value, z)
 
 

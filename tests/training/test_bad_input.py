@@ -196,13 +196,11 @@ def test_a_misspelt_option_gets_the_nearest_and_the_whole_list():
     ],
     ids=str,
 )
-def test_settings_that_float32_takes_for_zero_or_infinity(options, policy):
+def test_settings_that_float32_takes_for_zero_or_infinity(options):
     options = {"method": "madry", **options}
     name = list(options)[-1]
-    with pytest.raises(ValueError, match=f"`{name}` must be neither 0 nor infinite in float32, .*Received: {name}="):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*, also in float32. Received: {name}="):
         keras_rar.wrap(dense_model(), **options)
-    policy("float64")
-    keras_rar.wrap(dense_model(), **options)
 
 
 @pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), 3])
@@ -270,7 +268,7 @@ def test_an_objective_must_be_per_example(objective):
         def objective(self, terms):
             return objective(terms)
 
-    with pytest.raises(ValueError, match=r"must return one value an example, of shape \(batch,\)\. Received"):
+    with pytest.raises(ValueError, match=r"must return one value per example, of shape \(batch,\)\. Received"):
         keras_rar.wrap(dense_model(), Bad())
 
 
@@ -723,7 +721,7 @@ def test_methods_refuse_bad_inputs(model, call, x, error, match):
         (ONE_HOT, "`y` must be class indices, .* for this loss"),
         (ONE_HOT[:, np.newaxis], "`y` must have the shape"),
         (None, "Labels are needed"),
-        (Y[:4], "`y` must .*one label an example|`x` and `y` must have"),
+        (Y[:4], "`y` must .*one label per example|`x` and `y` must have"),
     ],
     ids=["high", "negative", "one-hot", "rank", "none", "number"],
 )

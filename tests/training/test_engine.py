@@ -427,16 +427,16 @@ def test_an_inner_maximum_goes_by_examples_where_the_batch_does_not_fit(method, 
     options = {"attack_m": 10, "steps": 3, "ascend": "objective"} if method == "igr" else {"attack_m": 10, "steps": 3}
     whole = wrapped(method, base_model, chunk=None, **options)
     parts = wrapped(method, base_model, chunk="auto", memory_budget=budget, **options)
-    examples, size = parts._examples_at_once(x), parts._point_size()
+    examples, size = parts._compiled.examples_at_once(x), parts._compiled.chunks._point_size
     assert examples == max(1, int(budget * 1e9 / (2.2 * 10 * size))) < 30
-    assert parts._chunk_size(examples, 10, False) == (1 if budget == 1e-9 else None)
+    assert parts._compiled.chunks.nodes(examples, 10, False) == (1 if budget == 1e-9 else None)
     np.testing.assert_allclose(parts.perturb(x, y, seed=1), whole.perturb(x, y, seed=1), atol=1e-12)
 
 
 @pytest.mark.parametrize("options", [{"method": "madry"}, {"method": "igr"}, {"method": "ig_sum_norm", "chunk": 1}])
 def test_an_inner_maximum_goes_as_one_without_an_ig_or_with_a_chunk_of_ones_own(options):
     x, _ = batch(30)
-    assert wrapped(**{"memory_budget": 1e-9, **options})._examples_at_once(x) is None
+    assert wrapped(**{"memory_budget": 1e-9, **options})._compiled.examples_at_once(x) is None
 
 
 def test_a_model_without_a_stem_has_chunks_too():
