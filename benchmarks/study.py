@@ -10,6 +10,7 @@ settings are chosen here. Each trial is the base with what its name says changed
 
 import argparse
 import contextlib
+import functools
 import json
 import subprocess
 import sys
@@ -176,13 +177,19 @@ class Reusing(keras_rar.RARModel):
         x, self.rows = data
         return super().train_step((x, tf.gather(self.labels, self.rows)))
 
-    def _start(self, x, seed):
+    def _make_step(self, part, head, loss):
+        step = super()._make_step(part, head, loss)
+        step.problem.start = functools.partial(self._start, step.problem.start)
+        step.problem.inner_maximum = functools.partial(self._inner_maximum, step.problem.inner_maximum)
+        return step
+
+    def _start(self, start, x, ball, seed):
         last = tf.cast(tf.gather(self.moved, self.rows), x.dtype)
         is_new = tf.reduce_all(last == 0, axis=[1, 2, 3], keepdims=True)
-        return tf.where(is_new, super()._start(x, seed), self.regularizer.neighborhood.project(x, x + last))
+        return tf.where(is_new, start(x, ball, seed), ball.project(x, x + last))
 
-    def _inner_maximum(self, x, y, seed):
-        x_star = super()._inner_maximum(x, y, seed)
+    def _inner_maximum(self, inner_maximum, x, y, seed):
+        x_star = inner_maximum(x, y, seed)
         self.moved.scatter_nd_update(self.rows[:, None], tf.cast(x_star - x, tf.float16))
         return x_star
 

@@ -117,9 +117,23 @@ def test_no_two_modules_have_one_name():
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
-@pytest.mark.parametrize("module", TREES)
-def test_a_file_is_short(module):
-    assert len(PATHS[module].read_text("utf-8").splitlines()) <= LONGEST
+COMMAND = sorted((PACKAGE.parent / "keras_rar_cli").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*PATHS.values(), *COMMAND], ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_file_is_short(path):
+    assert len(path.read_text("utf-8").splitlines()) <= LONGEST
+
+
+def test_the_command_line_loads_nothing_heavy_before_it_must():
+    """At the top of its files; `test_cli_mistakes` looks at a process."""
+    for path in COMMAND:
+        found = [
+            node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
+        names = [alias.name for n in found if isinstance(n, ast.Import) for alias in n.names]
+        names += [node.module or "" for node in found if isinstance(node, ast.ImportFrom)]
+        assert not {name.split(".")[0] for name in names} & {"keras_rar", "keras", "tensorflow", "numpy"}, path
 
 
 @pytest.mark.parametrize("room", [*ROOMS, ""])

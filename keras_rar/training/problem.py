@@ -56,12 +56,16 @@ class Problem:
         if not self.reads.perturbs:
             return x
         ball, step_size = self.regularizer.ball(self.terms(x, x, y, self.regularizer.attack_rule))
-        start = ball.sample(x, seed) if self.regularizer.random_start else x
+        start = self.start(x, ball, seed)
         ascended = functools.partial(self._ascended, ball=ball, step_size=step_size)
         examples = self.examples_at_once(x)
         if examples is None:
             return ascended(x, y, start)
         return graphs.in_parts(functools.partial(ascended, examples=examples), (x, y, start), examples)
+
+    def start(self, x: tf.Tensor, ball: Neighborhood, seed: tf.Tensor) -> tf.Tensor:
+        """Where the ascent begins: a random point of the ball, or `x`."""
+        return ball.sample(x, seed) if self.regularizer.random_start else x
 
     def examples_at_once(self, x: tf.Tensor) -> int | None:
         """How many examples to attack at once; `None` for all."""

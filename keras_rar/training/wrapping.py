@@ -33,7 +33,7 @@ def wrap(
     The result is a `keras.Model` with the weights of `base_model`, shared, and its `call`, `predict` and
     `evaluate`. Only `fit` differs: it minimises the objective of the method.
 
-    The recommended training is adversarial first and compares maps in the last quarter: `begin=0.75`. The first part
+    The recommended training is adversarial first and compares maps in the last fifth of `fit`: `begin=0.8`. The first part
     costs what adversarial training costs.
 
     Args:
@@ -69,7 +69,7 @@ def wrap(
     Example:
 
     >>> base_model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(3)])
-    >>> model = keras_rar.wrap(base_model, epsilon=0.1, begin=0.75)
+    >>> model = keras_rar.wrap(base_model, epsilon=0.1, begin=0.8)
     >>> type(model.regularizer).__name__
     'IGTopKRegularizer'
     """
