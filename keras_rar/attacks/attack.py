@@ -1,6 +1,7 @@
 """What all attacks share."""
 
 import abc
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,7 +62,9 @@ class Attack(abc.ABC):
             jit_compile = (
                 bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
             )
-            function = tf.function(run, autograph=False, jit_compile=jit_compile)
+            # As a partial function it is one of its own: TensorFlow would count those of all attacks as one that is
+            # traced again and again, and warn.
+            function = tf.function(functools.partial(run), autograph=False, jit_compile=jit_compile)
             compiled = self._compiled = (seen, classifier, function)
         return compiled[1:]
 

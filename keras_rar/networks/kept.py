@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -79,7 +80,7 @@ def compiled(model: keras.Model, key: Hashable, function: Callable) -> Callable:
     """
 
     def make() -> Callable:
-        return tf.function(function, autograph=False, reduce_retracing=True)
+        return tf.function(functools.partial(function), autograph=False, reduce_retracing=True)  # see `Attack`
 
     return make() if key is None else kept_with(model).get(("function", key), make)
 

@@ -33,8 +33,8 @@ def wrap(
     The result is a `keras.Model` with the weights of `base_model`, shared, and its `call`, `predict` and
     `evaluate`. Only `fit` differs: it minimises the objective of the method.
 
-    The recommended training is adversarial first and compares maps in the last fifth of `fit`: `begin=0.8`. The first part
-    costs what adversarial training costs.
+    The recommended training is adversarial first and compares maps in the last fifth of `fit`: `begin=0.8`. The first
+    part costs what adversarial training costs.
 
     Args:
         base_model: A built Keras 3 classifier with one input and one output, logits or probabilities.
