@@ -146,7 +146,7 @@ def test_eight_threads_give_the_numbers_of_one():
     }
     expected = {name: job() for name, job in jobs.items()}
     found, errors = {name: [] for name in jobs}, []
-    together = threading.Barrier(len(jobs))
+    together = threading.Barrier(len(jobs), timeout=300)
 
     def run(name):
         try:
