@@ -14,7 +14,7 @@ def only(name: str, value: Any, rank: int | None = None) -> Any:
         rank: The rank of the array, where it is known: a list of one array of another rank is an array itself.
 
     Raises:
-        ValueError: If a dictionary has several leaves, or none.
+        ValueError: If a dictionary or list has several leaves, or a dictionary none.
 
     Example:
 
@@ -24,17 +24,22 @@ def only(name: str, value: Any, rank: int | None = None) -> Any:
     while True:
         if isinstance(value, dict):
             if len(value) != 1:
-                raise ValueError(f"`{name}` must hold one array. Received: a dictionary of {list(value)}")
+                raise ValueError(f"`{name}` must hold one array. Received: a dict of {list(value)}")
             value = next(iter(value.values()))
         elif isinstance(value, (list, tuple)) and len(value) == 1 and _is_leaf(value[0], rank):
             value = value[0]
+        elif (
+            isinstance(value, (list, tuple)) and len(value) > 1 and _is_leaf(value[0], rank or 2, or_more=rank is None)
+        ):
+            raise ValueError(f"`{name}` must hold one array. Received: a {type(value).__name__} of {len(value)}")
         else:
             return value
 
 
-def _is_leaf(item: Any, rank: int | None) -> bool:
-    found = len(item.shape) if hasattr(item, "shape") else None
-    return isinstance(item, dict) or (found is not None and (found == rank if rank is not None else found >= 1))
+def _is_leaf(item: Any, rank: int | None, or_more: bool = False) -> bool:
+    """Whether an item of a list is an array of its own, rather than a row of one."""
+    found = len(item.shape) if hasattr(item, "shape") else 0
+    return isinstance(item, dict) or (found >= (rank or 1) if or_more or rank is None else found == rank)
 
 
 def like(structure: Any, leaf: Any) -> Any:

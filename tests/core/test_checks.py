@@ -158,7 +158,7 @@ def test_increasing_bounds_come_back_as_plain_numbers(value):
         (([0.0, 1.0], 1.0), ValueError),
         ((0.0, math.nan), ValueError),
         ((-math.inf, 1.0), ValueError),
-        ((np.zeros(2), np.ones(3)), ValueError),
+        ((np.zeros(2), np.ones(3)), TypeError),
         (1.0, TypeError),
         ((0.0, 1.0, 2.0), TypeError),
         (("0", "1"), TypeError),

@@ -29,8 +29,14 @@ def test_a_list_of_one_row_is_a_batch_where_the_rank_is_known():
 
 
 def test_several_leaves_are_refused():
-    with pytest.raises(ValueError, match=r"`x` must hold one array. Received: a dictionary of \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"`x` must hold one array. Received: a dict of \['a', 'b'\]"):
         only("x", {"a": X, "b": X})
+
+
+@pytest.mark.parametrize("value", [[X, X], (X, X), [{"a": X}, {"b": X}]])
+def test_a_list_of_several_arrays_is_refused(value):
+    with pytest.raises(ValueError, match=r"`x` must hold one array. Received: a (list|tuple) of 2"):
+        only("x", value)
 
 
 @pytest.mark.parametrize("structure", [{"a": None}, [None], (None,), None, X])

@@ -341,7 +341,7 @@ def reached(module):
 def test_what_measures_does_not_know_what_trains_and_the_reverse():
     """Training and evaluation adversaries stay independent."""
     training = {"training.model", "training.fitting", "training.step", "training.guard", "training.wrapping"} | {
-        "training.update", "training.problem", "methods.regularizer",
+        "training.update", "training.problem",
     }  # fmt: skip
     measuring = {
         "attacks.attribution", "attacks.kinds", "attacks.prediction", "evaluation.callback", "evaluation.evaluate",
