@@ -61,16 +61,17 @@ def load_state(model: Any, store: Any) -> int:
     """
     of_base_model = {id(variable) for variable in model.base_model.weights}
     own = [variable for variable in model.weights if id(variable) not in of_base_model]
+    held = set(store.keys())  # the entries of older versions of Keras have no `in`
     for number, variable in enumerate(own):
-        if str(number) in store:
+        if str(number) in held:
             variable.assign(store[str(number)])
     model.seed_generator.state.assign(store["seed_state"])
     states = random_states(model.base_model, model.regularizer)
     names = [f"random_state_{number}" for number in range(len(states))]
-    if all(name in store for name in names) and f"random_state_{len(states)}" not in store:
+    if all(name in held for name in names) and f"random_state_{len(states)}" not in held:
         for name, variable in zip(names, states, strict=True):
             variable.assign(np.asarray(store[name]))
-    return int(np.asarray(store["skipped_updates"])) if "skipped_updates" in store else 0
+    return int(np.asarray(store["skipped_updates"])) if "skipped_updates" in held else 0
 
 
 def _generators(root: Any) -> Iterator[Any]:
