@@ -21,7 +21,7 @@ class Begin(keras.callbacks.Callback):
     def __init__(self, begin: int | float, watched: set[str], callbacks: list[Any]):
         super().__init__()
         self.begin = begin
-        self._monitors = [c for c in callbacks if getattr(c, "monitor", None) in watched and hasattr(c, "best")]
+        self._monitors = [c for c in callbacks if getattr(c, "monitor", None) in watched]
         self._best: list[Any] | None = None  # what they started with, if they have seen an epoch before the term
         self._epoch, self._step, self._trained = 0, 0, False
 
@@ -47,7 +47,9 @@ class Begin(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch, self._step = epoch, 0
         if not self.has_begun():
-            self._best = self._best or [monitor.best for monitor in self._monitors]
+            if self._best is None:  # some versions of Keras set `best` only when training begins
+                self._monitors = [monitor for monitor in self._monitors if hasattr(monitor, "best")]
+                self._best = [monitor.best for monitor in self._monitors]
         elif self._best is not None:
             for monitor, best in zip(self._monitors, self._best, strict=True):
                 monitor.best = best
