@@ -1,0 +1,152 @@
+"""Train or fetch the networks that attacks are studied on; each is a `.keras` file in a folder.
+
+`python benchmarks/networks.py cnn_natural cnn_madry --out FOLDER`; a network that is there already is left alone.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_rar import training
+from keras_rar.paper import architectures, datasets
+from keras_rar.paper.precision import fastest_policy
+
+WHOLE = {"epsilon": 0.1, "steps": 5, "step_size": 0.04}  # in all 2 ε: across the ball, from anywhere in it
+SHORT = {"epsilon": 0.1, "steps": 3, "step_size": 0.06}
+
+
+def resnet20(classes=10, shape=(28, 28, 1)):
+    """The ResNet-20 of He et al. (2016) for small images: three stages of three blocks, batch normalisation."""
+    x = inputs = keras.Input(shape)
+    x = _normalised(x, 16, 1)
+    for filters in (16, 32, 64):
+        for block in range(3):
+            strides = 2 if filters > 16 and block == 0 else 1
+            y = _normalised(x, filters, strides)
+            y = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(y)
+            y = keras.layers.BatchNormalization()(y)
+            if strides == 2:
+                x = keras.layers.BatchNormalization()(keras.layers.Conv2D(filters, 1, 2, use_bias=False)(x))
+            x = keras.layers.ReLU()(keras.layers.Add()([x, y]))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, dtype="float32")(x), name="resnet20")
+
+
+def _normalised(x, filters, strides):
+    x = keras.layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
+    return keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+
+
+def vit(classes=10, shape=(28, 28, 1), patch=7, width=64, blocks=4, heads=4):
+    """A small vision transformer (Dosovitskiy et al. 2021) with GELU and average pooling; it has no ReLU."""
+    inputs = keras.Input(shape)
+    x = keras.layers.Conv2D(width, patch, patch)(inputs)
+    x = keras.layers.Reshape((-1, width))(x)
+    positions = keras.layers.Embedding(x.shape[1], width)(keras.ops.arange(x.shape[1])[None])
+    x = x + positions
+    for _ in range(blocks):
+        y = keras.layers.LayerNormalization()(x)
+        x = x + keras.layers.MultiHeadAttention(heads, width // heads)(y, y)
+        y = keras.layers.LayerNormalization()(x)
+        x = x + keras.layers.Dense(width)(keras.layers.Dense(2 * width, "gelu")(y))
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(x))
+    return keras.Model(inputs, keras.layers.Dense(classes, dtype="float32")(x), name="vit")
+
+
+def tabular():
+    """A network of three hidden layers for scikit-learn's table of breast cancers, each column scaled to [0, 1]."""
+    hidden = [keras.layers.Dense(64, "relu"), keras.layers.Dense(64, "relu"), keras.layers.Dense(32, "relu")]
+    return keras.Sequential([keras.Input((30,)), *hidden, keras.layers.Dense(2)], name="tabular")
+
+
+def cancers():
+    """Training and test rows of the table: 400 and 169, in a fixed random order."""
+    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415  # of this study alone
+
+    x, y = load_breast_cancer(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = x[order], y[order]
+    low, high = x[:400].min(axis=0), x[:400].max(axis=0)
+    x = np.clip((x - low) / (high - low), 0, 1).astype("float32")
+    return (x[:400], y[:400]), (x[400:], y[400:])
+
+
+def fashion():
+    return datasets.load("fashion_mnist")
+
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def fitted(network, data, epochs, batch_size=100, rate=2e-3):
+    """Natural training in one cycle of the rate."""
+    (x, y), (x_test, y_test) = data
+    schedule = keras.optimizers.schedules.CosineDecay(
+        rate / 10, epochs * len(x) // batch_size, warmup_target=rate, warmup_steps=len(x) // batch_size // 2 + 1
+    )
+    network.compile(keras.optimizers.Adam(schedule), LOSS, metrics=["accuracy"])
+    network.fit(x, y, batch_size=batch_size, epochs=epochs, validation_data=(x_test, y_test), verbose=2)
+    return network
+
+
+def phased(network, data, phases, folder, **options):
+    (x, y), _ = data
+    training.train(network, x, y, training.Plan(phases, **options), folder=folder, verbose=2)
+    return network
+
+
+def in_policy(make, policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        keras.utils.set_random_seed(0)
+        return make()
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def build(name, out):
+    policy = fastest_policy() if name.startswith(("cnn", "resnet")) else "float32"
+    print(name, policy, flush=True)
+    kind, _, method = name.partition("_")
+    make = {"cnn": architectures.cnn, "resnet20": resnet20, "vit": vit, "tabular": tabular}[kind]
+    data = cancers() if kind == "tabular" else fashion()
+    network = in_policy(make, policy)
+    Phase = training.Phase  # noqa: N806
+    if kind == "tabular":
+        fitted(network, data, 60, batch_size=20)
+    elif kind == "vit":
+        fitted(network, data, 4)
+    elif method == "natural":
+        fitted(network, data, 4 if kind == "cnn" else 3)
+    elif method == "madry":
+        phases = [Phase("madry", 4, WHOLE)] if kind == "cnn" else [Phase("madry", 2, SHORT)]
+        phased(network, data, phases, out / f"{name}.run")
+    elif method == "ig_topk":
+        network.set_weights(keras.saving.load_model(out / f"{kind}_madry.keras").get_weights())
+        maps = {**(WHOLE if kind == "cnn" else SHORT), "k": 100, "factor": 4.0}
+        phased(network, data, [Phase("ig_topk", 1, maps)], out / f"{name}.run")
+    trained = in_policy(make, "float32")
+    trained.set_weights(network.get_weights())
+    return trained
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--out", type=Path, default=Path("networks"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.names:
+        file = arguments.out / f"{name}.keras"
+        if not file.exists():
+            start = time.perf_counter()
+            build(name, arguments.out.resolve()).save(file)
+            print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
