@@ -1,5 +1,8 @@
 """Faithfulness of maps on Keras models: closed forms of linear ones, a reference in NumPy, controls and refusals."""
 
+import json
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -278,3 +281,26 @@ def test_infidelity_refuses_what_does_not_fit(conv, case):
     changed = {{"target": "attributed"}.get(name, name): value for name, value in changed.items()}
     with pytest.raises(ValueError, match=message.replace("target", "attributed")):
         faithfulness(conv, **{"x": IMAGES, "maps": MAPS, "y": LABELS, **changed})
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_has_what_was_measured():
+    page = (ROOT / "docs/faithfulness.md").read_text("utf-8").replace("−", "-")
+    networks = json.loads((ROOT / "benchmarks/results/faithful.json").read_text())["networks"]
+    for network, rows in networks.items():
+        for kind, row in ((kind.replace("−", "-"), row) for kind, row in rows.items()):
+            sign = "+" if " - " in kind else ""
+            numbers = ((row[score]["mean"], row[score]["low"], row[score]["high"]) for score in SCORES)
+            cells = ["{:{}.3f} [{:{}.3f}, {:{}.3f}]".format(a, sign, b, sign, c, sign) for a, b, c in numbers]
+            assert f"| `{network}` | {kind} | {' | '.join(cells)} |" in page, (network, kind)
+
+
+def test_the_controls_of_what_was_measured_are_worse():
+    """What the page says of the committed numbers."""
+    for rows in json.loads((ROOT / "benchmarks/results/faithful.json").read_text())["networks"].values():
+        assert rows["IG − a random map"]["deletion"]["high"] < 0 < rows["IG − a random map"]["insertion"]["low"]
+        assert rows["IG − the input"]["deletion"]["high"] < 0
+        assert rows["IG − the input"]["insertion"]["low"] < 0 < rows["IG − the input"]["insertion"]["high"]
+        assert rows["IG − the input"]["infidelity"]["high"] < 0
