@@ -8,6 +8,9 @@ import numpy as np
 from keras_rar.evaluation.report import DRAWN_BY
 from keras_rar.evaluation.wording import counted
 
+NOISES = {"gaussian": "Gaussian", "uniform": "uniform"}
+"""As texts write them."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Certificate:
@@ -97,7 +100,7 @@ class Certificate:
         lines = [f"| L2 radius | top-{self.k} intersection | cosine |", "|---|---|---|"]
         for radius, topk, cosine in zip(curve["radii"], curve["topk"], curve["cosine"], strict=True):
             lines.append(f"| {radius:.4g} | >= {100 * _down(topk, 3):.1f} % | >= {_down(cosine, 3):.3f} |")
-        noise = f"{self.smoothing} noise of standard deviation {self.sigma:g}"
+        noise = f"{NOISES[self.smoothing]} noise of standard deviation {self.sigma:g}"
         about = (
             f"Means of {counted(len(self.indices), 'example')}; lower bounds for the map `{self.method}` smoothed with "
             f"{noise}, from {self.samples} draws each, not for the map itself. They hold for each example with "
