@@ -104,7 +104,7 @@ class Certificate:
         about = (
             f"Means of {counted(len(self.indices), 'example')}; lower bounds for the map `{self.method}` smoothed with "
             f"{noise}, from {self.samples} draws each, not for the map itself. They hold for each example with "
-            f"confidence {self.confidence:g}, and for the means with {curve['confidence']:.6g}."
+            f"confidence {self.confidence:.10g}, and for the means with {curve['confidence']:.10g}."
         )
         return "\n\n".join([*(f"**{warning}**" for warning in self.warnings), "\n".join(lines), about])
 
@@ -137,7 +137,7 @@ class Certificate:
     def __repr__(self) -> str:
         curve = self.curve()
         rows = zip(curve["radii"], curve["topk"], curve["cosine"], strict=True)
-        head = f"Certificate of {counted(len(self.indices), 'example')}, confidence {self.confidence:g} each"
+        head = f"Certificate of {counted(len(self.indices), 'example')}, confidence {self.confidence:.10g} each"
         lines = [
             f"  radius {r:.4g}: top-{self.k} >= {_down(t, 3):.3f}, cosine >= {_down(c, 3):.3f}" for r, t, c in rows
         ]

@@ -56,6 +56,6 @@ def _heading(certificate: Certificate) -> str:
     n, noise = len(certificate.indices), NOISES[certificate.smoothing]
     return (
         f"{drawing.text(certificate.method)} smoothed by {noise} noise, σ = {certificate.sigma:g}\n"
-        f"{counted(n, 'example')}, {certificate.samples} draws; confidence {certificate.confidence:g} each, "
+        f"{counted(n, 'example')}, {certificate.samples} draws; confidence {certificate.confidence:.10g} each, "
         f"{certificate.curve()['confidence']:.4g} for the mean"
     )

@@ -152,15 +152,15 @@ def drawn(model, label, z, noise, k):
 @pytest.fixture(scope="module")
 def attacks():
     """Of a small network: the least similarities that attacks and random steps found, by radius."""
-    (model, x), noise, k, radii = trained_like(), Gaussian(0.2, 6), 3, np.array([0.05, 0.1, 0.15, 0.2, 0.3, 0.4])
+    (model, x), noise, k, radii = trained_like(), Gaussian(0.2, 6), 3, np.array([0.05, 0.1, 0.2, 0.4])
     label = int(np.argmax(model(x)))
     counts, mean = drawn(model, label, x, noise, k)
     rng, topk, cosine = np.random.default_rng(0), [], []
     for radius in radii:
-        steps = rng.normal(size=(8, 6))
+        steps = rng.normal(size=(5, 6))
         steps = radius * steps / np.linalg.norm(steps, axis=1, keepdims=True)
         points = [x + step[None].astype("float32") for step in steps]
-        points += [attacked(model, label, x, noise, k, radius, seed) for seed in range(3)]
+        points += [attacked(model, label, x, noise, k, radius, seed) for seed in range(2)]
         found = [drawn(model, label, point, noise, k) for point in points]
         same = [len({*np.argsort(-counts)[:k]} & {*np.argsort(-other)[:k]}) / k for other, _ in found]
         topk.append(min(same))
@@ -191,8 +191,8 @@ def test_a_certificate_of_a_wrong_deviation_is_beaten(attacks, monkeypatch):
 
 
 def test_it_fails_as_seldom_as_it_says():
-    """Two hundred independent certificates of one x, against what the exact map gives."""
-    radii, n = np.linspace(0, 0.45, 46), 200
+    """A hundred and fifty independent certificates of one x, against what the exact map gives."""
+    radii, n = np.linspace(0, 0.45, 46), 150
     found = certify(
         quadratic(*WEIGHTS), np.repeat(X[None], n, axis=0), np.zeros(n), k=1, sigma=SIGMA, samples=60, radii=radii,
         confidence=0.9, **QUIET,
