@@ -23,6 +23,8 @@ from keras_rar.core.saliency_methods import Saliency
 from keras_rar.core.terms import Terms
 from keras_rar.evaluation import metrics
 from keras_rar.evaluation.callback import AttributionRobustness
+from keras_rar.evaluation.certificate import Certificate
+from keras_rar.evaluation.certify import certify
 from keras_rar.evaluation.compare import compare
 from keras_rar.evaluation.comparison import Comparison
 from keras_rar.evaluation.evaluate import evaluate_robustness
@@ -49,6 +51,7 @@ __all__ = [
     "METHODS",
     "AbstractAttributionRegularizer",
     "AttributionRobustness",
+    "Certificate",
     "Comparison",
     "IGNormRegularizer",
     "IGRRegularizer",
@@ -66,6 +69,7 @@ __all__ = [
     "Terms",
     "attacks",
     "baseline_report",
+    "certify",
     "compare",
     "completeness_gap",
     "evaluate_robustness",

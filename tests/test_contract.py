@@ -24,12 +24,12 @@ PUBLIC |= {f"{top}.{name}": getattr(module, name) for top, module in SUBMODULES.
 CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
 # A new public name is a decision that is made here.
 CONTRACT = {
-    "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "Comparison", "IGNormRegularizer",
-    "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L2Ball", "LinfBall", "MadryRegularizer",
-    "NaturalRegularizer", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport", "Saliency", "Terms",
-    "attacks", "baseline_report", "compare", "completeness_gap", "evaluate_robustness", "export_saved_model",
-    "firm_threshold", "input_gradient", "integrated_gradients", "metrics", "plotting", "quadrature",
-    "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
+    "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "Certificate", "Comparison",
+    "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L2Ball", "LinfBall",
+    "MadryRegularizer", "NaturalRegularizer", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport",
+    "Saliency", "Terms", "attacks", "baseline_report", "certify", "compare", "completeness_gap",
+    "evaluate_robustness", "export_saved_model", "firm_threshold", "input_gradient", "integrated_gradients",
+    "metrics", "plotting", "quadrature", "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {
