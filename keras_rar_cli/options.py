@@ -15,6 +15,7 @@ EXPLAINED = [*SALIENCIES, "guided_backprop", "deconvolution"]
 TARGETS = ["logit", "loss", "probability"]
 RULES = ["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
 PROTOCOLS = ["quick", "paper"]
+DATA_FORMATS = ["auto", "channels_last", "channels_first", "none"]
 DATASETS = ["mnist", "fashion_mnist", "gtsrb", "oxford_flower17"]
 
 _SMALLEST, _LARGEST = 1.1754944e-38, 3.4028234e38  # normal numbers of float32, which networks compute in
@@ -71,6 +72,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "rule": (RULES, "quadrature rule of integrated gradients"),
     "m": (positive_int, "number of nodes of the rule"),
     "baseline": (finite_float, "start of the segment that integrated gradients integrates over"),
+    "data_format": (DATA_FORMATS, "where inputs have their channels (default: auto, as the model has them)"),
     "pgd_steps": (positive_int, "iterations of the attack on predictions"),
     "pgd_step_size": (positive_float, "length of its step"),
     "pgd_restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),

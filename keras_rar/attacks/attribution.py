@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -14,7 +14,6 @@ from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, keywords, map_objectives
-from keras_rar.core.saliency_methods import IntegratedGradients
 from keras_rar.explaining import attackable
 from keras_rar.networks.classifier import TARGETS, Classifier
 
@@ -50,6 +49,7 @@ class AttributionAttack(Attack):
         seed: Integer seed of the random starts and steps. Defaults to `0`.
         softplus_beta: Float > 0, sharpness of the softplus, or `None` to take gradients through the model as it
             is. Defaults to `1.`, the paper's.
+        data_format: Where inputs have their channels: as for `saliency_map`. Defaults to `"auto"`, found.
         batch_size: Positive integer, examples attacked at once; `None` for as many as fit in memory with all nodes
             at once, which is fastest, and at most 50. Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
@@ -80,6 +80,7 @@ class AttributionAttack(Attack):
         restarts: int = 0,
         seed: int = 0,
         softplus_beta: float | None = 1.0,
+        data_format: choices.DataFormat = "auto",
         batch_size: int | None = None,
         jit_compile: choices.JitCompile = "auto",
     ):
@@ -98,6 +99,8 @@ class AttributionAttack(Attack):
         self.saliency = attackable.get_differentiable(saliency, rule=rule, m=m, baseline=baseline, chunk=chunk)
         self.target = checks.one_of("target", target, TARGETS)
         self.keep = checks.one_of("keep", keep, map_objectives.SIMILARITIES)
+        self.data_format: choices.DataFormat = checks.one_of("data_format", data_format, get_args(choices.DataFormat))
+        self._approved: tuple[Any, ...] = ()
         self.k_report = None if k_report is None else checks.positive_int("k_report", k_report)
 
     def default_step_size(self, epsilon: float) -> float:
@@ -167,8 +170,7 @@ class AttributionAttack(Attack):
         Yields:
             An `AttackResult` for each batch of at most `batch_size` rows.
         """
-        classifier, run = self._function(model, gradient_model)
-        x, labels = self._checked(classifier, x, y)
+        classifier, run, x, labels = self._checked(model, x, y, gradient_model)
         watch = Watch(self.steps, self.restarts + 1, progress)
         size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
         for rows, (inputs, indices) in self._batches(size, x, np.arange(len(x)), first=first):
@@ -188,11 +190,7 @@ class AttributionAttack(Attack):
 
     def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
         """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
-        classifier, _ = self._function(model, gradient_model)
-        x, _ = self._checked(classifier, x, y)
-        gradient_classifier = None if gradient_model is None else Classifier(gradient_model)
-        explained.check_twin(gradient_classifier, classifier.input_shape)
-        self.check_map(self._explainers(classifier, gradient_classifier).check(x, self.follows_gradients))
+        self._checked(model, x, y, gradient_model)
 
     def check_map(self, shape: tuple[int, ...]) -> None:
         """Refuse settings that do not fit a map of this shape."""
@@ -205,13 +203,17 @@ class AttributionAttack(Attack):
         gradient = attack_loop.map_gradient(self.objective, reference, smooth_map)
         return attack_loop.unless_zero(gradient, attack_loop.random_direction(seed, tf.shape(x)))
 
-    def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """The inputs and labels, as arrays."""
-        x = classifier.check_inputs(x, self.bounds)
-        self.check_map(explained.map_shape(x.shape[1:]))
-        if isinstance(self.saliency, IntegratedGradients):
-            checks.broadcasts("baseline", self.saliency.baseline, classifier.input_shape)
-        return x, None if y is None else classifier.check_labels(y, len(x))
+    def _checked(self, model: Any, x: Any, y: Any, gradient_model: Any) -> tuple[Classifier, Callable, np.ndarray, Any]:
+        """The network, the compiled attack, the inputs and the labels. Maps are checked once for a network."""
+        classifier, run = self._function(model, gradient_model)
+        x, shape = explained.checked_inputs(classifier, x, self.bounds, self.saliency, self.data_format)
+        self.check_map(shape)
+        labels = None if y is None else classifier.check_labels(y, len(x))
+        if self._approved != (run, x.shape[1:]):
+            twin = explained.twin_of(gradient_model, classifier.input_shape)
+            self._explainers(classifier, twin).check(x, self.follows_gradients)
+            self._approved = run, x.shape[1:]
+        return classifier, run, x, labels
 
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
         explainers = self._explainers(classifier, gradient_classifier)
@@ -239,8 +241,8 @@ class AttributionAttack(Attack):
         phases: dict[str, Callable[..., Any]] = {"look": look, "advance": advance}
         return lambda phase, *state: phases[phase](*state)
 
-    def _explainers(self, *classifiers: Any) -> explained.Explainers:
-        return explained.Explainers(self.saliency, self.target, self.softplus_beta, *classifiers)
+    def _explainers(self, network: Classifier, twin: Classifier | None) -> explained.Explainers:
+        return explained.Explainers(self.saliency, self.target, self.softplus_beta, network, twin, self.data_format)
 
     def _k_report(self, shape: Any) -> int:
         return explained.eighth(shape) if self.k_report is None else self.k_report

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy.typing as npt
 
+from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
 
 Auto: TypeAlias = Literal["auto"]
@@ -40,5 +41,6 @@ class Options(TypedDict, total=False):
     restarts: int
     seed: int
     softplus_beta: float | None
+    data_format: DataFormat
     batch_size: int | None
     jit_compile: JitCompile

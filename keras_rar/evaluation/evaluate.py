@@ -11,6 +11,7 @@ from keras_rar.attacks.choices import (
     Auto,
     Bounds,
     Chunk,
+    DataFormat,
     JitCompile,
     Norm,
     ObjectiveName,
@@ -48,6 +49,7 @@ def evaluate_robustness(
     rule: RuleName | None = None,
     m: int | None = None,
     softplus_beta: float | Auto | None = "auto",
+    data_format: DataFormat | None = None,
     pgd_steps: int | None = None,
     pgd_step_size: float | Auto | None = "auto",
     pgd_objectives: ObjectiveName | tuple[ObjectiveName, ...] | None = None,
@@ -100,6 +102,8 @@ def evaluate_robustness(
         rule: Quadrature rule of IG.
         m: Its number of nodes.
         softplus_beta: Sharpness of the softplus twin; `None` for gradients through the model as it is.
+        data_format: Where inputs have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or `"auto"`, as
+            `saliency_map` finds it.
         pgd_steps: Iterations of the attack on predictions.
         pgd_step_size: Length of its step; `None` for a tenth of `epsilon`.
         pgd_objectives: Its objectives, `"crossentropy"` and `"margin"`; the worst of them counts.

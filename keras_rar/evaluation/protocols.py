@@ -49,6 +49,7 @@ class Protocol:
         m: Its number of nodes.
         baseline: Where its segments begin.
         softplus_beta: Sharpness of the softplus twin.
+        data_format: Where inputs have their channels: `"auto"`, `"channels_last"`, `"channels_first"` or `"none"`.
         attacked: Number of examples whose maps are attacked, the first correctly classified; `None` for all.
         seed: Seed of random starts and steps, and of the bootstrap.
 
@@ -83,6 +84,7 @@ class Protocol:
     m: int = 100
     baseline: npt.ArrayLike = 0.0
     softplus_beta: float | None = 1.0
+    data_format: choices.DataFormat = "auto"
     attacked: int | None = None
     seed: int = 0
 
@@ -145,6 +147,7 @@ class Protocol:
             restarts=self.restarts,
             seed=self.seed,
             softplus_beta=self.softplus_beta,
+            data_format=self.data_format,
             **options,
         )
 

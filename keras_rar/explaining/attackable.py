@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_rar.core import checks
 from keras_rar.core import saliency_methods as core
-from keras_rar.core.saliency_methods import Saliency, normalize_map
+from keras_rar.core.saliency_methods import Saliency
 from keras_rar.explaining.saliency_maps import BACKWARD, get
 from keras_rar.networks.classifier import Classifier
 from keras_rar.networks.surrogates import softplus_twin
@@ -27,7 +27,7 @@ def get_differentiable(
 
 
 def of_function(function: Callable, classifier: Classifier, beta: float | None) -> Callable:
-    """The map by a function `(model, x, y) -> attributions` of TensorFlow operations, for an attack."""
+    """The attributions by a function `(model, x, y) -> attributions` of TensorFlow operations, for an attack."""
     model = classifier.model if beta is None else softplus_twin(classifier.model, beta)
 
     def explain(x, y):
@@ -40,6 +40,6 @@ def of_function(function: Callable, classifier: Classifier, beta: float | None) 
                 "`saliency` must be made of TensorFlow operations to be attacked. "
                 f"Received: a function that returns {type(attributions).__name__}"
             )
-        return normalize_map(attributions)
+        return attributions
 
     return explain
