@@ -166,6 +166,7 @@ TAKES_NO_NUMBERS = {
     "saliency_methods.Saliency": "abstract",
     "terms.Network": "of functions",
     "top_sets.odd_window": "of one number",
+    "channels.*": "of shapes",
     "checks.*": "settings",
     "keywords.*": "names of settings",
     "files.*": "paths",
