@@ -124,7 +124,7 @@ def test_one_map_per_example_is_attacked(model, name):
     result = TopKAttack(3, **OPTIONS, saliency=RIGHT[name])(model, X, Y)
     assert result.map_before.shape == (4, 5, 5)
     np.testing.assert_allclose(result.map_before.sum(axis=(1, 2)), 25, rtol=1e-4)
-    if name not in ("an object",):
+    if name != "an object":
         np.testing.assert_allclose(result.map_before, keras_rar.saliency_map(model, X, Y, "gradient"), rtol=1e-4)
 
 
@@ -132,7 +132,7 @@ def test_the_check_runs_once_for_a_model(model):
     calls = []
 
     def counted(model, x, y):
-        calls.append(len(x) if len(x) else None)
+        calls.append(x.shape[0])
         return gradient(model, x, y)
 
     attack = RandomAttack(**{**OPTIONS, "steps": 1}, saliency=counted)
@@ -162,8 +162,8 @@ ARRAYS = {
     "one map": (lambda model, x, y: x[0], "`method` must return one map per example"),
     "a vector": (lambda model, x, y: x.sum(axis=(1, 2, 3)), "`method` must return one map per example"),
     "other sizes": (lambda model, x, y: x[:, 1:], "`method` must return one map per example"),
-    "complex": (lambda model, x, y: x + 1j, "`method` must return one map per example, of numbers"),
-    "objects": (lambda model, x, y: [None] * len(x), "`method` must return one map per example, of numbers"),
+    "complex": (lambda model, x, y: x + 1j, "`method` must return one map per example, of real numbers"),
+    "objects": (lambda model, x, y: [None] * len(x), "`method` must return one map per example, of real numbers"),
     "NaN": (lambda model, x, y: x * np.nan, "`method` must return finite numbers"),
     "the mean taken off": (lambda model, x, y: x - x.mean(axis=0), "`method` must return one map per example, of that"),
 }

@@ -207,8 +207,10 @@ def test_volumes_lose_their_channels():
 def test_the_exported_endpoint_gives_the_maps_of_saliency_map(tmp_path):
     _, model = twins()
     keras_rar.export_saved_model(model, tmp_path / "served", m=4)
-    found = tf.saved_model.load(tmp_path / "served").attribute(tf.constant(FIRST))
-    np.testing.assert_allclose(found, keras_rar.saliency_map(model, FIRST, m=4), rtol=1e-4, atol=1e-4)
+    served = tf.saved_model.load(tmp_path / "served")
+    np.testing.assert_allclose(
+        served.attribute(tf.constant(FIRST)), keras_rar.saliency_map(model, FIRST, m=4), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_an_export_that_nothing_tells_is_refused(tmp_path):
