@@ -313,6 +313,16 @@ def test_a_model_of_colour_images_of_any_size(files, tmp_path):
         assert np.load(tmp_path / "map.npy").shape == shape
 
 
+def test_explain_takes_a_model_with_channels_first(files, tmp_path):
+    last = keras.models.load_model(files / "model.keras")
+    keras.Sequential([keras.Input((1, 6, 6)), keras.layers.Permute((2, 3, 1)), last]).save(tmp_path / "first.keras")
+    for model in (tmp_path / "first.keras", files / "model.keras"):
+        assert run("explain", model, files / "image.png", "--out", tmp_path / f"{model.stem}.npy")[0] == 0
+    found, expected = (np.load(tmp_path / f"{name}.npy") for name in ("first", "model"))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert run("explain", tmp_path / "first.keras", files / "image.png", "--out", tmp_path / "map.png")[0] == 0
+
+
 def test_explain_takes_a_wrapped_model(files, tmp_path):
     wrapped(base_model=keras.models.load_model(files / "model.keras")).save(tmp_path / "rar.keras")
     for path in (tmp_path / "rar.keras", files / "model.keras"):

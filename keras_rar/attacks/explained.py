@@ -1,5 +1,6 @@
 """The maps that an attribution attack sees, and how two of them are compared."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,8 @@ class Explainers:
         gradient_classifier: Classifier | None,
         data_format: DataFormat = "auto",
     ):
-        self._saliency, self._target, self._data_format, self._model = saliency, target, data_format, classifier.model
+        self._saliency, self._target = saliency, target
+        self._layout = functools.cache(lambda shape: data_format_of(classifier.model, shape, data_format))
         self._smooth_classifier = classifier if gradient_classifier is None else gradient_classifier
         self._beta = beta if gradient_classifier is None else None
         self.own = self._explainer(classifier, None)
@@ -67,8 +69,7 @@ class Explainers:
         attributions = self._attributions(classifier, beta)
 
         def explain(x, y):
-            data_format = data_format_of(self._model, tuple(x.shape[1:]), self._data_format)
-            return user_maps.as_maps("saliency", attributions(x, y), x, data_format)
+            return user_maps.as_maps("saliency", attributions(x, y), x, self._layout(tuple(x.shape[1:])))
 
         return explain
 

@@ -70,7 +70,8 @@ def check_examples(name: str, explain: Callable[[tf.Tensor, tf.Tensor], tf.Tenso
         try:
             return traced(tf.constant(pair[list(rows)]), tf.constant(rows, tf.int64)).numpy()
         except tf.errors.InvalidArgumentError as error:  # a shape that was unknown until now
-            raise ValueError(f"`{name}` must return one map per example. Received: {error.message}") from error
+            what = error.message.splitlines()[0]
+            raise ValueError(f"`{name}` must return one map per example, of one shape. Received: {what}") from error
 
     pair = np.stack([x[0], _another(x)])
     together, each = maps(0, 1), np.stack([maps(0, 0)[0], maps(1, 1)[1]])
@@ -134,7 +135,10 @@ def _alike(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _another(x: np.ndarray) -> np.ndarray:
-    """An example that differs from the first, made of it if there is none."""
-    first = x[0]
-    others = [*x[1:32], np.flip(first), first / 2, first + 0.25]
-    return next(other for other in others if np.any(other != first)).astype(x.dtype)
+    """The example that differs most from the first, made of it if there is none."""
+    first = x[0].astype("float64")
+    for others in (x[1:32], np.stack([np.flip(first), first / 2, first + 0.25])):
+        distances = np.abs(others - first).reshape(len(others), -1).sum(axis=1)
+        if np.any(distances > 0):
+            break
+    return others[np.argmax(distances)].astype(x.dtype)

@@ -66,6 +66,8 @@ REFUSED = {
     "the mean taken off": (lambda model, x, y: x - tf.reduce_mean(x, axis=0), ValueError, ALONE),
     "batches turned round": (lambda model, x, y: gradient(model, x, y)[::-1], ValueError, ALONE),
     "the first label for all": (first_label, ValueError, ALONE),
+    "a size that changes": (lambda model, x, y: x[:, : tf.where(tf.reduce_all(x[0] == x[1]), 5, 4)], ValueError,
+                            f"{ONE_MAP}, of one shape"),
     "noise": (lambda model, x, y: tf.random.uniform(tf.shape(x)), ValueError, "`saliency` must return the same map"),
 }  # fmt: skip
 

@@ -122,7 +122,7 @@ TAKES_GRADIENTS = {
     "saliency_methods.Gradient": lambda x: saliency_methods.Gradient()(f, x),
     "saliency_methods.GradientTimesInput": lambda x: saliency_methods.GradientTimesInput()(f, x),
     "saliency_methods.SmoothGrad": lambda x: saliency_methods.SmoothGrad(3)(f, x),
-    "saliency_methods.normalize_map": saliency_methods.normalize_map,
+    "saliency_methods.normalize_map": lambda a: saliency_methods.normalize_map(a),
     "sizes.absolute_total": sizes.absolute_total,
     "sizes.cosine": sizes.cosine,
     "sizes.l1_norm": sizes.l1_norm,
