@@ -18,7 +18,8 @@ def data_format_of(model: Any, shape: tuple[int | None, ...], data_format: DataF
 
     What counts is which axis of the input reaches the axis of channels of the first layer that has one, such as a
     convolution, pooling or padding: transpositions before it do no harm. Where no layer tells, sizes may
-    (`core.channels.of_sizes`), and at last a `keras.config.image_data_format()` that is `"channels_first"`.
+    (`core.channels.of_sizes`), and at last a `keras.config.image_data_format()` that is `"channels_first"`. Channels
+    between other axes, such as time and height, are not known by any name.
 
     Args:
         model: A built Keras model.
@@ -45,30 +46,33 @@ def data_format_of(model: Any, shape: tuple[int | None, ...], data_format: DataF
     found = kept_with(model).get(("data_format", shape), lambda: _of_layers(model, shape)) or channels.of_sizes(shape)
     if found is None and keras.config.image_data_format() == "channels_first":
         found = "channels_first"
-    if found is None:
-        raise ValueError(
-            '`data_format` must be "channels_last", "channels_first", or "none" for inputs without channels, where '
-            f"neither a layer nor their sizes say which. Received: data_format='auto', inputs of shape {shape}"
-        )
-    return found
+    if found in channels.DATA_FORMATS:
+        return found
+    raise ValueError(
+        '`data_format` must be "channels_last", "channels_first", or "none" for inputs without channels, where neither '
+        "a layer nor sizes say whether the first or the last axis holds them. "
+        f"Received: data_format='auto', inputs of shape {shape}"
+    )
 
 
 _SIZE = 64  # stands for sizes that vary
+_BETWEEN = "between"  # other axes
 
 
-def _of_layers(model: Any, shape: tuple[int | None, ...]) -> DataFormat | None:
-    """What the first layer with an axis of channels says, or `None`.
+def _of_layers(model: Any, shape: tuple[int | None, ...]) -> Any:
+    """What the first layer with an axis of channels says: a data format, `_BETWEEN`, or `None`.
 
     Of inputs that differ at the first index of one axis alone, those that get there differ at one index of one axis.
     """
     layers = [layer for layer in operations(model) if _has_channels(layer)]
     if not layers:
         return None
-    seen: list[tuple[np.ndarray, bool]] = []
+    seen: list[tuple[np.ndarray, int]] = []
 
     def spy(layer: Any, inputs: Any, *args: Any, **options: Any) -> Any:
         if tf.is_tensor(inputs) and inputs.shape.rank == len(shape) + 1:
-            seen.append((inputs.numpy(), layer.data_format == "channels_first"))
+            after_time = isinstance(layer, keras.layers.RNN)  # a convolutional LSTM
+            seen.append((inputs.numpy(), after_time if layer.data_format == "channels_first" else len(shape) - 1))
             raise StopIteration  # the rest of the network is not needed
         return type(layer).call(layer, inputs, *args, **options)
 
@@ -88,20 +92,17 @@ def _has_channels(layer: Any) -> bool:
     return getattr(layer, "data_format", None) in channels.DATA_FORMATS and not isinstance(layer, keras.layers.Flatten)
 
 
-def _traced(h: np.ndarray, is_first: bool, sizes: list[int]) -> DataFormat | None:
-    """Which axis of the inputs, of these sizes, reaches the axis of channels of h."""
+def _traced(h: np.ndarray, here: int, sizes: list[int]) -> Any:
+    """Which axis of the inputs, of these sizes, reaches the axis of channels of h, here."""
     if len(h) != 1 + len(sizes):
         return None
     moved = {axis: _axis_of(h[1 + axis] != h[0]) for axis, size in enumerate(sizes) if size > 1}
-    here = 0 if is_first else len(sizes) - 1
     found = [axis for axis, there in moved.items() if there == here]
     if not found and h.shape[1 + here] == 1 and None not in moved.values():  # an axis of one entry is seen nowhere
-        found = [axis for axis in (0, len(sizes) - 1) if sizes[axis] == 1]
+        found = [axis for axis, size in enumerate(sizes) if size == 1]
     if len(found) != 1:
-        return "channels_last" if len(found) == 2 else None
-    if found[0] not in (0, len(sizes) - 1):
         return None
-    return "channels_last" if found[0] else "channels_first"
+    return {0: "channels_first", len(sizes) - 1: "channels_last"}.get(found[0], _BETWEEN)
 
 
 def _axis_of(changed: np.ndarray) -> int | None:

@@ -159,10 +159,18 @@ def test_a_layer_counts_before_sizes(name):
     assert data_format_of(make(), shape) == expected
 
 
-def test_channels_in_the_middle_are_no_evidence():
-    model = model_of(CUBE, L.Permute((1, 3, 2)), L.Conv2D(2, 3))
+BETWEEN = {
+    "transposed": ((3, 8, 5), lambda: L.Permute((1, 3, 2)), lambda: L.Conv2D(2, 3)),
+    "after time": ((3, 3, 8, 8), lambda: L.ConvLSTM2D(2, 3, data_format="channels_first")),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_channels_between_other_axes_are_refused_whatever_sizes_say(name):
+    shape, *layers = BETWEEN[name]
+    assert channels.of_sizes(shape) == "channels_first"
     with pytest.raises(ValueError, match="`data_format` must be"):
-        data_format_of(model, CUBE)
+        data_format_of(model_of(shape, *(layer() for layer in layers)), shape)
 
 
 def test_looking_leaves_the_network_as_it_is():
