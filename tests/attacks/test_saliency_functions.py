@@ -224,3 +224,22 @@ def test_what_is_said_of_the_channels_counts(model):
     """Negative control: another axis gives another map."""
     maps = [RandomAttack(**OPTIONS, data_format=name)(model, X, Y).map_before for name in ("auto", "channels_first")]
     assert [m.shape for m in maps] == [(4, 5, 5), (4, 5, 2)]
+
+
+def test_inputs_of_which_nothing_tells_are_refused_until_it_is_said():
+    cube = keras.Sequential([keras.Input((3, 3, 3)), L.Flatten(), L.Dense(3)])
+    x, y = batch(2, (3, 3, 3))
+    with pytest.raises(ValueError, match=r"^`data_format` must be"):
+        RandomAttack(**OPTIONS)(cube, x, y)
+    assert RandomAttack(**OPTIONS, data_format="none")(cube, x, y).map_before.shape == (2, 3, 3, 3)
+    with pytest.raises(ValueError, match=r"^`data_format` must be one of"):
+        RandomAttack(**OPTIONS, data_format="first")
+
+
+def test_maps_of_volumes_have_no_channels_and_no_mass_centre():
+    volumes = keras.Sequential([keras.Input((3, 3, 4, 2)), L.Conv3D(2, 2, activation="relu"), L.Flatten(), L.Dense(3)])
+    x, y = batch(2, (3, 3, 4, 2))
+    result = TopKAttack(3, **OPTIONS)(volumes, x, y)
+    assert result.map_after.shape == (2, 3, 3, 4)
+    with pytest.raises(ValueError, match="`MassCenterAttack` needs maps of shape"):
+        MassCenterAttack(**OPTIONS)(volumes, x, y)
