@@ -138,7 +138,7 @@ def _another(x: np.ndarray) -> np.ndarray:
     """The example that differs most from the first, made of it if there is none."""
     first = x[0].astype("float64")
     for others in (x[1:32], np.stack([np.flip(first), first / 2, first + 0.25])):
-        distances = np.abs(others - first).reshape(len(others), -1).sum(axis=1)
+        distances = np.abs(others - first).sum(axis=tuple(range(1, others.ndim)))
         if np.any(distances > 0):
             break
     return others[np.argmax(distances)].astype(x.dtype)
