@@ -117,12 +117,7 @@ class AttributionAttack(Attack):
         """
 
     def reference(self, before: tf.Tensor, smooth_before: Callable[[], tf.Tensor]) -> tf.Tensor:
-        """The map at the input that `objective` gets as `before`: the network's own, unless overridden.
-
-        Args:
-            before: The map at the input.
-            smooth_before: Function that computes that of the smooth twin.
-        """
+        """What `objective` gets as `before`: the map at the input, or that of the smooth twin, computed when called."""
         return before
 
     def __call__(
@@ -170,7 +165,7 @@ class AttributionAttack(Attack):
         Yields:
             An `AttackResult` for each batch of at most `batch_size` rows.
         """
-        classifier, run, x, labels = self._checked(model, x, y, gradient_model)
+        classifier, run, x, labels = self._ready(model, x, y, gradient_model)
         watch = Watch(self.steps, self.restarts + 1, progress)
         size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
         for rows, (inputs, indices) in self._batches(size, x, np.arange(len(x)), first=first):
@@ -190,7 +185,7 @@ class AttributionAttack(Attack):
 
     def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
         """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
-        self._checked(model, x, y, gradient_model)
+        self._ready(model, x, y, gradient_model)
 
     def check_map(self, shape: tuple[int, ...]) -> None:
         """Refuse settings that do not fit a map of this shape."""
@@ -203,12 +198,16 @@ class AttributionAttack(Attack):
         gradient = attack_loop.map_gradient(self.objective, reference, smooth_map)
         return attack_loop.unless_zero(gradient, attack_loop.random_direction(seed, tf.shape(x)))
 
-    def _checked(self, model: Any, x: Any, y: Any, gradient_model: Any) -> tuple[Classifier, Callable, np.ndarray, Any]:
-        """The network, the compiled attack, the inputs and the labels. Maps are checked once for a network."""
-        classifier, run = self._function(model, gradient_model)
+    def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """The inputs and labels, as arrays."""
         x, shape = explained.checked_inputs(classifier, x, self.bounds, self.saliency, self.data_format)
         self.check_map(shape)
-        labels = None if y is None else classifier.check_labels(y, len(x))
+        return x, None if y is None else classifier.check_labels(y, len(x))
+
+    def _ready(self, model: Any, x: Any, y: Any, gradient_model: Any) -> tuple[Classifier, Callable, np.ndarray, Any]:
+        """The network, the compiled attack, the inputs and the labels. Maps are checked once for a network."""
+        classifier, run = self._function(model, gradient_model)
+        x, labels = self._checked(classifier, x, y)
         if self._approved != (run, x.shape[1:]):
             twin = explained.twin_of(gradient_model, classifier.input_shape)
             self._explainers(classifier, twin).check(x, self.follows_gradients)
