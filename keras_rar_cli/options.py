@@ -13,9 +13,9 @@ ATTACKS = ["topk", "mass_center", "random"]
 SALIENCIES = ["ig", "gradient", "gradient_x_input", "smoothgrad"]
 EXPLAINED = [*SALIENCIES, "guided_backprop", "deconvolution"]
 TARGETS = ["logit", "loss", "probability"]
+DATA_FORMATS = ["auto", "channels_last", "channels_first", "none"]
 RULES = ["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
 PROTOCOLS = ["quick", "paper"]
-DATA_FORMATS = ["auto", "channels_last", "channels_first", "none"]
 DATASETS = ["mnist", "fashion_mnist", "gtsrb", "oxford_flower17"]
 
 _SMALLEST, _LARGEST = 1.1754944e-38, 3.4028234e38  # normal numbers of float32, which networks compute in
@@ -69,10 +69,10 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "k_report": (positive_int, "k of the top-k intersection in the report (default: k)"),
     "saliency": (SALIENCIES, "attribution method"),
     "target": (TARGETS, "score of the label that the maps explain"),
+    "data_format": (DATA_FORMATS, "where inputs have their channels (default: auto, as the model has them)"),
     "rule": (RULES, "quadrature rule of integrated gradients"),
     "m": (positive_int, "number of nodes of the rule"),
     "baseline": (finite_float, "start of the segment that integrated gradients integrates over"),
-    "data_format": (DATA_FORMATS, "where inputs have their channels (default: auto, as the model has them)"),
     "pgd_steps": (positive_int, "iterations of the attack on predictions"),
     "pgd_step_size": (positive_float, "length of its step"),
     "pgd_restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),

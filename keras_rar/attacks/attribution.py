@@ -37,6 +37,7 @@ class AttributionAttack(Attack):
         saliency: What is attacked: `"ig"`, `"gradient"`, `"gradient_x_input"` or `"smoothgrad"`, a `Saliency` object,
             or a function `(model, x, y) -> attributions` of TensorFlow operations. Defaults to `"ig"`.
         target: The score explained: `"logit"`, `"loss"` or `"probability"` of the label. Defaults to `"logit"`.
+        data_format: Where inputs have their channels: as for `saliency_map`. Defaults to `"auto"`, found.
         rule: Name of the quadrature rule of IG. Defaults to `"right"`.
         m: Positive integer, its number of nodes. Defaults to `100`.
         baseline: Float or array, where the segments of IG begin. Defaults to `0.`.
@@ -49,7 +50,6 @@ class AttributionAttack(Attack):
         seed: Integer seed of the random starts and steps. Defaults to `0`.
         softplus_beta: Float > 0, sharpness of the softplus, or `None` to take gradients through the model as it
             is. Defaults to `1.`, the paper's.
-        data_format: Where inputs have their channels: as for `saliency_map`. Defaults to `"auto"`, found.
         batch_size: Positive integer, examples attacked at once; `None` for as many as fit in memory with all nodes
             at once, which is fastest, and at most 50. Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
@@ -71,6 +71,7 @@ class AttributionAttack(Attack):
         step_size: float | None = None,
         saliency: choices.AnySaliency = "ig",
         target: choices.Target = "logit",
+        data_format: choices.DataFormat = "auto",
         rule: choices.RuleName = "right",
         m: int = 100,
         baseline: npt.ArrayLike = 0.0,
@@ -80,7 +81,6 @@ class AttributionAttack(Attack):
         restarts: int = 0,
         seed: int = 0,
         softplus_beta: float | None = 1.0,
-        data_format: choices.DataFormat = "auto",
         batch_size: int | None = None,
         jit_compile: choices.JitCompile = "auto",
     ):

@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
     step_size: float | None
     saliency: AnySaliency
     target: Target
+    data_format: DataFormat
     rule: RuleName
     m: int
     baseline: npt.ArrayLike
@@ -41,6 +42,5 @@ class Options(TypedDict, total=False):
     restarts: int
     seed: int
     softplus_beta: float | None
-    data_format: DataFormat
     batch_size: int | None
     jit_compile: JitCompile

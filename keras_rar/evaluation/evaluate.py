@@ -46,10 +46,10 @@ def evaluate_robustness(
     keep: SimilarityName | None = None,
     saliency: AnySaliency | None = None,
     target: Target | None = None,
+    data_format: DataFormat | None = None,
     rule: RuleName | None = None,
     m: int | None = None,
     softplus_beta: float | Auto | None = "auto",
-    data_format: DataFormat | None = None,
     pgd_steps: int | None = None,
     pgd_step_size: float | Auto | None = "auto",
     pgd_objectives: ObjectiveName | tuple[ObjectiveName, ...] | None = None,
@@ -99,11 +99,11 @@ def evaluate_robustness(
         keep: The similarity that picks the iterate.
         saliency: The attribution method: a name, a `Saliency` object or a function.
         target: The score explained.
+        data_format: Where inputs have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or `"auto"`, as
+            `saliency_map` finds it.
         rule: Quadrature rule of IG.
         m: Its number of nodes.
         softplus_beta: Sharpness of the softplus twin; `None` for gradients through the model as it is.
-        data_format: Where inputs have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or `"auto"`, as
-            `saliency_map` finds it.
         pgd_steps: Iterations of the attack on predictions.
         pgd_step_size: Length of its step; `None` for a tenth of `epsilon`.
         pgd_objectives: Its objectives, `"crossentropy"` and `"margin"`; the worst of them counts.

@@ -45,11 +45,11 @@ class Protocol:
         keep: The similarity that picks the iterate.
         saliency: The attribution method: a name, a `Saliency` object or a function.
         target: The score explained.
+        data_format: Where inputs have their channels: `"auto"`, `"channels_last"`, `"channels_first"` or `"none"`.
         rule: Quadrature rule of IG.
         m: Its number of nodes.
         baseline: Where its segments begin.
         softplus_beta: Sharpness of the softplus twin.
-        data_format: Where inputs have their channels: `"auto"`, `"channels_last"`, `"channels_first"` or `"none"`.
         attacked: Number of examples whose maps are attacked, the first correctly classified; `None` for all.
         seed: Seed of random starts and steps, and of the bootstrap.
 
@@ -80,11 +80,11 @@ class Protocol:
     keep: choices.SimilarityName = "kendall_tau"
     saliency: choices.AnySaliency = "ig"
     target: choices.Target = "logit"
+    data_format: choices.DataFormat = "auto"
     rule: choices.RuleName = "right"
     m: int = 100
     baseline: npt.ArrayLike = 0.0
     softplus_beta: float | None = 1.0
-    data_format: choices.DataFormat = "auto"
     attacked: int | None = None
     seed: int = 0
 
@@ -139,6 +139,7 @@ class Protocol:
             step_size=self.step_size,
             saliency=self.saliency,
             target=self.target,
+            data_format=self.data_format,
             rule=self.rule,
             m=self.m,
             baseline=self.baseline,
@@ -147,7 +148,6 @@ class Protocol:
             restarts=self.restarts,
             seed=self.seed,
             softplus_beta=self.softplus_beta,
-            data_format=self.data_format,
             **options,
         )
 

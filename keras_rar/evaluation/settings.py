@@ -40,11 +40,11 @@ class Settings(TypedDict, total=False):
     keep: SimilarityName
     saliency: AnySaliency
     target: Target
+    data_format: DataFormat
     rule: RuleName
     m: int
     baseline: npt.ArrayLike
     softplus_beta: float | None
-    data_format: DataFormat
     attacked: int | None
     seed: int
 
