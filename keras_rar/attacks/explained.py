@@ -1,6 +1,5 @@
 """The maps that an attribution attack sees, and how two of them are compared."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -40,8 +39,7 @@ class Explainers:
         gradient_classifier: Classifier | None,
         data_format: DataFormat = "auto",
     ):
-        self._saliency, self._target = saliency, target
-        self._layout = functools.cache(lambda shape: data_format_of(classifier.model, shape, data_format))
+        self._saliency, self._target, self._data_format = saliency, target, data_format
         self._smooth_classifier = classifier if gradient_classifier is None else gradient_classifier
         self._beta = beta if gradient_classifier is None else None
         self.own = self._explainer(classifier, None)
@@ -66,18 +64,9 @@ class Explainers:
                 user_maps.check_examples("saliency", explain, x)
 
     def _explainer(self, classifier: Classifier, beta: float | None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        attributions = self._attributions(classifier, beta)
-
-        def explain(x, y):
-            return user_maps.as_maps("saliency", attributions(x, y), x, self._layout(tuple(x.shape[1:])))
-
-        return explain
-
-    def _attributions(self, classifier: Classifier, beta: float | None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         if not isinstance(self._saliency, Saliency):
-            return attackable.of_function(self._saliency, classifier, beta)
-        saliency = self._saliency
-        return lambda x, y: saliency(self._score(classifier, y, beta), x)
+            return attackable.of_function(self._saliency, classifier, beta, self._data_format)
+        return attackable.of_saliency(self._saliency, classifier, self._target, beta, self._data_format)
 
     def _score(self, classifier: Classifier, y: tf.Tensor, beta: float | None) -> Callable[[tf.Tensor], tf.Tensor]:
         return classifier.score(y, TARGETS[self._target], None if beta is None else softplus(beta))
