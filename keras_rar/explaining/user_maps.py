@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import channels
-from keras_rar.core.saliency_methods import METHODS, Saliency, normalize_map
+from keras_rar.core import channels, checks
+from keras_rar.core.saliency_methods import METHODS, IntegratedGradients, Saliency, normalize_map
 from keras_rar.networks.classifier import Classifier
 
 _ALIKE = 0.02
@@ -82,7 +82,12 @@ def check_examples(name: str, explain: Callable[[tf.Tensor, tf.Tensor], tf.Tenso
 
 
 def check_saliency(saliency: Saliency, explain: Callable[..., tf.Tensor], x: np.ndarray, data_format: str) -> None:
-    """Refuse what `check_examples` refuses, of an object whose class the user has written."""
+    """Refuse what `check_examples` refuses, of an object whose class the user has written; and a baseline per example.
+
+    Broadcast over a batch, a baseline of its shape would be another one in batches of another size.
+    """
+    if isinstance(saliency, IntegratedGradients):
+        checks.broadcasts("baseline", saliency.baseline, x.shape[1:])
     if type(saliency) not in METHODS.values():
         check_examples("method", lambda x, y: as_maps("method", explain(x, y), x, data_format), x)
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_rar
 from keras_rar.core import channels
+from keras_rar.core.saliency_methods import IntegratedGradients
 from keras_rar.networks.channel_axis import data_format_of
 
 L = keras.layers
@@ -225,3 +226,13 @@ def test_an_export_that_nothing_tells_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`data_format` must be"):
         keras_rar.export_saved_model(model_of(CUBE), tmp_path / "served")
     assert not (tmp_path / "served").exists()
+
+
+def test_a_baseline_of_an_object_belongs_to_an_input_not_to_a_batch():
+    last, _ = twins()
+    for shape in [(3, 6, 6, 3), (6, 6, 2), (3, 1, 1)]:
+        baseline = keras_rar.quadrature.right(2), np.zeros(shape)
+        with pytest.raises(ValueError, match="`baseline` must be a float or an array that broadcasts to an input"):
+            keras_rar.saliency_map(last, X, method=IntegratedGradients(*baseline))
+    per_channel = IntegratedGradients(keras_rar.quadrature.right(2), np.zeros(3))
+    assert keras_rar.saliency_map(last, X, method=per_channel).shape == (3, 6, 6)
