@@ -72,7 +72,7 @@ class Ablated:
             data_format = data_format_of(self.classifier.model, shape)
         except ValueError as error:
             raise ValueError(
-                "`attributions` must be summed over channels where neither a layer nor sizes say which axis holds them. "
+                "`attributions` must be summed over channels where neither layers nor sizes say which axis has them. "
                 f"Received: shape {values.shape}"
             ) from error
         return (len(self.x), *channels.map_shape(shape, data_format))
