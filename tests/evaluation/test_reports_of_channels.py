@@ -11,6 +11,7 @@ from conftest import batch
 import keras_rar
 from keras_rar.evaluation import ball, comparability
 from keras_rar.evaluation.callback import AttributionRobustness
+from keras_rar.evaluation.faithfulness import infidelity
 
 L = keras.layers
 X, Y = batch(6, (6, 6, 3))
@@ -103,3 +104,13 @@ def test_the_callback_finds_or_is_told_the_channels(data_format):
     assert callback._attack.k == entries // 8
     with pytest.raises(ValueError, match="`data_format` must be left out where `attack` is given"):
         AttributionRobustness(FIRST, Y, attack=callback._attack, data_format="channels_last")
+
+
+def test_a_pixel_is_ablated_with_all_its_channels():
+    last, first = twins()
+    a = keras_rar.saliency_map(last, X, Y, m=4, normalize=False)
+    expected = infidelity(last, X, a, Y)
+    np.testing.assert_allclose(infidelity(first, FIRST, np.moveaxis(a, -1, 1), Y), expected, rtol=1e-4, atol=1e-6)
+    cube, (x, y) = keras.Sequential([keras.Input((4, 4, 4)), L.Flatten(), L.Dense(3)]), batch(3, (4, 4, 4))
+    with pytest.raises(ValueError, match=r"^`attributions` must be summed over channels"):
+        infidelity(cube, x, x, y)
