@@ -273,7 +273,7 @@ def test_an_object_and_a_function_are_methods():
         found = certify(model, x, y, method=method, **options)
         np.testing.assert_allclose(found.maps, named.maps, atol=1 / 80)
         assert found.method == name
-    with pytest.raises(ValueError, match="`method` must return one map per example"):
+    with pytest.raises(ValueError, match="`saliency` must return one map per example"):
         certify(model, x, y, method=lambda model, x, y: tf.reduce_sum(gradient(model, x, y), axis=0), **options)
 
 
