@@ -12,6 +12,7 @@ from keras_rar.attacks.choices import Chunk, JitCompile
 from keras_rar.core import checks
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.running import Evaluation
+from keras_rar.networks import plausible
 from keras_rar.networks.classifier import Classifier
 
 
@@ -33,6 +34,7 @@ def prepared(
     checks.broadcasts("baseline", settings.baseline, classifier.input_shape)
     x = classifier.check_inputs(x, settings.bounds)
     y = classifier.check_labels(y, len(x))
+    plausible.check_varies(classifier, x[:32])
     shape = x.shape[1:-1] if x.ndim == 4 else x.shape[1:]
     pgd = settings.pgd_attack(batch_size=batch_size, jit_compile=jit_compile)
     attack = settings.attribution_attack(

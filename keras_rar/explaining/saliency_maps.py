@@ -151,6 +151,7 @@ def saliency_map(
     if return_completeness and method != "ig":
         checks.fail("return_completeness", 'False unless method="ig"', return_completeness)
     y = _predicted(classifier, x, batch_size) if y is None else classifier.check_labels(y, len(x))
+    y = classifier.explained(x, y, batch_size)
     completeness = None
     if method == "ig":
         explained, completeness = _complete_ig(
@@ -172,7 +173,7 @@ def saliency_map(
         def explain(x, y):
             return saliency(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
 
-        key = (method, target, samples, noise, seed, chunk) if isinstance(method, str) else None
+        key = (method, target, samples, noise, seed, chunk, classifier.multilabel) if isinstance(method, str) else None
         explained = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
     result = normalize_map(tf.constant(explained)).numpy() if normalize else explained
     return (result, completeness) if completeness is not None and return_completeness else result
@@ -196,10 +197,9 @@ def _complete_ig(
     checks.broadcasts("baseline", checks.finite_array("baseline", baseline), classifier.input_shape)
     tolerance = checks.positive_float("tolerance", tolerance)
     nodes = 16 if m == "auto" else checks.positive_int("m", m)
+    key = "ig", target, rule, chunk, classifier.multilabel
     while True:
-        explain = compiled(
-            classifier.model, ("ig", target, rule, nodes, chunk), _with_gap(classifier, target, rule, nodes, chunk)
-        )
+        explain = compiled(classifier.model, (*key, nodes), _with_gap(classifier, target, rule, nodes, chunk))
         start = tf.constant(np.broadcast_to(baseline, x.shape[1:]), x.dtype)  # a tensor: no new trace for another one
         explained, gap, change = _in_batches(functools.partial(explain, start), batch_size, x, y)
         relative_gap = np.abs(gap) / np.maximum(np.abs(change), 1)
@@ -232,7 +232,7 @@ def _with_gap(classifier: Classifier, target: str, rule: str, nodes: int, chunk:
 
 
 def _predicted(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
-    predicted = compiled(classifier.model, "predicted", lambda x, y: classifier.predicted(x))
+    predicted = compiled(classifier.model, ("predicted", classifier.multilabel), lambda x, y: classifier.predicted(x))
     return _in_batches(predicted, batch_size, x, np.zeros(len(x), "int64"))
 
 

@@ -1,0 +1,233 @@
+"""The softmax or sigmoid at the end of a network is found however it is spelt, or what looks squashed is refused."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import batch, dense_model
+
+import keras_rar
+from keras_rar.attacks import PGDAttack
+from keras_rar.core.gradients import input_gradient
+from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.output import OutputHead
+
+layers, ops = keras.layers, keras.ops
+X, Y = batch(8)
+
+
+def by_hand(z):
+    odds = tf.exp(z - tf.reduce_max(z, axis=-1, keepdims=True))
+    return odds / tf.reduce_sum(odds, axis=-1, keepdims=True)
+
+
+def sigmoid_by_hand(z):
+    return 1 / (1 + tf.exp(-z))
+
+
+class OwnLayer(layers.Layer):
+    """A layer of the user's that computes a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+# A function of all scores, as it may be spelt
+FUNCTIONS = {
+    "softmax": {
+        "name": "softmax",
+        "keras.activations": keras.activations.softmax,
+        "keras.ops": ops.softmax,
+        "keras.ops.nn": ops.nn.softmax,
+        "tf.nn": tf.nn.softmax,
+        "tf.keras": tf.keras.activations.softmax,
+        "partial": functools.partial(tf.nn.softmax, axis=-1),
+        "lambda": lambda z: tf.nn.softmax(z),
+        "axis 1": lambda z: ops.softmax(z, axis=1),
+        "cast": lambda z: tf.cast(tf.nn.softmax(tf.cast(z, "float64")), "float32"),
+        "by hand": by_hand,
+        "layer": layers.Softmax(),
+        "tf.function": tf.function(by_hand),
+    },
+    "sigmoid": {
+        "name": "sigmoid",
+        "keras.activations": keras.activations.sigmoid,
+        "keras.ops": ops.sigmoid,
+        "tf.nn": tf.nn.sigmoid,
+        "tf.math": tf.math.sigmoid,
+        "tf": tf.sigmoid,
+        "lambda": lambda z: tf.sigmoid(z),
+        "by hand": sigmoid_by_hand,
+        "half a tanh": lambda z: 0.5 * (1 + tf.tanh(z / 2)),
+    },
+}
+SPELT = {f"{kind}, {name}": (kind, f) for kind, group in FUNCTIONS.items() for name, f in group.items()}
+every_spelling = pytest.mark.parametrize(("kind", "function"), SPELT.values(), ids=SPELT)
+
+
+def sequential(*ending, units=3, hidden="tanh"):
+    """A network, and one of the same weights that ends in logits."""
+    twin = dense_model(hidden=8, activation=hidden, classes=units)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8, hidden), *ending])
+    weights = [2 * w for w in twin.get_weights()]
+    twin.set_weights(weights)
+    model.set_weights(weights)
+    return model, twin
+
+
+def assert_logits(model, twin, kind, scale=1.0):
+    """The logits are those of the twin, also where gradients are taken, and squashed they are the model's scores."""
+    head = OutputHead(model)
+    assert head.activation == kind
+    expected = scale * twin(X)
+    np.testing.assert_allclose(head.logits(tf.constant(X), False), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(head.activate(head.logits(tf.constant(X), False)), model(X), rtol=1e-5, atol=1e-6)
+    gradient, expected = (
+        input_gradient(OutputHead(each).scored(lambda logits: logits[:, 0], staged=False), X) for each in (model, twin)
+    )
+    np.testing.assert_allclose(gradient, scale * expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(gradient).max() > 0.01
+
+
+@every_spelling
+def test_as_an_activation(kind, function):
+    assert_logits(*sequential(layers.Dense(3, activation=function)), kind)
+
+
+@every_spelling
+def test_as_a_layer(kind, function):
+    for layer in (
+        layers.Activation(function),
+        layers.Lambda(keras.activations.get(function)),
+        OwnLayer(keras.activations.get(function)),
+    ):
+        assert_logits(*sequential(layers.Dense(3), layer), kind)
+
+
+AFTER = {
+    "identity": lambda: [layers.Identity()],
+    "linear": lambda: [layers.Activation("linear")],
+    "dropout": lambda: [layers.Dropout(0.5)],
+    "flatten": lambda: [layers.Flatten()],
+    "reshape": lambda: [layers.Reshape((3, 1)), layers.Reshape((3,))],
+    "noise": lambda: [layers.GaussianNoise(0.1), layers.Dropout(0.1)],
+    "float64": lambda: [layers.Activation("linear", dtype="float64"), layers.Activation("linear", dtype="float32")],
+    "cast": lambda: [layers.Lambda(lambda z: tf.cast(tf.cast(z, "float64"), "float32"))],
+}
+
+
+@pytest.mark.parametrize("more", AFTER.values(), ids=AFTER)
+@pytest.mark.parametrize("function", ["softmax", tf.nn.softmax, "sigmoid", tf.nn.sigmoid], ids=str)
+def test_behind_layers_that_leave_scores_as_they_are(more, function):
+    more = [
+        layer.__class__.from_config(layer.get_config()) if not isinstance(layer, layers.Lambda) else layer
+        for layer in more
+    ]
+    kind = "softmax" if "softmax" in str(function) else "sigmoid"
+    assert_logits(*sequential(layers.Dense(3, activation=function), *more()), kind)
+    assert_logits(*sequential(layers.Dense(3), OwnLayer(keras.activations.get(function)), *more()), kind)
+
+
+TEMPERATURES = {
+    "Rescaling": ([layers.Rescaling(0.5), layers.Softmax()], 0.5),
+    "within": ([layers.Activation(lambda z: tf.nn.softmax(z / 4))], 0.25),
+    "Lambda": ([layers.Lambda(lambda z: z / 4), layers.Activation("sigmoid")], 0.25),
+    "sigmoid within": ([OwnLayer(lambda z: tf.sigmoid(3.0 * z))], 3.0),
+}
+
+
+@pytest.mark.parametrize(("ending", "scale"), TEMPERATURES.values(), ids=TEMPERATURES)
+def test_a_temperature_belongs_to_the_logits(ending, scale):
+    model, twin = sequential(layers.Dense(3), *ending)
+    assert_logits(model, twin, OutputHead(model).activation, scale)
+    assert OutputHead(model).activation is not None
+
+
+def functional(outputs_of):
+    twin = dense_model()
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, outputs_of(layers.Dense(3)(layers.Dense(8, "tanh")(inputs))))
+    model.set_weights(twin.get_weights())
+    return model, twin
+
+
+OPERATIONS = {
+    "softmax": (ops.softmax, "softmax", 1.0),
+    "sigmoid": (ops.sigmoid, "sigmoid", 1.0),
+    "temperature": (lambda z: ops.softmax(z / 2.0), "softmax", 0.5),
+    "multiplied": (lambda z: ops.nn.softmax(ops.multiply(z, 2.0)), "softmax", 2.0),
+    "cast": (lambda z: ops.cast(ops.softmax(ops.cast(z, "float64")), "float32"), "softmax", 1.0),
+    "reshaped": (lambda z: ops.reshape(ops.sigmoid(ops.reshape(z, (-1, 3, 1))), (-1, 3)), "sigmoid", 1.0),
+    "squeezed": (lambda z: ops.squeeze(ops.softmax(ops.expand_dims(z, 1)), 1), "softmax", 1.0),
+    "identity": (lambda z: layers.Identity(name="probabilities")(ops.softmax(z)), "softmax", 1.0),
+}
+
+
+@pytest.mark.parametrize(("outputs_of", "kind", "scale"), OPERATIONS.values(), ids=OPERATIONS)
+def test_as_an_operation_of_a_functional_model(outputs_of, kind, scale):
+    assert_logits(*functional(outputs_of), kind, scale)
+
+
+class Own(keras.Model):
+    """A model whose own code ends in a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.first, self.last, self.function = layers.Dense(8, "tanh"), layers.Dense(3), function
+
+    def call(self, x, training=False):
+        return self.function(self.last(self.first(x)))
+
+
+def subclassed(function):
+    twin, model = dense_model(), Own(function)
+    model(X)
+    model.set_weights(twin.get_weights())
+    return model, twin
+
+
+OWN = {
+    "tf.nn.softmax": (tf.nn.softmax, "softmax", 1.0),
+    "keras.ops.sigmoid": (ops.sigmoid, "sigmoid", 1.0),
+    "temperature": (lambda z: tf.identity(tf.nn.softmax(z / 2)), "softmax", 0.5),
+    "cast": (lambda z: tf.cast(tf.sigmoid(tf.cast(z, "float64")), "float32"), "sigmoid", 1.0),
+    "reshaped": (lambda z: tf.reshape(tf.nn.softmax(z[:, None, None]), (-1, 3)), "softmax", 1.0),
+}
+
+
+@pytest.mark.parametrize(("function", "kind", "scale"), OWN.values(), ids=OWN)
+def test_in_the_code_of_a_subclassed_model(function, kind, scale):
+    model, twin = subclassed(function)
+    head = OutputHead(model)
+    assert head.activation == kind
+    x = tf.constant(X)
+    compiled = tf.function(head.logits, autograph=False)
+    for logits in (head.logits(x, False), compiled(x, False), head.logits(x, True)):
+        np.testing.assert_allclose(logits, scale * twin(X), rtol=1e-6, atol=1e-6)
+    found, expected = (keras_rar.saliency_map(m, X, Y, "gradient", normalize=False) for m in (model, twin))
+    np.testing.assert_allclose(found, scale * expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_subclassed_model_that_squashes_itself_is_trained(eagerly):
+    (model, twin), loss = subclassed(tf.nn.softmax), keras.losses.SparseCategoricalCrossentropy
+    trained = [keras_rar.wrap(m, "ig_sum_norm", steps=1, m=2, attack_m=2, seed=0) for m in (model, twin)]
+    for each, from_logits in zip(trained, (False, True), strict=True):
+        each.compile("sgd", loss(from_logits=from_logits), run_eagerly=eagerly)
+        each.fit(X, Y, verbose=0)
+    for found, expected in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_log_probabilities_are_logits():
+    model, twin = sequential(layers.Dense(3, activation="log_softmax"))
+    x = tf.constant(X)
+    assert OutputHead(model).activation is None
+    np.testing.assert_allclose(tf.nn.softmax(Classifier(model).logits(x)), tf.nn.softmax(twin(X)), rtol=1e-5)
+    assert PGDAttack(0.1, steps=1)(model, X, Y).robust.shape == (8,)
