@@ -115,23 +115,21 @@ class _Trace:
 
 def _may_be_bounded(output: Any, graph: Any) -> bool:
     """Whether what may keep scores within bounds comes after the last operation with a weight."""
-    of_weights, of_inputs = set(), set()
-    arguments = {id(graph.inputs[0].op)}  # variables, and constants of the user's, come after
+    of_weights: set[str] = set()
+    of_inputs = {graph.inputs[0].op.name}  # variables, and constants of the user's, come after
     for operation in graph.get_operations():  # each after what it takes
-        made_of = {id(tensor.op) for tensor in operation.inputs}
-        if id(operation) in arguments or made_of & of_inputs:
-            of_inputs.add(id(operation))
+        made_of = {tensor.op.name for tensor in operation.inputs}
+        if made_of & of_inputs:
+            of_inputs.add(operation.name)
         elif operation.type == "ReadVariableOp" or made_of & of_weights:
-            of_weights.add(id(operation))
+            of_weights.add(operation.name)
     waiting, seen = [output.op], set()
     while waiting:
         operation = waiting.pop()
-        if id(operation) in seen:
-            continue
-        seen.add(id(operation))
         if operation.type in _BOUNDING:
             return True
-        made_of = [tensor.op for tensor in operation.inputs]
-        if not any(id(other) in of_weights for other in made_of):
-            waiting += [other for other in made_of if id(other) in of_inputs]
+        before = [tensor.op for tensor in operation.inputs]
+        if operation.name not in seen and not any(other.name in of_weights for other in before):
+            waiting += [other for other in before if other.name in of_inputs]
+        seen.add(operation.name)
     return False

@@ -84,7 +84,7 @@ class OutputHead:
             if rest and self._stem is not None:
                 changes.append(self._stem.change())
             copied = copy_with(self.model, changes)
-            return Unsquashed(copied, self.activation) if self.squashing.in_graph else copied
+            return Unsquashed(copied, str(self.activation)) if self.squashing.in_graph else copied
 
         return self._twins.get((relu, fast, rest, training), make)
 

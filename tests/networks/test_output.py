@@ -12,7 +12,8 @@ import keras_rar
 from keras_rar.attacks import PGDAttack
 from keras_rar.core.gradients import input_gradient
 from keras_rar.networks.classifier import Classifier
-from keras_rar.networks.output import OutputHead
+from keras_rar.networks.output import OutputHead, head_of
+from keras_rar.networks.squashing import kind_of
 
 layers, ops = keras.layers, keras.ops
 X, Y = batch(8)
@@ -231,3 +232,123 @@ def test_log_probabilities_are_logits():
     assert OutputHead(model).activation is None
     np.testing.assert_allclose(tf.nn.softmax(Classifier(model).logits(x)), tf.nn.softmax(twin(X)), rtol=1e-5)
     assert PGDAttack(0.1, steps=1)(model, X, Y).robust.shape == (8,)
+
+
+# What looks squashed, and what does not
+
+
+def in_a_function(z):
+    return tf.function(tf.nn.softmax)(z)
+
+
+REFUSED = {
+    "softmax of the first axis": (lambda z: tf.nn.softmax(z, axis=0), "between 0 and 1"),
+    "softmax in a function": (in_a_function, "sum to 1"),
+    "sigmoid in a function": (lambda z: tf.function(tf.sigmoid)(z), "between 0 and 1"),
+    "clipped softmax": (lambda z: tf.clip_by_value(tf.nn.softmax(z), 1e-7, 1.0), "sum to 1"),
+    "clipped sigmoid": (lambda z: tf.clip_by_value(tf.sigmoid(z), 1e-3, 0.999), "between 0 and 1"),
+    "hard sigmoid": (ops.hard_sigmoid, "between 0 and 1"),
+    "tanh": (tf.tanh, "between -1 and 1"),
+    "softsign": (ops.softsign, "between -1 and 1"),
+    "squared sigmoid": (lambda z: tf.sigmoid(z) ** 2, "between 0 and 1"),
+    "mean of two": (lambda z: (tf.nn.softmax(z) + tf.nn.softmax(2 * z)) / 2, "sum to 1"),
+}
+
+
+@pytest.mark.parametrize(("function", "what"), REFUSED.values(), ids=REFUSED)
+def test_what_looks_squashed_is_refused(function, what):
+    model, _ = subclassed(function)
+    for measure in (keras_rar.saliency_map, PGDAttack(0.1, steps=1)):
+        with pytest.raises(
+            ValueError, match=rf"^`model` must return logits, or end in .*Received: scores that .*{what}"
+        ):
+            measure(model, X, Y)
+
+
+ACCEPTED = {
+    "relu": tf.nn.relu,
+    "softplus": tf.nn.softplus,
+    "relu6": tf.nn.relu6,
+    "swish": tf.nn.swish,
+    "capped": lambda z: 30 * tf.tanh(z / 30),
+    "cosine": lambda z: tf.linalg.l2_normalize(z, axis=-1),
+    "small": lambda z: 0.1 * z + 0.5,
+    "gated": lambda z: z * tf.sigmoid(z),
+    "divided": lambda z: 0.5 + z / 20,
+    "log softmax": tf.nn.log_softmax,
+}
+
+
+@pytest.mark.parametrize("function", ACCEPTED.values(), ids=ACCEPTED)
+def test_scores_without_bounds_are_logits(function):
+    """Also where they happen to lie within 0 and 1 for the data."""
+    model, _ = subclassed(function)
+    np.testing.assert_array_equal(Classifier(model).check_inputs(X), X)
+    assert OutputHead(model).activation is None
+
+
+def test_logits_within_0_and_1_are_logits():
+    """A dense layer has no bounds, whatever it says of the data, or of probabilities within."""
+    for last in ([layers.Dense(3)], [layers.Dense(3, "sigmoid"), layers.Dense(3)]):
+        model = keras.Sequential([keras.Input((4,)), *last])
+        model.layers[-1].set_weights([0.01 * np.ones(model.layers[-1].kernel.shape), 0.1 + 0.3 * np.arange(3)])
+        assert np.all((model(X) >= 0) & (model(X) <= 1))
+        Classifier(model).check_inputs(X)
+        assert not OutputHead(model).squashing.hidden
+
+
+def test_a_softmax_over_one_unit_is_refused():
+    for last in ([layers.Dense(1, "softmax")], [layers.Dense(1), layers.Activation(tf.nn.softmax), layers.Flatten()]):
+        model = keras.Sequential([keras.Input((4,)), *last])
+        for use in (keras_rar.wrap, lambda m: keras_rar.saliency_map(m, X)):
+            with pytest.raises(ValueError, match="must not end in a softmax over one unit, which is 1 whatever"):
+                use(model)
+
+
+@pytest.mark.parametrize("function", ["sigmoid", tf.nn.sigmoid, lambda z: tf.sigmoid(z)])
+def test_one_unit_is_binary_however_its_sigmoid_is_spelt(function):
+    """Taken for a logit, a probability is never below 0: half of the examples would count as wrong."""
+    model, twin = sequential(layers.Dense(1, activation=function), units=1)
+    y = (twin(X).numpy()[:, 0] > np.median(twin(X))).astype(int)
+    bias = model.layers[-1].bias
+    bias.assign(bias - np.median(twin(X)))
+    found = PGDAttack(0.01, steps=1)(model, X, y)
+    np.testing.assert_array_equal(found.correct, True)
+    assert set(found.predicted) == {0, 1}
+    assert not Classifier(model).multilabel
+
+
+def test_what_is_found_is_kept():
+    model, _ = subclassed(tf.nn.softmax)
+    assert head_of(model) is head_of(model)
+    traces = []
+    probed, _ = subclassed(lambda z: traces.append(0) or tf.minimum(z, 9.0))
+    keras_rar.saliency_map(probed, X, Y, "gradient")
+    once = len(traces)
+    keras_rar.saliency_map(probed, X, Y, "gradient")
+    assert len(traces) <= once + 4  # of calls for values, not of traces
+
+
+def test_a_layer_that_is_called_twice_keeps_its_first_softmax():
+    """The softmax at the end is the one in the middle, too: it is taken off where it is the end alone."""
+    softmax = layers.Softmax()
+    inputs = keras.Input((4,))
+    first, last = layers.Dense(3), layers.Dense(3)
+    model = keras.Model(inputs, softmax(last(softmax(first(inputs)))))
+    twin = keras.Model(inputs, last(layers.Softmax()(first(inputs))))
+    assert_logits(model, twin, "softmax")
+
+
+@pytest.mark.parametrize("scale", [np.nan, 0.0])
+def test_scores_that_say_nothing_are_refused_before_work_begins(scale):
+    model = dense_model()
+    model.set_weights([scale * w for w in model.get_weights()])
+    with pytest.raises(ValueError, match=r"`model` must return (finite scores\. Received: NaN|scores that depend on)"):
+        keras_rar.evaluate_robustness(model, X, Y, epsilon=0.1, progress=False)
+
+
+def test_a_callable_is_known_by_what_it_computes():
+    assert kind_of(layers.Softmax()) == kind_of(by_hand) == kind_of(tf.nn.softmax) == "softmax"
+    assert kind_of(sigmoid_by_hand) == "sigmoid"
+    for other in (tf.tanh, tf.nn.relu, "softmax", lambda z: tf.nn.softmax(z, axis=0), lambda z: 1 / 0, lambda: None):
+        assert kind_of(other) is None
