@@ -1,6 +1,6 @@
 """Sets of labels, for networks of several sigmoids: one integer per set, so that sets are compared as classes are.
 
-A set of one label is the index of that label. Any other set S is `classes + Σ_{c ∈ S} 2^c`.
+A set of one label is the index of that label. Any other set S is `1,000,000 + Σ_{c ∈ S} 2^c`, which no index is.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_rar.core.gradients import floating
 
 MOST = 62  # labels that a set of them can be told from its integer
+FIRST = 1_000_000
 
 
 def code(present: tf.Tensor) -> tf.Tensor:
@@ -23,16 +24,16 @@ def code(present: tf.Tensor) -> tf.Tensor:
     Example:
 
     >>> code([[0, 1, 0], [1, 0, 1], [0, 0, 0]]).numpy()
-    array([1, 8, 3])
+    array([      1, 1000005, 1000000])
     """
     present = tf.cast(tf.cast(present, tf.bool), tf.int64)
     classes = present.shape[-1]
     if classes <= MOST:
         values = 2 ** np.arange(classes, dtype="int64")
     else:
-        values = np.random.default_rng(classes).integers(1, 2**62 - classes, classes)
+        values = np.random.default_rng(classes).integers(1, 2**62, classes)
     total = tf.bitwise.bitwise_and(tf.reduce_sum(present * values, axis=-1), np.int64(2**62 - 1))
-    return tf.where(tf.reduce_sum(present, axis=-1) == 1, tf.argmax(present, axis=-1), classes + total)
+    return tf.where(tf.reduce_sum(present, axis=-1) == 1, tf.argmax(present, axis=-1), FIRST + total)
 
 
 def members(codes: tf.Tensor, classes: int) -> tf.Tensor:
@@ -47,15 +48,15 @@ def members(codes: tf.Tensor, classes: int) -> tf.Tensor:
 
     Example:
 
-    >>> members([1, 8, 3], 3).numpy().astype(int)
+    >>> members([1, 1000005, 1000000], 3).numpy().astype(int)
     array([[0, 1, 0],
            [1, 0, 1],
            [0, 0, 0]])
     """
     codes = tf.cast(codes, tf.int64)[:, tf.newaxis]
     labels = tf.range(classes, dtype=tf.int64)
-    bits = tf.bitwise.right_shift(tf.maximum(codes - classes, 0), tf.minimum(labels, MOST))
-    return tf.where(codes < classes, codes == labels, tf.bitwise.bitwise_and(bits, tf.ones_like(bits)) == 1)
+    bits = tf.bitwise.right_shift(tf.maximum(codes - FIRST, 0), tf.minimum(labels, MOST))
+    return tf.where(codes < FIRST, codes == labels, tf.bitwise.bitwise_and(bits, tf.ones_like(bits)) == 1)
 
 
 def signed(codes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -122,22 +123,19 @@ def leading(codes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
     Args:
         codes: Integer tensor of shape `(n,)`.
-        logits: Tensor of shape `(n, classes)`.
+        logits: Tensor of shape `(n, classes)`, of any numbers.
 
     Returns:
         Tensor of shape `(n,)`, int64.
 
-    Raises:
-        TypeError: If `logits` is not floating point.
-
     Example:
 
-    >>> leading([8, 3, 1], 3 * [[1.0, 3.0, 2.0]]).numpy()  # of {0, 2}, of none, of {1}
+    >>> leading([1000005, 1000000, 1], 3 * [[1.0, 3.0, 2.0]]).numpy()  # of {0, 2}, of none, of {1}
     array([2, 1, 1])
     """
-    logits = floating("logits", logits)
+    logits = tf.cast(logits, tf.float64)
     classes = logits.shape[-1]
     chosen = members(codes, classes)
     codes = tf.cast(codes, tf.int64)
-    known = tf.reduce_any(chosen, axis=-1, keepdims=True) & ((codes[:, tf.newaxis] < classes) | (classes <= MOST))
+    known = tf.reduce_any(chosen, axis=-1, keepdims=True) & ((codes[:, tf.newaxis] < FIRST) | (classes <= MOST))
     return tf.argmax(tf.where(chosen | ~known, logits, tf.constant(-np.inf, logits.dtype)), axis=-1)

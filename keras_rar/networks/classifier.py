@@ -209,7 +209,9 @@ class Classifier:
                 raise ValueError("`y` must be one-hot, with one largest entry per row. Received: a row without")
             y = y.argmax(axis=1)
         y = y.reshape(-1)
-        if not np.all((y >= 0) & (y < max(self.classes, 2)) & (y == np.floor(y))):
+        sets = (y >= label_sets.FIRST) & (y - label_sets.FIRST < 2 ** min(self.classes, label_sets.MOST))
+        indices = (y >= 0) & (y < max(self.classes, 2)) & (y == np.floor(y))
+        if not np.all(indices | (sets & self.multilabel)):
             checks.fail("y", f"class indices from 0 to {max(self.classes, 2) - 1}", y)
         return y.astype("int64")
 

@@ -14,6 +14,9 @@ from keras_rar.networks.copies import Change, copy_with, operations
 from keras_rar.networks.graph import is_of_keras
 from keras_rar.networks.squashing import OPERATIONS, PASSED, Squashing, kind_of
 
+_ACTIVATED = (keras.layers.Activation, keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv2D)
+"""Layers whose activation comes last. That of a recurrent layer does not."""
+
 _BOUNDING = {
     "Atan", "ClipByValue", "Cos", "Div", "DivNoNan", "Erf", "Exp", "IdentityN", "Inv", "Minimum", "RealDiv",
     "Reciprocal", "Relu6", "Sigmoid", "Sin", "Softmax", "Softsign", "Tanh",
@@ -34,8 +37,8 @@ def find(model: keras.Model, inputs: Any, last: Any, classes: int) -> Squashing:
     """
     if isinstance(last, keras.layers.Softmax) and last.axis in (-1, 1) and is_of_keras(last):
         return Squashing("softmax", last, "call")
-    function = getattr(last, "activation", None)
-    if last is not None and function is not None and is_of_keras(last):
+    if isinstance(last, _ACTIVATED) and is_of_keras(last):
+        function = last.activation
         kind = kind_of(function, classes)
         if kind is not None:
             return Squashing(kind, last, "activation")

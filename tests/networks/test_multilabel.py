@@ -44,7 +44,7 @@ def test_large_sets_have_integers_of_their_own():
     rows = np.random.default_rng(0).integers(0, 2, (500, 300))
     codes = label_sets.code(rows).numpy()
     assert len(np.unique(codes)) == 500
-    assert codes.min() >= 300
+    assert codes.min() >= label_sets.FIRST
     logits = np.random.default_rng(1).normal(size=(500, 300))
     np.testing.assert_array_equal(label_sets.leading(codes, logits), logits.argmax(axis=1))
 
@@ -156,7 +156,7 @@ def test_rows_of_several_labels_are_refused_where_they_are_too_many():
 def test_an_example_is_robust_where_all_its_labels_stay_right():
     """A linear network of two outputs, `z = (2x₀ − 1, 2x₁ − 1)`: a step of ε changes the one that is nearer to 0."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "sigmoid")])
-    model.set_weights([2 * np.eye(2), [-1.0, -1.0]])
+    model.set_weights([2 * np.eye(2), -np.ones(2)])
     x = np.array([[0.9, 0.9], [0.9, 0.55], [0.2, 0.1], [0.45, 0.9], [0.9, 0.1]], "float32")
     y = np.array([[1, 1], [1, 1], [0, 0], [0, 1], [1, 1]])
     found = PGDAttack(0.1, steps=10)(model, x, y)
