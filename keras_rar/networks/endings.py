@@ -18,12 +18,16 @@ _ACTIVATED = (keras.layers.Activation, keras.layers.Dense, keras.layers.EinsumDe
 """Layers whose activation comes last. That of a recurrent layer does not."""
 
 _BOUNDING = {
-    "Atan", "ClipByValue", "Cos", "Div", "DivNoNan", "Erf", "Exp", "IdentityN", "Inv", "Minimum", "RealDiv",
-    "Reciprocal", "Relu6", "Sigmoid", "Sin", "Softmax", "Softsign", "Tanh",
+    "ClipByValue", "Cos", "Erf", "Exp", "IdentityN", "Inv", "Minimum", "Reciprocal", "Relu6", "Sigmoid", "Sin",
+    "Softmax", "Softsign", "Tanh",
     # What is inside of these is not looked at.
     "Case", "EagerPyFunc", "If", "PartitionedCall", "PyFunc", "PyFuncStateless", "StatefulPartitionedCall",
     "StatelessCase", "StatelessIf", "StatelessWhile", "While", "XlaCallModule", "XlaLaunch",
 }  # fmt: skip
+"""Operations of a graph after which numbers may lie within bounds."""
+
+_DIVISIONS = ("Div", "DivNoNan", "RealDiv", "Xdivy")
+"""The same, if the divisor is made of the input."""
 
 
 def find(model: keras.Model, inputs: Any, last: Any, classes: int) -> Squashing:
@@ -101,10 +105,13 @@ class _Trace:
             if tensor.op.type not in PASSED:
                 break
             tensor = tensor.op.inputs[0]
-        kind = OPERATIONS.get(tensor.op.type) if hasattr(tensor, "op") else None
+        if not hasattr(tensor, "op"):
+            return Squashing(None, hidden=True)
+        last = tensor.op.type
+        kind = OPERATIONS.get(last)
         if kind == "sigmoid" or (kind == "softmax" and self._is_over_classes(tensor)):
             return Squashing(kind)
-        return Squashing(None, hidden=not hasattr(output, "op") or _may_be_bounded(output, graph))
+        return Squashing(None, hidden=_may_be_bounded(tensor, graph), last=last)
 
     def _is_changeable(self, operation: Any, attribute: str, given: Any) -> bool:
         """Whether a layer or operation does nothing but compute a function of all classes, once."""
@@ -132,6 +139,8 @@ def _may_be_bounded(output: Any, graph: Any) -> bool:
         if operation.type in _BOUNDING:
             return True
         before = [tensor.op for tensor in operation.inputs]
+        if operation.type in _DIVISIONS and before[1].name in of_inputs:
+            return True
         if operation.name not in seen and not any(other.name in of_weights for other in before):
             waiting += [other for other in before if other.name in of_inputs]
         seen.add(operation.name)

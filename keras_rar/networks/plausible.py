@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_rar.networks.kept import kept_with
 
+_WITHIN_ONE = ("Cos", "Erf", "Sin", "Softsign", "Tanh")
 _SCALES = (10.0, 1e3, -1e3)
 
 
@@ -62,11 +63,12 @@ def _squashed(classifier: Any, x: np.ndarray) -> str | None:
     near = classifier.logits(_noise(x)).numpy()
     far = np.concatenate([classifier.logits(scale * _noise(x, centred=True)).numpy() for scale in _SCALES])
     scores = np.concatenate([near, far])
-    if not np.isfinite(scores).any():
+    if not (np.isfinite(near).any() and np.isfinite(far).any()):
         return None
     if _within(scores, 0, 1):
         return "scores that stay between 0 and 1 whatever the input"
-    if _within(scores, -1, 1) and np.mean(np.abs(far[np.isfinite(far)]) > 0.9) >= 0.5:
+    saturated = np.mean(np.abs(far[np.isfinite(far)]) > 0.9) >= 0.5
+    if _within(scores, -1, 1) and (saturated or classifier.head.squashing.last in _WITHIN_ONE):
         return "scores that stay between -1 and 1 whatever the input, as those of a tanh"
     return None
 

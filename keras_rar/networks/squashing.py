@@ -35,12 +35,14 @@ class Squashing:
         operation: The layer or operation to change; `None` if it is to be found in each graph.
         attribute: Its attribute to change, `"activation"` or `"call"`.
         hidden: Whether there may be another squashing at the end, that only the scores tell of.
+        last: The last operation of the graph, if it was looked at.
     """
 
     kind: str | None
     operation: Any = None
     attribute: str = ""
     hidden: bool = False
+    last: str = ""
 
     @property
     def in_graph(self) -> bool:
