@@ -31,7 +31,7 @@ def check_scores(classifier: Any, x: np.ndarray) -> None:
     received = None
     if np.all(scores >= 0) and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
         received = "scores that sum to 1"
-    elif head.squashing.hidden and _within(scores, -1, 1):
+    elif head.squashing.hidden:
         received = kept_with(classifier.model).get("squashed", lambda: _squashed(classifier, x))
     if received is not None:
         raise ValueError(
@@ -54,7 +54,7 @@ def check_varies(classifier: Any, x: np.ndarray) -> None:
     scores = classifier.logits(tf.constant(x)).numpy()
     if np.isnan(scores).any():
         raise ValueError(f"`model` must return finite scores. Received: NaN from {name!r}")
-    if np.all(scores == scores[:1]) and np.all(classifier.logits(_noise(x)) == scores[:1]):
+    if not _differs(np.concatenate([scores, classifier.logits(_noise(x)).numpy()])):
         raise ValueError(f"`model` must return scores that depend on the input. Received: constant ones from {name!r}")
 
 
@@ -65,12 +65,21 @@ def _squashed(classifier: Any, x: np.ndarray) -> str | None:
     scores = np.concatenate([near, far])
     if not (np.isfinite(near).any() and np.isfinite(far).any()):
         return None
+    sums = near.sum(axis=1)
+    if near.shape[1] > 1 and np.all(near >= 0) and _differs(near) and np.allclose(sums, sums[0], rtol=1e-3):
+        return f"scores that always sum to {sums[0]:.3g}"
     if _within(scores, 0, 1):
         return "scores that stay between 0 and 1 whatever the input"
     saturated = np.mean(np.abs(far[np.isfinite(far)]) > 0.9) >= 0.5
     if _within(scores, -1, 1) and (saturated or classifier.head.squashing.last in _WITHIN_ONE):
         return "scores that stay between -1 and 1 whatever the input, as those of a tanh"
+    if scores.shape[1] == 1 and _within(scores, 0, np.inf):
+        return "the score of one unit, which is never negative"
     return None
+
+
+def _differs(scores: np.ndarray) -> bool:
+    return bool(np.any(scores != scores[:1]))
 
 
 def _within(scores: np.ndarray, lower: float, upper: float) -> bool:

@@ -244,6 +244,7 @@ REFUSED = {
     "tanh": (tf.tanh, "between -1 and 1"),
     "softsign": (ops.softsign, "between -1 and 1"),
     "squared sigmoid": (lambda z: tf.sigmoid(z) ** 2, "between 0 and 1"),
+    "percent": (lambda z: 100 * tf.nn.softmax(z), "always sum to 100"),
     "mean of two": (lambda z: (tf.nn.softmax(z) + tf.nn.softmax(2 * z)) / 2, "sum to 1"),
 }
 
@@ -278,6 +279,13 @@ def test_scores_without_bounds_are_logits(function):
     model, _ = subclassed(function)
     np.testing.assert_array_equal(Classifier(model).check_inputs(X), X)
     assert OutputHead(model).activation is None
+
+
+def test_one_unit_that_is_never_negative_is_refused():
+    """Its sign, which would be the prediction, says nothing."""
+    model, _ = sequential(layers.Dense(1, "sigmoid"), layers.Rescaling(5.0), units=1)
+    with pytest.raises(ValueError, match="Received: the score of one unit, which is never negative"):
+        keras_rar.saliency_map(model, X)
 
 
 def test_logits_within_0_and_1_are_logits():
