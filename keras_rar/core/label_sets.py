@@ -139,3 +139,15 @@ def leading(codes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     codes = tf.cast(codes, tf.int64)
     known = tf.reduce_any(chosen, axis=-1, keepdims=True) & ((codes[:, tf.newaxis] < FIRST) | (classes <= MOST))
     return tf.argmax(tf.where(chosen | ~known, logits, tf.constant(-np.inf, logits.dtype)), axis=-1)
+
+
+def indices(code: int) -> list[int]:
+    """The labels of one set, by its integer.
+
+    Example:
+
+    >>> indices(1), indices(1000005)
+    ([1], [0, 2])
+    """
+    code = int(code)
+    return [code] if code < FIRST else [label for label in range(MOST) if (code - FIRST) >> label & 1]

@@ -165,6 +165,7 @@ TAKES_ANY_NUMBERS = {
 TAKES_NO_NUMBERS = {
     "attack_loop.Kept": "a tuple",
     "graphs.body": "of a function",
+    "label_sets.indices": "of one number",
     "memory.bytes_per_point": "of a function",
     "memory.chunk_size": "of sizes",
     "neighborhoods.get": "of a name",

@@ -38,6 +38,7 @@ def test_a_set_is_known_by_its_integer(classes):
     assert len(np.unique(codes)) == len(np.unique(rows, axis=0))
     assert codes.min() >= 0
     np.testing.assert_array_equal(label_sets.code(np.eye(classes)), np.arange(classes))
+    assert [label_sets.indices(code) for code in codes] == [list(np.flatnonzero(row)) for row in rows]
 
 
 def test_large_sets_have_integers_of_their_own():
@@ -182,6 +183,8 @@ def test_a_multi_label_model_is_evaluated_from_end_to_end(tmp_path):
     np.testing.assert_array_equal(report.per_example["correct"], np.arange(8) > 0)
     again = keras_rar.evaluate_robustness(model, X, rows, path=tmp_path / "kept.npz", **options)
     np.testing.assert_array_equal(again.per_example["predicted"], report.per_example["predicted"])
+    titles = [ax.get_title() for ax in report.plot(class_names=["cat", "dog", "owl"]).axes]
+    assert any("dog" in title or "no label" in title for title in titles)
 
 
 def test_a_multi_label_model_is_trained_and_exported(tmp_path):
