@@ -111,11 +111,12 @@ def saliency_map(
     Args:
         model: Any Keras classifier with one input and one output, or a `RARModel`.
         x: Array of shape `(n, ...)`.
-        y: Labels whose score is explained. Defaults to the predicted ones.
+        y: Labels whose score is explained; of several per row the one of the highest score. Defaults to the predicted.
         method: `"ig"`, `"gradient"`, `"gradient_x_input"`, `"smoothgrad"`, `"guided_backprop"` (Springenberg et al.
             2015) or `"deconvolution"` (Zeiler & Fergus 2014); a `Saliency` object; or a function
             `(model, x, y) -> attributions` of NumPy arrays, such as an explainer of another library.
-        target: The score: `"logit"`, `"loss"` (cross-entropy) or `"probability"` of the label.
+        target: The score: `"logit"`, `"loss"` (cross-entropy) or `"probability"` of the label. Of several sigmoids the
+            label's own counts alone.
         rule: Name of the quadrature rule of IG. Defaults to `"right"`.
         m: Number of nodes of IG, or `"auto"` to double it, from 16, until the relative gap of every example is at
             most `tolerance`; a warning says if 4096 are not enough. Defaults to `100`.
