@@ -84,7 +84,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     classifier = Classifier(_read_model(arguments.model))
     x = _read_image(arguments.image, classifier.input_shape, lower, upper)
     classes = max(classifier.classes, 2)
-    predicted = int(classifier.predicted(tf.constant(x))[0])
+    predicted = int(classifier.explained(x, classifier.predicted(tf.constant(x)).numpy())[0])
     label = predicted if arguments.label is None else arguments.label
     if label >= classes:
         raise UserError(f"--label must be from 0 to {classes - 1}. Received: {label}")

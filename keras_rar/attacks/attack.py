@@ -58,6 +58,8 @@ class Attack(abc.ABC):
                     f"`gradient_model` must have the classes of the model, {classifier.classes}. "
                     f"Received: {gradient_classifier.classes} classes"
                 )
+            if gradient_classifier is not None:
+                gradient_classifier.multilabel = classifier.multilabel  # the labels are those of the model
             run = self._run(classifier, gradient_classifier)
             jit_compile = (
                 bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile

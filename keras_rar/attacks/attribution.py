@@ -173,8 +173,9 @@ class AttributionAttack(Attack):
             predicted = classifier.predict(inputs)
             classes = predicted if labels is None else labels[indices]
             z, unchanged = tf.constant(inputs), 0.0 if self.keep == "mass_center" else 1.0
+            explained_classes = tf.constant(classifier.explained(inputs, classes))
             found = starts.worst_case(
-                run, z, tf.constant(classes), self._starts(z, rows.start), unchanged=unchanged, watch=watch
+                run, z, explained_classes, self._starts(z, rows.start), unchanged=unchanged, watch=watch
             )
             here = slice(0, rows.stop - rows.start)
             columns = {name: value.numpy()[here] for name, value in found.items()}

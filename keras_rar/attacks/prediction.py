@@ -60,7 +60,8 @@ class PGDAttack(Attack):
 
     `max_{x′ ∈ N(x, ε)}` of the cross-entropy (Madry et al. 2018), and of the difference of logits
     `max_{c ≠ y} z_c − z_y` (Carlini & Wagner 2017), which does not vanish where a model is sure. An example
-    counts as robust if no iterate of any run changes its prediction.
+    counts as robust if no iterate of any run changes its prediction. Of several sigmoids, each a label of its own, the
+    objectives are the sum of the binary cross-entropies and the margin of the label nearest to changing.
 
     Args:
         epsilon: Float > 0, radius of the ball, in the units of the input.

@@ -12,6 +12,7 @@ from keras_rar.attacks.choices import Chunk, JitCompile
 from keras_rar.core import channels, checks
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.running import Evaluation
+from keras_rar.networks import plausible
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import Classifier
 
@@ -36,6 +37,7 @@ def prepared(
     y = classifier.check_labels(y, len(x))
     data_format = data_format_of(classifier.model, x.shape[1:], settings.data_format)
     shape = channels.map_shape(x.shape[1:], data_format)
+    plausible.check_varies(classifier, x[:32])
     pgd = settings.pgd_attack(batch_size=batch_size, jit_compile=jit_compile)
     attack = settings.attribution_attack(
         int(np.prod(shape)), chunk=chunk, batch_size=batch_size, jit_compile=jit_compile

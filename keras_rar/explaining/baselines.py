@@ -28,7 +28,8 @@ def baseline_report(model: keras.Model, baseline: Any = 0.0) -> Baseline:
     """How neutral a model's prediction at a baseline is: IG explains the way from there.
 
     `H(p) / log C` with p the class probabilities at the baseline. A baseline at which the model is sure of a
-    class hides what speaks for that class (Sundararajan et al. 2017, sec. 3, ask for a prediction near zero).
+    class hides what speaks for that class (Sundararajan et al. 2017, sec. 3, ask for a prediction near zero). Of a
+    multi-label model it is the label of the highest probability, and the mean of `H(σ(z_c)) / log 2` over the labels.
 
     Args:
         model: Any Keras classifier with one input and one output, or a `RARModel`.
@@ -53,8 +54,20 @@ def baseline_report(model: keras.Model, baseline: Any = 0.0) -> Baseline:
     checks.broadcasts("baseline", checks.finite_array("baseline", baseline), classifier.input_shape)
     start = np.broadcast_to(baseline, (1, *shape)).astype(classifier.dtype)
     logits = classifier.logits(tf.constant(start))
+    if classifier.multilabel:
+        return _of_labels(tf.sigmoid(tf.cast(logits[0], tf.float64)).numpy())
     if classifier.classes == 1:
         logits = tf.concat([tf.zeros_like(logits), logits], axis=-1)
     p = tf.nn.softmax(tf.cast(logits[0], tf.float64)).numpy()
-    entropy = -np.sum(p * np.log(np.maximum(p, np.finfo(p.dtype).tiny)))
+    entropy = np.sum(_entropies(p))
     return Baseline(int(p.argmax()), round(float(p.max()), 6), round(float(entropy / np.log(len(p))), 6))
+
+
+def _of_labels(p: np.ndarray) -> Baseline:
+    """The most probable label, and the mean entropy of all, as a share of that of a coin."""
+    entropy = np.mean(_entropies(p) + _entropies(1 - p)) / np.log(2)
+    return Baseline(int(p.argmax()), round(float(p.max()), 6), round(float(entropy), 6))
+
+
+def _entropies(p: np.ndarray) -> np.ndarray:
+    return -p * np.log(np.maximum(p, np.finfo(p.dtype).tiny))

@@ -116,11 +116,12 @@ def saliency_map(
     Args:
         model: Any Keras classifier with one input and one output, or a `RARModel`.
         x: Array of shape `(n, ...)`.
-        y: Labels whose score is explained. Defaults to the predicted ones.
+        y: Labels whose score is explained; of several per row the one of the highest score. Defaults to the predicted.
         method: `"ig"`, `"gradient"`, `"gradient_x_input"`, `"smoothgrad"`, `"guided_backprop"` (Springenberg et al.
             2015) or `"deconvolution"` (Zeiler & Fergus 2014); a `Saliency` object; or a function
             `(model, x, y) -> attributions` of NumPy arrays, such as an explainer of another library.
-        target: The score: `"logit"`, `"loss"` (cross-entropy) or `"probability"` of the label.
+        target: The score: `"logit"`, `"loss"` (cross-entropy) or `"probability"` of the label. Of several sigmoids the
+            label's own counts alone.
         rule: Name of the quadrature rule of IG. Defaults to `"right"`.
         m: Number of nodes of IG, or `"auto"` to double it, from 16, until the relative gap of every example is at
             most `tolerance`; a warning says if 4096 are not enough. Defaults to `100`.
@@ -158,8 +159,8 @@ def saliency_map(
     if return_completeness and method != "ig":
         checks.fail("return_completeness", 'False unless method="ig"', return_completeness)
     y = _predicted(classifier, x, batch_size) if y is None else classifier.check_labels(y, len(x))
+    y, completeness = classifier.explained(x, y, batch_size), None
     layout = data_format_of(classifier.model, x.shape[1:], data_format) if normalize else "none"
-    completeness = None
     if method == "ig":
         explained, completeness = _complete_ig(
             classifier, x, y, target, rule, m, baseline, tolerance, chunk, batch_size
@@ -175,7 +176,7 @@ def saliency_map(
             return saliency(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
 
         user_maps.check_saliency(saliency, explain, x, layout)
-        key = (method, target, samples, noise, seed, chunk) if isinstance(method, str) else None
+        key = (method, target, samples, noise, seed, chunk, classifier.multilabel) if isinstance(method, str) else None
         explained = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
     result = user_maps.as_maps("method", explained, tf.constant(x), layout).numpy() if normalize else explained
     return (result, completeness) if completeness is not None and return_completeness else result
@@ -199,10 +200,9 @@ def _complete_ig(
     checks.broadcasts("baseline", checks.finite_array("baseline", baseline), classifier.input_shape)
     tolerance = checks.positive_float("tolerance", tolerance)
     nodes = 16 if m == "auto" else checks.positive_int("m", m)
+    key = "ig", target, rule, chunk, classifier.multilabel
     while True:
-        explain = compiled(
-            classifier.model, ("ig", target, rule, nodes, chunk), _with_gap(classifier, target, rule, nodes, chunk)
-        )
+        explain = compiled(classifier.model, (*key, nodes), _with_gap(classifier, target, rule, nodes, chunk))
         start = tf.constant(np.broadcast_to(baseline, x.shape[1:]), x.dtype)  # a tensor: no new trace for another one
         explained, gap, change = _in_batches(functools.partial(explain, start), batch_size, x, y)
         relative_gap = np.abs(gap) / np.maximum(np.abs(change), 1)
@@ -235,7 +235,7 @@ def _with_gap(classifier: Classifier, target: str, rule: str, nodes: int, chunk:
 
 
 def _predicted(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
-    predicted = compiled(classifier.model, "predicted", lambda x, y: classifier.predicted(x))
+    predicted = compiled(classifier.model, ("predicted", classifier.multilabel), lambda x, y: classifier.predicted(x))
     return _in_batches(predicted, batch_size, x, np.zeros(len(x), "int64"))
 
 

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import checks, labels
+from keras_rar.core import checks, label_sets, labels
 from keras_rar.core.gradients import ScalarFunction, repeat_labels
-from keras_rar.networks import structure
+from keras_rar.networks import plausible, structure
 from keras_rar.networks.base_model import check_base_model, is_wrapped
+from keras_rar.networks.kept import independent_logits
 from keras_rar.networks.output import head_of
 from keras_rar.networks.relus import Replacement
 
@@ -30,6 +31,10 @@ def _probability(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.exp(-_loss(y, logits))
 
 
+def _crossentropy(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return _loss(y, logits)
+
+
 def _margin(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """`max_{c ≠ y} z_c − z_y`: positive where the label is not the prediction (Carlini & Wagner 2017)."""
     if logits.shape[-1] == 1:
@@ -44,11 +49,35 @@ TARGETS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "loss": _loss,
     "probability": _probability,
 }
-OBJECTIVES = {"crossentropy": _loss, "margin": _margin}
+OBJECTIVES = {"crossentropy": _crossentropy, "margin": _margin}
+
+
+def _label_logit(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The logit of a label; of a set of labels the highest of theirs. See `Classifier.explained`."""
+    return tf.gather(logits, label_sets.leading(y, logits), batch_dims=1)
+
+
+def _label_loss(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy of the label's own output, `log(1 + e^{−z_y})`."""
+    return tf.nn.softplus(-_label_logit(y, logits))
+
+
+_OF_LABELS: dict[Callable, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    _logit: _label_logit,
+    _loss: _label_loss,
+    _probability: lambda y, logits: tf.sigmoid(_label_logit(y, logits)),
+    _crossentropy: label_sets.binary_crossentropy,
+    _margin: label_sets.margin,
+}
+"""A target or objective of one class among others, and the same of independent labels, each with a sigmoid."""
 
 
 class Classifier:
     """A model to be measured.
+
+    Several sigmoids, or logits compiled with a binary cross-entropy, are labels that do not exclude each other:
+    `multilabel` is true then, and what is predicted is a set of labels, as an integer (see `core.label_sets`). A class
+    index is the set of this one label.
 
     Args:
         model: A built Keras 3 classifier with one input and one output; of a `RARModel`, its base model.
@@ -62,6 +91,8 @@ class Classifier:
         self.model = model.base_model if is_wrapped(model) else model
         self.input_shape, self.classes = check_base_model(self.model)
         self.head = head_of(self.model)
+        sigmoids = self.head.activation == "sigmoid" or any(map(independent_logits, (model, self.model)))
+        self.multilabel = self.classes > 1 and self.head.activation != "softmax" and sigmoids
         inputs = getattr(self.model, "inputs", None)
         dtype = inputs[0].dtype if inputs else self.model.variable_dtype
         self.dtype = "float64" if dtype == "float64" else "float32"
@@ -71,8 +102,13 @@ class Classifier:
         return self.head.logits(x, False)
 
     def predicted(self, x: tf.Tensor) -> tf.Tensor:
-        """The predicted class of each example, `(n,)` int64; of one output unit, whether its logit is positive."""
+        """The predicted class of each example, `(n,)` int64; of one output unit, whether its logit is positive.
+
+        Of a multi-label model the set of the labels whose logits are positive, as an integer.
+        """
         logits = self.logits(x)
+        if self.multilabel:
+            return label_sets.code(logits > 0)
         return tf.cast(logits[:, 0] > 0, tf.int64) if self.classes == 1 else tf.argmax(logits, axis=-1)
 
     def predict(self, x: np.ndarray | tf.Tensor) -> np.ndarray:
@@ -85,6 +121,19 @@ class Classifier:
         if np.isnan(self.logits(x)).any():
             raise ValueError(f"`model` must return finite scores. Received: NaN from {self.model.name!r}")
         return self.predicted(x).numpy()
+
+    def explained(self, x: np.ndarray, y: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """The class whose score is explained, `(n,)`: the label itself; of a set of labels the one of highest score.
+
+        Args:
+            x: Inputs.
+            y: Labels, as `check_labels` or `predict` returns them.
+            batch_size: Positive integer, examples at once.
+        """
+        if not self.multilabel:
+            return y
+        rows = [slice(start, start + batch_size) for start in range(0, len(x), batch_size)]
+        return np.concatenate([label_sets.leading(y[part], self.logits(tf.constant(x[part]))) for part in rows])
 
     def score(
         self,
@@ -99,6 +148,8 @@ class Classifier:
             target: One of `TARGETS` or `OBJECTIVES`.
             relu: What stands for the model's ReLUs, such as `surrogates.softplus(beta)`; `None` for themselves.
         """
+
+        target = _OF_LABELS.get(target, target) if self.multilabel else target
 
         def scaled(logits):
             return self.head.gradient_scale * target(repeat_labels(y, tf.shape(logits)[0]), logits)
@@ -133,20 +184,12 @@ class Classifier:
                 raise ValueError(
                     f"`x` must lie within `bounds`={tuple(bounds)}. Received: values from {x.min():g} to {x.max():g}"
                 )
-        self._check_scores(x[:32])
+        plausible.check_scores(self, x[:32])
         return x
 
-    def _check_scores(self, x: np.ndarray) -> None:
-        """Refuse probabilities whose softmax was not found: as logits they hide gradients and flatter a model."""
-        scores = self.logits(tf.constant(x)).numpy()
-        if self.head.activation is None and np.all(scores >= 0) and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
-            raise ValueError(
-                "`model` must return logits, or end in a layer whose softmax can be taken off, such as "
-                "keras.layers.Softmax. Received: scores that sum to 1"
-            )
-
     def check_labels(self, y: Any, n: int) -> np.ndarray:
-        """Labels as class indices, `(n,)` int64; one-hot labels are turned into indices.
+        """Labels as class indices, `(n,)` int64; one-hot labels are turned into indices, rows of zeros and ones for a
+        multi-label model into the integers of sets.
 
         Raises:
             ValueError: If they are not one valid label per example.
@@ -160,10 +203,25 @@ class Classifier:
         if len(y) != n:
             raise ValueError(f"`y` must hold one label per example, {n}. Received: {len(y)} labels")
         if not labels.are_indices(tf.convert_to_tensor(y), self.classes):
+            if self.multilabel:
+                return self._sets(y)
             if np.any(np.sum(y == y.max(axis=1, keepdims=True), axis=1) != 1):
                 raise ValueError("`y` must be one-hot, with one largest entry per row. Received: a row without")
             y = y.argmax(axis=1)
         y = y.reshape(-1)
-        if not np.all((y >= 0) & (y < max(self.classes, 2)) & (y == np.floor(y))):
+        sets = (y >= label_sets.FIRST) & (y - label_sets.FIRST < 2 ** min(self.classes, label_sets.MOST))
+        indices = (y >= 0) & (y < max(self.classes, 2)) & (y == np.floor(y))
+        if not np.all(indices | (sets & self.multilabel)):
             checks.fail("y", f"class indices from 0 to {max(self.classes, 2) - 1}", y)
         return y.astype("int64")
+
+    def _sets(self, y: np.ndarray) -> np.ndarray:
+        """The integer of the set of labels of each row."""
+        if not np.all((y == 0) | (y == 1)):
+            checks.fail("y", "class indices, or rows of zeros and ones", y)
+        if self.classes > label_sets.MOST and np.any(y.sum(axis=1) != 1):
+            raise ValueError(
+                f"`y` must hold one label per row where there are more than {label_sets.MOST}. "
+                f"Received: rows of {int(y.sum(axis=1).min())} to {int(y.sum(axis=1).max())} labels of {self.classes}"
+            )
+        return label_sets.code(y).numpy()

@@ -100,7 +100,17 @@ class _Same:
 
 def state_of(model: Any) -> list[Any]:
     """What a model is like: its layers and operations, and the attributes of each that decide what it computes."""
-    return [(_Same(operation), _attributes(operation)) for operation in operations(model)]
+    found: list[Any] = [(_Same(operation), _attributes(operation)) for operation in operations(model)]
+    return [*found, independent_logits(model)]
+
+
+def independent_logits(model: Any) -> bool:
+    """Whether a model is compiled with a binary cross-entropy of logits, which takes each for a label of its own."""
+    loss = getattr(model, "loss", None)
+    while isinstance(loss, (list, tuple, dict)) and len(loss) == 1:
+        loss = next(iter(loss.values())) if isinstance(loss, dict) else loss[0]
+    binary = isinstance(loss, (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy))
+    return binary and bool(getattr(loss, "from_logits", False))
 
 
 def _attributes(operation: Any) -> dict[str, Any]:

@@ -14,13 +14,12 @@ import tensorflow as tf
 
 from keras_rar.core.gradients import ScalarFunction, Staged
 from keras_rar.core.memory import bytes_per_point
-from keras_rar.networks import hidden_relus, pools, relus, stem, structure
-from keras_rar.networks.base_model import input_structure
-from keras_rar.networks.copies import Change, copy_with, operations
+from keras_rar.networks import endings, hidden_relus, pools, relus, stem, structure
+from keras_rar.networks.base_model import check_base_model, input_structure
+from keras_rar.networks.copies import Change, copy_with
 from keras_rar.networks.kept import Kept, kept_with
 from keras_rar.networks.relus import Replacement
-
-_PROBABILITIES = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
+from keras_rar.networks.squashing import Unsquashed
 
 
 def head_of(model: keras.Model) -> "OutputHead":
@@ -35,37 +34,32 @@ class OutputHead:
         model: A built Keras model with one input and one output.
 
     Raises:
-        ValueError: If the softmax or sigmoid that the model ends in is that of a layer that is called twice.
+        ValueError: If the model ends in a softmax over one unit.
     """
 
     def __init__(self, model: keras.Model):
         self.model = model
         self.inputs = input_structure(model)
+        classes = check_base_model(model)[1]
         ending = list(_ending(model))
-        self.layer: Any = ending[-1][1] or _last_of_a_trace(model, self.inputs)
-        self.gradient_scale = 1024.0 if _uses_float16(model) else 1.0  # keeps small gradients from underflowing
-        self.activation = _activation_of(self.layer)
-        if self.activation is not None and any(_is_called_twice(last, outer) for outer, last in ending if last):
+        once = not any(_is_called_twice(last, outer) for outer, last in ending if last)
+        self.squashing = endings.find(model, self.inputs, ending[-1][1] if once else None, classes)
+        self.activation = self.squashing.kind
+        if self.activation == "softmax" and classes == 1:
             raise ValueError(
-                f"The last layer, {self.layer.name!r}, must be called once in the model: its {self.activation} is "
-                "taken off to get the logits. Received: a layer that is called twice; use two layers."
+                "`model` must not end in a softmax over one unit, which is 1 whatever the input: use a sigmoid, or "
+                f"two units. Received: {model.name!r}"
             )
+        self.gradient_scale = 1024.0 if _uses_float16(model) else 1.0  # keeps small gradients from underflowing
         self._twins = Kept(None)
 
     @functools.cached_property
     def _stem(self) -> stem.Stem | None:
-        return stem.find(self.model)
+        return None if self.squashing.in_graph else stem.find(self.model)  # the stem is fed outside of that graph
 
     @functools.cached_property
     def _pools(self) -> list[tuple[Any, Any]]:
         return pools.find_pools(self.model)
-
-    def _linear(self) -> Iterator[Change]:
-        """The last layer without its softmax or sigmoid."""
-        if isinstance(self.layer, keras.layers.Softmax):
-            yield self.layer, "call", lambda layer, inputs, mask=None: inputs
-        elif self.activation is not None:
-            yield self.layer, "activation", keras.activations.linear
 
     def twin(
         self, relu: Replacement | None = None, *, fast: bool = False, rest: bool = False, training: bool = False
@@ -86,10 +80,11 @@ class OutputHead:
                 changes += relus.changes(self.model, relu)
             if fast:
                 changes += pools.changes(self._pools, relu is not None)
-            changes += self._linear()
+            changes += self.squashing.change()
             if rest and self._stem is not None:
                 changes.append(self._stem.change())
-            return copy_with(self.model, changes)
+            copied = copy_with(self.model, changes)
+            return Unsquashed(copied, str(self.activation)) if self.squashing.in_graph else copied
 
         return self._twins.get((relu, fast, rest, training), make)
 
@@ -142,42 +137,6 @@ class OutputHead:
     def activate(self, logits: tf.Tensor) -> tf.Tensor:
         """What the model outputs for these logits."""
         return logits if self.activation is None else getattr(keras.activations, self.activation)(logits)
-
-
-def _activation_of(layer: Any) -> str | None:
-    if isinstance(layer, keras.layers.Softmax):
-        return "softmax"
-    return _PROBABILITIES.get(getattr(layer, "activation", None))
-
-
-def _last_of_a_trace(model: keras.Model, inputs: Any) -> Any:
-    """The layer with a softmax or sigmoid whose result a model returns, found by a trace of the model; or `None`.
-
-    For models whose code is their own: a subclassed one, or one that ends in a layer of the user's.
-    """
-    candidates = [layer for layer in operations(model) if _activation_of(layer) is not None]
-    if not candidates or not keras.tree.flatten(inputs):
-        return None
-    returned: list[tuple[Any, Any]] = []
-
-    def watched(layer: Any) -> Callable:
-        def call(copied: Any, *args: Any, **kwargs: Any) -> Any:
-            result = type(copied).call(copied, *args, **kwargs)
-            returned.append((layer, result))
-            return result
-
-        return call
-
-    twin = copy_with(model, [(layer, "call", watched(layer)) for layer in candidates])
-    found: list[Any] = []
-
-    def trace(x: Any) -> None:
-        output = structure.only("output", twin(x, training=False))
-        found.extend(layer for layer, result in returned if result is output)
-
-    specs = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
-    tf.function(trace, autograph=False).get_concrete_function(specs)
-    return found[0] if len(found) == 1 and [layer for layer, _ in returned].count(found[0]) == 1 else None
 
 
 def _ending(model: Any) -> Iterator[tuple[keras.Model, Any]]:

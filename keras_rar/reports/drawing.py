@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_rar.core import checks
+from keras_rar.core import checks, label_sets
 from keras_rar.reports import bars
 
 MAP_COLOURS = "magma_r"
@@ -121,7 +121,7 @@ def draw_maps(
     for axes, (name, index, pair) in zip(panels, rows, strict=True):
         inputs, maps = [pair.x, pair.x_adv], [pair.map_before, pair.map_after]
         draw_row(axes[[0, 2, 1, 3]], [(inputs, "input"), (maps, "map")], pair.bounds, feature_names)
-        shown = f"label {pair.label}" if class_names is None else _class_name(class_names, pair.label)
+        shown = _label(class_names, pair.label)
         attacked = f"attacked\n{pair.radius}".strip()
         titles = [f"{pair.noun} {index}\n{text(shown, 14)}", "its map", attacked, pair.title]
         if feature_names is not None:  # whose panels are narrow
@@ -185,7 +185,12 @@ def _draw_picture(ax: Any, image: np.ndarray, **options: Any) -> None:
         spine.set(linewidth=0.4, color=_FRAME)
 
 
-def _class_name(class_names: Sequence[str], label: int) -> str:
-    if label >= len(class_names):
-        raise ValueError(f"`class_names` must have a name for label {label}. Received: {len(class_names)} names")
-    return class_names[label]
+def _label(class_names: Sequence[str] | None, label: int) -> str:
+    """The name of a label, or the names of a set of labels."""
+    present = label_sets.indices(label)
+    if class_names is None:
+        return f"label {present[0]}" if len(present) == 1 else f"labels {', '.join(map(str, present)) or 'none'}"
+    if any(index >= len(class_names) for index in present):
+        missing = next(index for index in present if index >= len(class_names))
+        raise ValueError(f"`class_names` must have a name for label {missing}. Received: {len(class_names)} names")
+    return ", ".join(class_names[index] for index in present) or "no label"

@@ -6,7 +6,7 @@ import keras
 
 from keras_rar.core import labels
 from keras_rar.networks.base_model import check_base_model
-from keras_rar.networks.output import OutputHead
+from keras_rar.networks.output import head_of
 
 
 def loss_for(network: keras.Model, spec: Any) -> keras.losses.Loss:
@@ -21,17 +21,21 @@ def loss_for(network: keras.Model, spec: Any) -> keras.losses.Loss:
     """
     if not isinstance(spec, (tuple, list)) or len(spec) < 2:
         raise ValueError("Labels are needed: pass `y`, or a data set of (x, y) pairs.")
-    classes, from_logits = check_base_model(network)[1], OutputHead(network).activation is None
-    if classes == 1:
+    classes, activation = check_base_model(network)[1], head_of(network).activation
+    parts, from_logits = keras.tree.flatten(spec[1]), activation is None
+    rows = len(parts) == 1 and parts[0].shape.rank is not None and not labels.are_indices(parts[0], classes)
+    if classes == 1 or (rows and activation == "sigmoid"):  # of several sigmoids: labels of their own
         return keras.losses.BinaryCrossentropy(from_logits=from_logits)
-    parts = keras.tree.flatten(spec[1])
-    if len(parts) == 1 and parts[0].shape.rank is not None and not labels.are_indices(parts[0], classes):
+    if rows:
         return keras.losses.CategoricalCrossentropy(from_logits=from_logits)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
 
 
 def accuracy_of(network: keras.Model) -> Any:
-    """The accuracy, which for one output unit without a sigmoid is decided at 0."""
-    if check_base_model(network)[1] == 1 and OutputHead(network).activation is None:
+    """The accuracy, which for one output unit without a sigmoid is decided at 0; of several sigmoids, their mean."""
+    classes, activation = check_base_model(network)[1], head_of(network).activation
+    if classes == 1 and activation is None:
         return keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+    if classes > 1 and activation == "sigmoid":
+        return keras.metrics.BinaryAccuracy(name="accuracy")
     return "accuracy"

@@ -214,11 +214,15 @@ def test_probabilities_and_one_unit_are_understood():
 # What cannot be measured is counted
 
 
-def test_a_model_of_constant_output_is_reported():
+def test_maps_without_a_change_are_reported():
+    """Of a model that is constant but where the first feature is above 0.7, as it is in one example alone."""
     model = dense_model(activation="relu")
-    model.set_weights([0 * weight for weight in model.get_weights()])
-    model.layers[-1].bias.assign([2.0, 0.0, 0.0])
-    report = evaluate(model, batch(6)[0], [0, 0, 1, 0, 2, 0], k=1, k_report=2, steps=2, **NO_RESTARTS)
+    hidden, last = np.zeros((4, 8)), np.zeros((8, 3))
+    hidden[0, 0] = last[0, 1] = 1
+    model.set_weights([hidden, np.full(8, -0.7), last, np.array([2.0, 0.0, 0.0])])
+    x = 0.5 * batch(6)[0]
+    x[4, 0] = 0.9
+    report = evaluate(model, x, [0, 0, 1, 0, 2, 0], k=1, k_report=2, steps=2, **NO_RESTARTS)
     assert report.counts == {
         "examples": 6, "misclassified": 2, "attacked": 4, "unchanged": 4, "constant_maps": 4, "undefined": 0
     }  # fmt: skip
@@ -244,6 +248,13 @@ def test_a_model_that_gets_nothing_right_is_reported(tmp_path):
     assert json.loads(report.to_json())["summary"]["kendall_tau"]["mean"] is None
     assert_same(RobustnessReport.load(tmp_path / "report.npz"), report)
     assert_same(evaluate(model, x, y, **options), report)
+
+
+def test_a_model_of_constant_output_is_refused():
+    model = dense_model(activation="relu")
+    model.set_weights([0 * weight for weight in model.get_weights()])
+    with pytest.raises(ValueError, match=r"^`model` must return scores that depend on the input\. Received: constant"):
+        evaluate(model, batch(4)[0], [0, 0, 1, 2], k=1, k_report=2)
 
 
 def test_a_model_of_nan_is_refused():

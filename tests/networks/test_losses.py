@@ -11,6 +11,7 @@ import tensorflow as tf
 from conftest import batch, dense_model, wrapped
 
 import keras_rar
+from keras_rar.networks.output import OutputHead
 
 L = keras.losses
 X, Y = batch(8)
@@ -273,29 +274,36 @@ def test_ignore_class_is_refused():
         wrapped(loss=OBJECT(from_logits=True, ignore_class=1))
 
 
-def test_a_last_layer_used_twice_is_refused():
-    """The softmax at the end is the one in the middle, too, and taking it off would change both."""
+def last_layer_twice():
     softmax = keras.layers.Softmax()
     inputs = keras.Input((4,))
-    outputs = softmax(keras.layers.Dense(3)(softmax(keras.layers.Dense(3)(inputs))))
-    with pytest.raises(ValueError, match="last layer"):
-        keras_rar.wrap(keras.Model(inputs, outputs))
+    return keras.Model(inputs, softmax(keras.layers.Dense(3)(softmax(keras.layers.Dense(3)(inputs)))))
 
 
-def test_a_last_model_used_twice_is_refused():
-    """As above, one level down: the nested model carries its softmax to both of its places."""
+def last_model_twice():
     nested = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, "softmax")])
     inputs = keras.Input((3,))
-    with pytest.raises(ValueError, match="last layer"):
-        keras_rar.wrap(keras.Model(inputs, nested(nested(inputs))))
+    return keras.Model(inputs, nested(nested(inputs)))
 
 
-def test_a_layer_used_twice_in_the_last_model_is_refused():
+def layer_twice_in_the_last_model():
     softmax = keras.layers.Softmax()
     inner = keras.Input((3,))
     nested = keras.Model(inner, softmax(keras.layers.Dense(3)(softmax(inner))))
-    with pytest.raises(ValueError, match="last layer"):
-        keras_rar.wrap(keras.Sequential([keras.Input((3,)), nested]))
+    return keras.Sequential([keras.Input((3,)), nested])
+
+
+@pytest.mark.parametrize("build", [last_layer_twice, last_model_twice, layer_twice_in_the_last_model])
+def test_a_softmax_used_twice_is_taken_off_at_the_end_alone(build):
+    """The softmax at the end is the one in the middle, too, and taking it off there would make another network."""
+    model = build()
+    x = tf.constant(X[:, : model.input_shape[1]])
+    head = OutputHead(model)
+    logits = head.logits(x, False)
+    np.testing.assert_allclose(head.activate(logits), model(x), rtol=1e-5)
+    assert np.abs(tf.reduce_sum(logits, axis=1) - 1).max() > 0.01
+    trained = wrapped(base_model=model, loss=L.SparseCategoricalCrossentropy(), compile=EAGERLY)
+    assert np.isfinite(trained.fit(x, Y, verbose=0).history["loss"]).all()
 
 
 # A loss of one's own
