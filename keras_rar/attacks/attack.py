@@ -18,6 +18,9 @@ from keras_rar.networks.kept import kept_with
 class Attack(abc.ABC):
     """What all attacks share: the ball, the loop's length, the softplus of the twin, batches, compilation."""
 
+    _any_batch = False
+    """Whether batches of several sizes are attacked, which one graph then serves."""
+
     def __init__(
         self,
         epsilon: float,
@@ -25,7 +28,7 @@ class Attack(abc.ABC):
         norm: Norm,
         bounds: Bounds,
         steps: int,
-        step_size: float,
+        step_size: float | None,
         softplus_beta: float | None,
         restarts: int,
         seed: int,
@@ -35,7 +38,8 @@ class Attack(abc.ABC):
         self.neighborhood = neighborhoods.get(norm, epsilon, bounds)
         self.epsilon, self.norm, self.bounds = self.neighborhood.epsilon, norm, bounds
         self.steps = checks.positive_int("steps", steps)
-        self.step_size = checks.positive_float("step_size", step_size)
+        length = self.default_step_size(self.neighborhood.reach) if step_size is None else step_size
+        self.step_size = checks.positive_float("step_size", length)
         self.softplus_beta = None if softplus_beta is None else checks.positive_float("softplus_beta", softplus_beta)
         self.restarts = checks.nonnegative_int("restarts", restarts)
         self.seed = checks.seed(seed)
@@ -59,14 +63,21 @@ class Attack(abc.ABC):
                     f"Received: {gradient_classifier.classes} classes"
                 )
             run = self._run(classifier, gradient_classifier)
-            jit_compile = (
-                bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
-            )
             # As a partial function it is one of its own: TensorFlow would count those of all attacks as one that is
             # traced again and again, and warn.
-            function = tf.function(functools.partial(run), autograph=False, jit_compile=jit_compile)
+            function = tf.function(
+                functools.partial(run), autograph=False, jit_compile=self._compiles(), reduce_retracing=self._any_batch
+            )
             compiled = self._compiled = (seen, classifier, function)
         return compiled[1:]
+
+    def default_step_size(self, reach: float) -> float:
+        """A tenth of the radius, as in the paper; in L0, where the radius is a number of features, of the box."""
+        return reach / 10
+
+    def _compiles(self) -> bool:
+        """Whether XLA compiles."""
+        return bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
 
     @abc.abstractmethod
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
