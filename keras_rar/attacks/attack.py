@@ -18,9 +18,6 @@ from keras_rar.networks.kept import kept_with
 class Attack(abc.ABC):
     """What all attacks share: the ball, the loop's length, the softplus of the twin, batches, compilation."""
 
-    _any_batch = False
-    """Whether batches of several sizes are attacked, which one graph then serves."""
-
     def __init__(
         self,
         epsilon: float,
@@ -63,17 +60,21 @@ class Attack(abc.ABC):
                     f"Received: {gradient_classifier.classes} classes"
                 )
             run = self._run(classifier, gradient_classifier)
-            # As a partial function it is one of its own: TensorFlow would count those of all attacks as one that is
-            # traced again and again, and warn.
-            function = tf.function(
-                functools.partial(run), autograph=False, jit_compile=self._compiles(), reduce_retracing=self._any_batch
-            )
+            function = self._compile(run)
             compiled = self._compiled = (seen, classifier, function)
         return compiled[1:]
 
     def default_step_size(self, reach: float) -> float:
         """A tenth of the radius, as in the paper; in L0, where the radius is a number of features, of the box."""
         return reach / 10
+
+    def _compile(self, run: Callable) -> Callable:
+        """A function of tensors, compiled.
+
+        As a partial function it is one of its own: TensorFlow would count those of all attacks as one that is traced
+        again and again, and warn.
+        """
+        return tf.function(functools.partial(run), autograph=False, jit_compile=self._compiles())
 
     def _compiles(self) -> bool:
         """Whether XLA compiles."""

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.attacks import choices
+from keras_rar.attacks import any_batch, choices
 from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.prediction import PGDResult, is_right
 from keras_rar.attacks.prediction_members import MEMBERS, Members
@@ -104,8 +104,6 @@ class PredictionEnsembleAttack(Attack):
     >>> result.robust, result.members[result.broken_by[1]]
     (array([ True, False]), 'apgd_crossentropy')
     """
-
-    _any_batch = True
 
     @keywords.checked
     def __init__(
@@ -206,14 +204,13 @@ class PredictionEnsembleAttack(Attack):
             if not len(left):
                 break
             here = self._padded(left, len(x))
-            z, labels, rows = tf.constant(x[here]), tf.constant(y[here]), tf.constant(here + offset)
-            aim = tf.constant(likeliest[here, turn] if member == "apgd_targeted" else y[here])
-            which = (member, tf.constant(turn), z, labels, aim, rows)
-            state = run("begin", *which)
+            aim = likeliest[here, turn] if member == "apgd_targeted" else y[here]
+            given = [tf.constant(value) for value in (x[here], y[here], aim, here + offset, *plan.which(member, turn))]
+            begin, advance = plan.phases(member)
+            state = run(begin, *given)
             for segment in watch.segments(length):
-                begin, end = (tf.constant(step) for step in segment)
-                state = run("advance", *which, state, begin, end)
-                _kept(state).similarity.numpy()  # a GPU answers before it has computed
+                state = run(advance, *given, state, *(tf.constant(step) for step in segment))
+                _kept(state).iteration.numpy()  # a GPU answers before it has computed
             found = [value.numpy()[: len(left)] for value in _kept(state)[:2]]
             better = found[1] < least[left]
             x_adv[left[better]], least[left[better]] = found[0][better], found[1][better]
@@ -232,7 +229,11 @@ class PredictionEnsembleAttack(Attack):
         return left[np.minimum(np.arange(size), len(left) - 1)]
 
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
-        return self._plan(classifier).compiled(classifier)
+        return self._plan(classifier).of(classifier)
+
+    def _compile(self, run: Callable) -> Callable:
+        """A graph for each phase, that serves batches of all sizes: they become smaller."""
+        return any_batch.compiled(run, self._compiles())
 
     def _plan(self, classifier: Classifier) -> Members:
         return Members(

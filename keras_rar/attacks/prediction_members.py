@@ -1,6 +1,7 @@
 """The members of the ensemble on predictions: what each begins with, and what it does in a step."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,9 @@ from keras_rar.networks.classifier import OBJECTIVES, Classifier
 
 MEMBERS: tuple[MemberName, ...] = ("apgd_crossentropy", "apgd_ratio", "apgd_targeted", "square")
 """What an ensemble is made of, unless its user says otherwise."""
+
+NAMES = ("apgd_crossentropy", "apgd_ratio", "apgd_margin", "apgd_targeted", "square", "noise")
+"""All members; what is drawn depends on their places here."""
 
 _PROPOSALS: dict[type[Neighborhood], Any] = {
     LinfBall: squares.LinfSquares,
@@ -83,69 +87,89 @@ class Members:
             for turn in range(turns):
                 yield name, turn, self.steps
 
-    def compiled(self, classifier: Classifier) -> Callable:
-        """The function of tensors to compile: its first argument is `"look"`, `"begin"` or `"advance"`."""
+    def which(self, name: str, turn: int) -> tuple[int, int]:
+        """Numbers that a graph tells members and their runs by: one graph serves several."""
+        return NAMES.index(name), turn
+
+    def phases(self, name: str) -> tuple[str, str]:
+        """The names of the phases of a member: how it begins and how it goes on."""
+        kind = name if name in ("square", "noise") else "apgd"
+        return f"begin {kind}", f"advance {kind}"
+
+    def of(self, classifier: Classifier) -> Callable:
+        """The function of tensors to compile, the name of a phase its first argument."""
 
         def look(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             """How close each label is to another, and the other classes from the likeliest down."""
             return classifier.score(y, closeness)(x), self._likeliest(y, classifier.logits(x))
 
-        def begin(name: str, turn: Any, x: tf.Tensor, y: tf.Tensor, aim: tf.Tensor, rows: tf.Tensor) -> Any:
-            seed = self._seed(name, turn)
-            found = classifier.score(y, closeness)
-            nothing = Kept(x, found(x), tf.zeros(tf.shape(x)[:1], tf.int32))
-            if name == "noise":
-                return nothing
-            if name == "square":
-                proposals = self._proposals(x)
-                start = proposals.start(x, row_draws.uniform(seed, -1, self._shifts(x, rows, seed, proposals.draws)))
-                return Kept(start, found(start), nothing.iteration)
+        def begin_apgd(*given: tf.Tensor) -> Any:
+            x, y, aim, rows, number, turn = given
+            seed = self._seed(number, turn)
             sample = row_draws.each(lambda z, s: self.neighborhood.sample(z[tf.newaxis], s)[0], seed, rows, x)
-            is_random = turn > 0 if name != "apgd_targeted" else turn < 0
+            is_random = (turn > 0) & (number != NAMES.index("apgd_targeted"))
             start = tf.where(is_random, sample, x)
-            evaluate = self._evaluate(classifier, name, x, y, aim, rows, seed)
-            return apgd.begin(start, nothing, evaluate, 2 * self.neighborhood.reach)
+            evaluate = self._evaluate(classifier, x, y, aim, rows, number, seed)
+            return apgd.begin(start, begin_noise(*given), evaluate, 2 * self.neighborhood.reach)
 
-        def advance(
-            name: str, turn: Any, x: tf.Tensor, y: tf.Tensor, aim: tf.Tensor, rows: tf.Tensor, state: Any, *span: Any
-        ) -> Any:
-            seed, (first, last) = self._seed(name, turn), span
-            if name in ("square", "noise"):
-                return random_search.search(
-                    state,
-                    propose=self._noise(x, rows, seed) if name == "noise" else self._squares(x, rows, seed),
-                    similarity=classifier.score(y, closeness),
-                    first=first,
-                    last=last,
-                    steps=self.queries,
-                )
+        def advance_apgd(*given: Any) -> Any:
+            x, y, aim, rows, number, turn, state, first, last = given
             return apgd.advance(
                 x,
                 *state,
-                evaluate=self._evaluate(classifier, name, x, y, aim, rows, seed),
+                evaluate=self._evaluate(classifier, x, y, aim, rows, number, self._seed(number, turn)),
                 neighborhood=self.neighborhood,
                 first=first,
                 last=last,
                 steps=self.steps,
             )
 
-        phases: dict[str, Callable[..., Any]] = {"look": look, "begin": begin, "advance": advance}
+        def begin_noise(*given: tf.Tensor) -> Kept:
+            x, y = given[:2]
+            return Kept(x, classifier.score(y, closeness)(x), tf.zeros(tf.shape(x)[:1], tf.int32))
+
+        def begin_square(*given: tf.Tensor) -> Kept:
+            x, y, _, rows, number, turn = given
+            seed, proposals = self._seed(number, turn), self._proposals(x)
+            start = proposals.start(x, row_draws.uniform(seed, -1, self._shifts(x, rows, seed, proposals.draws)))
+            return Kept(start, classifier.score(y, closeness)(start), tf.zeros(tf.shape(x)[:1], tf.int32))
+
+        def advance_search(propose: Callable[..., random_search.Propose], *given: Any) -> Kept:
+            x, y, _, rows, number, turn, kept, first, last = given
+            return random_search.search(
+                kept,
+                propose=propose(x, rows, self._seed(number, turn)),
+                similarity=classifier.score(y, closeness),
+                first=first,
+                last=last,
+                steps=self.queries,
+            )
+
+        phases: dict[str, Callable[..., Any]] = {
+            "look": look,
+            "begin apgd": begin_apgd,
+            "advance apgd": advance_apgd,
+            "begin noise": begin_noise,
+            "advance noise": functools.partial(advance_search, self._noise),
+            "begin square": begin_square,
+            "advance square": functools.partial(advance_search, self._squares),
+        }
         return lambda phase, *state: phases[phase](*state)
 
     def _evaluate(
         self,
         classifier: Classifier,
-        name: str,
         x: tf.Tensor,
         y: tf.Tensor,
         aim: tf.Tensor,
         rows: tf.Tensor,
+        number: tf.Tensor,
         seed: tf.Tensor,
     ) -> apgd.Evaluate:
         """One pass forward and one back: the objective, its gradient, never zero nor NaN, and how close y is."""
 
         def both(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-            return tf.stack([_objective(name, y, aim, logits), closeness(y, tf.stop_gradient(logits))], axis=-1)
+            return tf.stack([_objective(number, y, aim, logits), closeness(y, tf.stop_gradient(logits))], axis=-1)
 
         score, shifts = classifier.score(y, both), self._shifts(x, rows, seed, *x.shape[1:])
 
@@ -177,10 +201,9 @@ class Members:
     def _proposals(self, x: tf.Tensor) -> Proposals:
         return _PROPOSALS[type(self.neighborhood)](self.neighborhood, tuple(x.shape[1:]), self.queries)
 
-    def _seed(self, name: str, turn: Any) -> tf.Tensor:
+    def _seed(self, number: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
         """Its own for each run; the same whatever other members there are."""
-        number = ("apgd_crossentropy", "apgd_ratio", "apgd_margin", "apgd_targeted", "square", "noise").index(name)
-        return tf.random.fold_in(tf.constant([self.seed, number], tf.int64), turn)
+        return tf.random.fold_in(tf.random.fold_in(tf.constant([self.seed, 0], tf.int64), number), turn)
 
     def _shifts(self, x: tf.Tensor, rows: tf.Tensor, seed: tf.Tensor, *shape: int) -> tf.Tensor:
         """Uniform numbers of each example, drawn once."""
@@ -195,11 +218,16 @@ class Members:
         return tf.argsort(tf.where(chosen, logits.dtype.min, logits), axis=-1, direction="DESCENDING", stable=True)
 
 
-def _objective(name: str, y: tf.Tensor, aim: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """What a member ascends, of labels, classes to aim at, and logits."""
-    if name == "apgd_crossentropy":
-        return OBJECTIVES["crossentropy"](y, logits)
-    if name == "apgd_targeted":
-        return ratios.targeted_ratio(labels.label_logit(aim, logits) - labels.label_logit(y, logits), logits)
+def _objective(number: tf.Tensor, y: tf.Tensor, aim: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """What a member ascends, of labels, classes to aim at, and logits. To choose late costs less than other graphs."""
     margin = OBJECTIVES["margin"](y, logits)
-    return margin if name == "apgd_margin" else ratios.difference_ratio(margin, logits)
+    known = {"apgd_crossentropy": OBJECTIVES["crossentropy"](y, logits), "apgd_margin": margin}
+    if logits.shape[-1] >= 3:
+        known["apgd_ratio"] = ratios.difference_ratio(margin, logits)
+    if logits.shape[-1] >= 4:
+        difference = labels.label_logit(aim, logits) - labels.label_logit(y, logits)
+        known["apgd_targeted"] = ratios.targeted_ratio(difference, logits)
+    chosen = margin
+    for name, value in known.items():
+        chosen = tf.where(number == NAMES.index(name), value, chosen)
+    return chosen
