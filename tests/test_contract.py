@@ -25,7 +25,7 @@ CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
 # A new public name is a decision that is made here.
 CONTRACT = {
     "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "Comparison", "IGNormRegularizer",
-    "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L2Ball", "LinfBall", "MadryRegularizer",
+    "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L0Ball", "L2Ball", "LinfBall", "MadryRegularizer",
     "NaturalRegularizer", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport", "Saliency", "Terms",
     "attacks", "baseline_report", "compare", "completeness_gap", "evaluate_robustness", "export_saved_model",
     "firm_threshold", "input_gradient", "integrated_gradients", "metrics", "plotting", "quadrature",
@@ -33,8 +33,8 @@ CONTRACT = {
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {
-        "AttackResult", "AttributionAttack", "MassCenterAttack", "PGDAttack", "PGDResult", "RandomAttack",
-        "TargetAttack", "TopKAttack",
+        "AttackResult", "AttributionAttack", "MassCenterAttack", "PGDAttack", "PGDResult",
+        "PredictionEnsembleAttack", "PredictionEnsembleResult", "RandomAttack", "TargetAttack", "TopKAttack",
     },
     "metrics": {
         "CosineSimilarity", "KendallTauB", "LocalTopKIntersection", "MassCenterDistance", "PearsonCorrelation",

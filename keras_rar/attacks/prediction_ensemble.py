@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_rar.attacks import any_batch, choices
 from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.prediction import PGDResult, is_right
-from keras_rar.attacks.prediction_members import MEMBERS, Members
+from keras_rar.attacks.prediction_members import LOOPS, MEMBERS, Members
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import checks, keywords
 from keras_rar.core.attack_loop import Kept
@@ -178,27 +178,18 @@ class PredictionEnsembleAttack(Attack):
         x = classifier.check_inputs(x, self.bounds)
         self.neighborhood.check_shape(x.shape[1:])
         y = classifier.check_labels(y, len(x))
-        plan = self._plan(classifier)
-        watch = Watch(sum(length for *_, length in plan.runs()), 1, progress)
+        watch = Watch(sum(length for *_, length in self._plan(classifier).runs()), 1, progress)
         for rows, (inputs, classes) in self._batches(self.batch_size or 100, x, y, first=first):
             watch.begin(rows)
             n = rows.stop - rows.start
-            yield self._attacked(classifier, run, plan, inputs[:n], classes[:n], rows.start, watch)
+            yield self._attacked(classifier, run, inputs[:n], classes[:n], rows.start, watch)
 
     def _attacked(
-        self,
-        classifier: Classifier,
-        run: Callable,
-        plan: Members,
-        x: np.ndarray,
-        y: np.ndarray,
-        offset: int,
-        watch: Watch,
+        self, classifier: Classifier, run: Callable, x: np.ndarray, y: np.ndarray, offset: int, watch: Watch
     ) -> PredictionEnsembleResult:
         """The members one after another, each on the examples that are still right."""
-        predicted = classifier.predict(x)
-        x_adv, broken_by = x.copy(), np.full(len(x), -1)
-        left = np.flatnonzero(predicted == y)
+        plan, predicted = self._plan(classifier), classifier.predict(x)
+        x_adv, broken_by, left = x.copy(), np.full(len(x), -1), np.flatnonzero(predicted == y)
         least, likeliest = (value.numpy() for value in run("look", tf.constant(x), tf.constant(y)))
         for member, turn, length in plan.runs():
             if not len(left):
@@ -233,7 +224,7 @@ class PredictionEnsembleAttack(Attack):
 
     def _compile(self, run: Callable) -> Callable:
         """A graph for each phase, that serves batches of all sizes: they become smaller."""
-        return any_batch.compiled(run, self._compiles())
+        return any_batch.compiled(run, LOOPS, self._compiles())
 
     def _plan(self, classifier: Classifier) -> Members:
         return Members(

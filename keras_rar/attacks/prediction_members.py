@@ -31,6 +31,9 @@ MEMBERS: tuple[MemberName, ...] = ("apgd_crossentropy", "apgd_ratio", "apgd_targ
 NAMES = ("apgd_crossentropy", "apgd_ratio", "apgd_margin", "apgd_targeted", "square", "noise")
 """All members; what is drawn depends on their places here."""
 
+LOOPS = ("advance apgd", "advance square", "advance noise")
+"""The phases that are long."""
+
 _PROPOSALS: dict[type[Neighborhood], Any] = {
     LinfBall: squares.LinfSquares,
     L2Ball: squares.L2Squares,
@@ -106,9 +109,9 @@ class Members:
         def begin_apgd(*given: tf.Tensor) -> Any:
             x, y, aim, rows, number, turn = given
             seed = self._seed(number, turn)
-            sample = row_draws.each(lambda z, s: self.neighborhood.sample(z[tf.newaxis], s)[0], seed, rows, x)
-            is_random = (turn > 0) & (number != NAMES.index("apgd_targeted"))
-            start = tf.where(is_random, sample, x)
+            start = x
+            if turn > 0 and number != NAMES.index("apgd_targeted"):
+                start = row_draws.each(lambda z, s: self.neighborhood.sample(z[tf.newaxis], s)[0], seed, rows, x)
             evaluate = self._evaluate(classifier, x, y, aim, rows, number, seed)
             return apgd.begin(start, begin_noise(*given), evaluate, 2 * self.neighborhood.reach)
 

@@ -30,7 +30,7 @@ def each(draw: Callable[..., tf.Tensor], seed: tf.Tensor, rows: tf.Tensor, *arra
     """
     arrays = tuple(tf.convert_to_tensor(array) for array in arrays)
     seed = tf.convert_to_tensor(seed)
-    rows = tf.convert_to_tensor(rows)
+    rows = tf.cast(rows, tf.int64)
     return tf.map_fn(
         lambda row: draw(*row[1:], tf.random.fold_in(seed, row[0])),
         (rows, *arrays),
