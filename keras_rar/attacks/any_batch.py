@@ -27,8 +27,8 @@ def compiled(run: Callable, phases: Collection[str], jit_compile: bool) -> Calla
         if phase not in phases:
             return run(phase, *state)
         specs = tf.nest.map_structure(_any_batch, state)
-        key = (phase, *((spec.shape[1:].as_list(), spec.dtype.name) for spec in tf.nest.flatten(specs)))
-        key = str(key)
+        described = (phase, *((spec.shape[1:].as_list(), spec.dtype.name) for spec in tf.nest.flatten(specs)))
+        key = str(described)
         if key not in graphs:
             function = tf.function(functools.partial(run, phase), autograph=False, jit_compile=jit_compile)
             graphs[key] = function.get_concrete_function(*specs)

@@ -88,7 +88,7 @@ class L2Squares(Proposals):
         available = _squared(tf.where(here | there, change, 0.0), axes) + left / self._channels
         new = _unit(bump, axes) + _unit(tf.where(here, change, 0.0), axes)
         new = tf.sqrt(available) * _unit(new, axes)
-        return self.ball.project(x, x + tf.where(here, new, tf.where(there, 0.0, change)))
+        return self.ball.project(x, x + tf.where(here, new, tf.where(there, tf.zeros_like(change), change)))
 
     def _moved(self, x: tf.Tensor, direction: tf.Tensor) -> tf.Tensor:
         return self.ball.project(x, x + self.ball.epsilon * self.ball.steepest(direction))
