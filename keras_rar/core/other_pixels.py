@@ -46,5 +46,5 @@ class OtherPixels(Proposals):
 
     def _corners(self, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
         high = tf.reshape(u[:, 2 * self._positions :], [-1, *self.shape]) < 0.5
-        lower, upper = (tf.constant(bound, x.dtype) for bound in self.ball.bounds)
+        lower, upper = (tf.constant(bound, x.dtype) for bound in self.ball.bounds or (0.0, 1.0))
         return tf.where(high, upper + tf.zeros_like(x), lower + tf.zeros_like(x))
