@@ -96,7 +96,7 @@ def auto_pgd(x, start, kept):
 
 
 def search(x, value):
-    options = {"propose": lambda k, z: z / 2, "similarity": f, "first": 0, "last": 2, "steps": 2}
+    options = {"propose": lambda k, z: 2 * z, "similarity": lambda z: -f(z), "first": 0, "last": 2, "steps": 2}
     return random_search.search(of_kept(x, value), **options).x
 
 
@@ -155,8 +155,8 @@ TAKES_GRADIENTS = {
     "neighborhoods.L0Ball.clip": lambda x: BALLS["L0Ball"].clip(x),
     "pooling.max_pool": lambda x: pooling.max_pool(images(images(x)), (1, 1)),
     "random_search.search": search,
-    "ratios.difference_ratio": lambda logits: ratios.difference_ratio(
-        [0.5, 0.5] if isinstance(logits, list) else logits[:, 0] / logits[:, 0], logits
+    "ratios.difference_ratio": lambda margins, logits: ratios.difference_ratio(
+        [row[0] for row in margins] if isinstance(margins, list) else margins[:, 0], logits
     ),
     "saliency_methods.IntegratedGradients": lambda x: saliency_methods.IntegratedGradients(RULE)(f, x),
     "saliency_methods.IntegratedGradients.between": lambda start, x: saliency_methods.IntegratedGradients(RULE).between(
