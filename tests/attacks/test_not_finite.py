@@ -54,8 +54,8 @@ def test_scores_that_are_not_finite_are_not_robust(undefined):
     model = keras.Model(inputs, keras.ops.concatenate([said, 0 * inputs + 0.1 * inputs], axis=1))
     x, y = np.array([[0.5], [0.2]]), [0, 0]
     for attack in (
-        PGDAttack(0.1, steps=3),
-        PredictionEnsembleAttack(0.1, steps=2, queries=3),
+        PGDAttack(0.1, steps=12),
+        PredictionEnsembleAttack(0.1, steps=4, queries=3),
         PredictionEnsembleAttack(0.1, members="noise", queries=8),
     ):
         found = attack(model, x, y)

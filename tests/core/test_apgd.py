@@ -210,13 +210,13 @@ def test_a_search_comes_near_the_best_of_a_linear_function(norm, shape):
     if norm == "linf":
         gain = np.sum(np.maximum(slope * (np.clip(x + 0.2, 0, 1) - x), slope * (np.clip(x - 0.2, 0, 1) - x)), axis=axes)
     elif norm == "l2":
-        gain = 0.5 * np.linalg.norm(slope) * np.ones(3)  # the box holds little back
+        gain = 0.5 * np.linalg.norm(slope) * np.ones(3)  # without the box, which holds up to a third back
     else:
         gains = np.maximum(slope * (1 - x), -slope * x)
         gain = np.sort((gains.sum(axis=-1) if len(shape) == 3 else gains).reshape(3, -1), axis=1)[:, -3:].sum(axis=1)
     reached, begun = ((-np.asarray(score(z)) - best) / gain for z in (kept.x, tf.constant(start)))
     assert np.all(reached <= 1 + 1e-6)
-    assert np.all(reached > (0.8 if len(shape) == 1 else 0.45)), reached
+    assert np.all(reached > (0.45 if len(shape) == 3 else 0.6 if norm == "l2" else 0.8))
     assert np.mean(reached - begun) > 0.2
 
 
