@@ -13,29 +13,29 @@ X, _ = batch(60, 5)
 NORMS = {"linf": 0.12, "l2": 0.25, "l0": 1}
 
 
-def linear(classes, scale=1.0):
+def linear(classes, scale=1.0, x=X):
     """Logits `w x + b`, undecided in the middle of the box, and the labels that it predicts."""
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(classes)])
     w = np.random.default_rng(1).normal(size=(5, classes))
     model.set_weights([scale * w, -0.5 * scale * w.sum(axis=0)])
-    logits = model.predict(X, verbose=0)
+    logits = model.predict(x, verbose=0)
     return model, w, (logits[:, 0] > 0).astype(int) if classes == 1 else logits.argmax(axis=1)
 
 
-def least_margin(w, y, norm, epsilon):
+def least_margin(w, x, y, norm, epsilon):
     """`min_{x′} min_c z_y − z_c`, exactly: for each class, by the features in which it pays most to move."""
     w = np.concatenate([0 * w, w], axis=1) if w.shape[1] == 1 else w
     margins = []
     for c in range(w.shape[1]):
         d = (w[:, y] - w[:, [c]]).T
-        reach = np.minimum(d * (0 - X), d * (1 - X))  # to the better end of the box
+        reach = np.minimum(d * (0 - x), d * (1 - x))  # to the better end of the box
         if norm == "linf":
             drop = np.sum(np.maximum(reach, -epsilon * np.abs(d)), axis=1)
         elif norm == "l0":
             drop = np.sum(np.sort(reach, axis=1)[:, : int(epsilon)], axis=1)
         else:
             drop = -epsilon * np.linalg.norm(d, axis=1)  # without a box
-        margins.append(np.where(y == c, np.inf, np.sum((X - 0.5) * d, axis=1) + drop))
+        margins.append(np.where(y == c, np.inf, np.sum((x - 0.5) * d, axis=1) + drop))
     return np.min(margins, axis=0)
 
 
@@ -51,18 +51,15 @@ def stairs(model):
 @pytest.mark.parametrize("classes", [1, 3, 4])
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_linear_network_is_solved(norm, classes):
-    """Its radius is known exactly; noise of as many queries finds less."""
-    model, w, y = linear(classes)
+    """Its radius is known exactly."""
+    x = np.round(X) if norm == "l0" else X  # corners of the box, so that one feature does not decide everywhere
+    model, w, y = linear(classes, x=x)
     options = {"norm": norm, "bounds": None if norm == "l2" else (0.0, 1.0), "restarts": 0, "queries": 60}
-    margin = least_margin(w, y, norm, NORMS[norm])
+    margin = least_margin(w, x, y, norm, NORMS[norm])
     decided = np.abs(margin) > 1e-4  # rounding of float32
-    found = PredictionEnsembleAttack(NORMS[norm], steps=12, **options)(model, X, y)
+    found = PredictionEnsembleAttack(NORMS[norm], steps=12, **options)(model, x, y)
     np.testing.assert_array_equal(found.robust[decided], margin[decided] > 0)
     assert 0.05 < found.robust.mean() < 0.95
-    if classes == 4:
-        noise = PredictionEnsembleAttack(NORMS[norm], members="noise", **options)(model, X, y)
-        assert np.all(noise.robust >= found.robust)
-        assert noise.robust.sum() >= found.robust.sum() + (norm != "l0")  # of one feature noise finds all
 
 
 def test_gradients_that_are_masked_hide_nothing_from_squares():
@@ -147,19 +144,19 @@ def test_members_depend_on_the_classes():
         PredictionEnsembleAttack(0.1, members="apgd_targeted")(model, X, y)
 
 
-def test_images_are_attacked_by_squares_in_every_norm():
+def test_squares_break_more_images_than_noise_of_as_many_queries():
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((6, 6, 2)), keras.layers.Flatten(), keras.layers.Dense(4)])
-    x = np.random.default_rng(0).uniform(size=(12, 6, 6, 2)).astype("float32")
+    x = np.random.default_rng(0).uniform(size=(40, 6, 6, 2)).astype("float32")
     y = model.predict(x, verbose=0).argmax(axis=1)
-    for norm, epsilon in (("linf", 0.15), ("l2", 1.0), ("l0", 6)):
+    for norm, epsilon in (("linf", 0.05), ("l2", 0.35), ("l0", 3)):
         square, noise = (
             PredictionEnsembleAttack(epsilon, norm=norm, members=m, queries=150)(model, x, y)
             for m in ("square", "noise")
         )
         assert square.robust.sum() < noise.robust.sum()
         changed = np.any(square.x_adv != x, axis=-1).sum(axis=(1, 2))
-        assert norm != "l0" or np.all(changed <= 6)
+        assert norm != "l0" or np.all(changed <= 3)
 
 
 @pytest.mark.parametrize(

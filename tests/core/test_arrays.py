@@ -95,9 +95,9 @@ def auto_pgd(x, start, kept):
     return apgd.advance(x, *state, evaluate=evaluate, neighborhood=BALLS["L2Ball"], first=0, last=2, steps=2)[1].x
 
 
-def search(x, value):
+def search(x):
     options = {"propose": lambda k, z: 2 * z, "similarity": lambda z: -f(z), "first": 0, "last": 2, "steps": 2}
-    return random_search.search(of_kept(x, value), **options).x
+    return random_search.search(of_kept(x, x), **options).x
 
 
 def plateau(k, z):
@@ -115,7 +115,7 @@ TAKES_GRADIENTS = {
     "ascent.projected_ascent": climb,
     "attack_loop.attack": lambda x, start, kept: loop(x, start, kept).x,
     "attack_loop.advance": lambda x, x_prime, kept: loop(x, x_prime, kept, attack_loop.advance, first=0, last=1)[0],
-    "attack_loop.as_tensors": lambda x, value: attack_loop.as_tensors(of_kept(x, value)).x,
+    "attack_loop.as_tensors": lambda x: attack_loop.as_tensors(of_kept(x, x)).x,
     "attack_loop.map_gradient": lambda x, before: attack_loop.map_gradient(
         map_objectives.topk(1), before, lambda z: z**2
     )(0, x),
