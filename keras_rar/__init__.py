@@ -17,7 +17,7 @@ from keras_rar import attacks, training
 from keras_rar.core import quadrature
 from keras_rar.core.gradients import input_gradient
 from keras_rar.core.integration import completeness_gap, integrated_gradients
-from keras_rar.core.neighborhoods import L2Ball, LinfBall
+from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.core.terms import Terms
@@ -57,6 +57,7 @@ __all__ = [
     "IGRRegularizer",
     "IGSumNormRegularizer",
     "IGTopKRegularizer",
+    "L0Ball",
     "L2Ball",
     "LinfBall",
     "MadryRegularizer",
@@ -87,7 +88,7 @@ __all__ = [
     "wrap",
 ]
 
-for _public in (LinfBall, L2Ball, QuadratureRule):  # the core does not know Keras
+for _public in (LinfBall, L2Ball, L0Ball, QuadratureRule):  # the core does not know Keras
     _keras.saving.register_keras_serializable("keras_rar")(_public)
 
 for _name in ("metrics", "plotting", "quadrature"):  # modules of rooms, imported as `keras_rar.metrics` and so on

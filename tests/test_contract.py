@@ -25,16 +25,16 @@ CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
 # A new public name is a decision that is made here.
 CONTRACT = {
     "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "Certificate", "Comparison",
-    "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L2Ball", "LinfBall",
-    "MadryRegularizer", "NaturalRegularizer", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport",
+    "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L0Ball", "L2Ball",
+    "LinfBall", "MadryRegularizer", "NaturalRegularizer", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport",
     "Saliency", "Terms", "attacks", "baseline_report", "certify", "compare", "completeness_gap",
     "evaluate_robustness", "export_saved_model", "firm_threshold", "input_gradient", "integrated_gradients",
     "metrics", "plotting", "quadrature", "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {
-        "AttackResult", "AttributionAttack", "MassCenterAttack", "PGDAttack", "PGDResult", "RandomAttack",
-        "TargetAttack", "TopKAttack",
+        "AttackResult", "AttributionAttack", "MassCenterAttack", "PGDAttack", "PGDResult",
+        "PredictionEnsembleAttack", "PredictionEnsembleResult", "RandomAttack", "TargetAttack", "TopKAttack",
     },
     "metrics": {
         "CosineSimilarity", "KendallTauB", "LocalTopKIntersection", "MassCenterDistance", "PearsonCorrelation",

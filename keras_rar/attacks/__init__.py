@@ -8,6 +8,7 @@ May import core, networks, methods and explaining; never training.
 from keras_rar.attacks.attribution import AttributionAttack
 from keras_rar.attacks.kinds import MassCenterAttack, RandomAttack, TargetAttack, TopKAttack
 from keras_rar.attacks.prediction import PGDAttack, PGDResult
+from keras_rar.attacks.prediction_ensemble import PredictionEnsembleAttack, PredictionEnsembleResult
 from keras_rar.attacks.results import AttackResult
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "MassCenterAttack",
     "PGDAttack",
     "PGDResult",
+    "PredictionEnsembleAttack",
+    "PredictionEnsembleResult",
     "RandomAttack",
     "TargetAttack",
     "TopKAttack",

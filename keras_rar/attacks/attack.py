@@ -25,7 +25,7 @@ class Attack(abc.ABC):
         norm: Norm,
         bounds: Bounds,
         steps: int,
-        step_size: float,
+        step_size: float | None,
         softplus_beta: float | None,
         restarts: int,
         seed: int,
@@ -35,7 +35,8 @@ class Attack(abc.ABC):
         self.neighborhood = neighborhoods.get(norm, epsilon, bounds)
         self.epsilon, self.norm, self.bounds = self.neighborhood.epsilon, norm, bounds
         self.steps = checks.positive_int("steps", steps)
-        self.step_size = checks.positive_float("step_size", step_size)
+        length = self.default_step_size(self.neighborhood.reach) if step_size is None else step_size
+        self.step_size = checks.positive_float("step_size", length)
         self.softplus_beta = None if softplus_beta is None else checks.positive_float("softplus_beta", softplus_beta)
         self.restarts = checks.nonnegative_int("restarts", restarts)
         self.seed = checks.seed(seed)
@@ -61,14 +62,25 @@ class Attack(abc.ABC):
             if gradient_classifier is not None:
                 gradient_classifier.multilabel = classifier.multilabel  # the labels are those of the model
             run = self._run(classifier, gradient_classifier)
-            jit_compile = (
-                bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
-            )
-            # As a partial function it is one of its own: TensorFlow would count those of all attacks as one that is
-            # traced again and again, and warn.
-            function = tf.function(functools.partial(run), autograph=False, jit_compile=jit_compile)
+            function = self._compile(run)
             compiled = self._compiled = (seen, classifier, function)
         return compiled[1:]
+
+    def default_step_size(self, reach: float) -> float:
+        """A tenth of the radius, as in the paper; in L0, where the radius is a number of features, of the box."""
+        return reach / 10
+
+    def _compile(self, run: Callable) -> Callable:
+        """A function of tensors, compiled.
+
+        As a partial function it is one of its own: TensorFlow would count those of all attacks as one that is traced
+        again and again, and warn.
+        """
+        return tf.function(functools.partial(run), autograph=False, jit_compile=self._compiles())
+
+    def _compiles(self) -> bool:
+        """Whether XLA compiles."""
+        return bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
 
     @abc.abstractmethod
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:

@@ -30,7 +30,7 @@ class AttributionAttack(Attack):
 
     Args:
         epsilon: Float > 0, radius of the ball, in the units of the input.
-        norm: `"linf"` or `"l2"`. Defaults to `"linf"`.
+        norm: `"linf"`, `"l2"` or `"l0"`. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or arrays, the valid range of inputs, or `None`. Defaults to `(0., 1.)`.
         steps: Positive integer, number of iterations. Defaults to `100`.
         step_size: Float > 0, length of a step. Defaults to `epsilon / 10`.
@@ -89,7 +89,7 @@ class AttributionAttack(Attack):
             norm=norm,
             bounds=bounds,
             steps=steps,
-            step_size=self.default_step_size(epsilon) if step_size is None else step_size,
+            step_size=step_size,
             softplus_beta=softplus_beta,
             restarts=restarts,
             seed=seed,
@@ -102,10 +102,6 @@ class AttributionAttack(Attack):
         self.data_format: choices.DataFormat = checks.one_of("data_format", data_format, get_args(choices.DataFormat))
         self._approved: tuple[Any, ...] = ()
         self.k_report = None if k_report is None else checks.positive_int("k_report", k_report)
-
-    def default_step_size(self, epsilon: float) -> float:
-        """A tenth of the radius, as in the paper."""
-        return checks.positive_float("epsilon", epsilon) / 10
 
     @abc.abstractmethod
     def objective(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
@@ -202,6 +198,7 @@ class AttributionAttack(Attack):
     def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The inputs and labels, as arrays."""
         x, shape = explained.checked_inputs(classifier, x, self.bounds, self.saliency, self.data_format)
+        self.neighborhood.check_shape(x.shape[1:])
         self.check_map(shape)
         return x, None if y is None else classifier.check_labels(y, len(x))
 

@@ -9,7 +9,7 @@ from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
 
 Auto: TypeAlias = Literal["auto"]
-Norm: TypeAlias = Literal["linf", "l2"]
+Norm: TypeAlias = Literal["linf", "l2", "l0"]
 Bounds: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | None
 Target: TypeAlias = Literal["logit", "loss", "probability"]
 RuleName: TypeAlias = Literal["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
@@ -17,6 +17,7 @@ SaliencyName: TypeAlias = Literal["ig", "gradient", "gradient_x_input", "smoothg
 AnySaliency: TypeAlias = SaliencyName | Saliency | Callable[..., Any]
 SimilarityName: TypeAlias = Literal["kendall_tau", "spearman_rho", "topk_intersection", "mass_center"]
 ObjectiveName: TypeAlias = Literal["crossentropy", "margin"]
+MemberName: TypeAlias = Literal["apgd_crossentropy", "apgd_ratio", "apgd_targeted", "square", "noise"]
 Chunk: TypeAlias = int | Auto | None
 JitCompile: TypeAlias = bool | Auto
 Progress: TypeAlias = Callable[[float], None]

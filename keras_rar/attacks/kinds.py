@@ -129,9 +129,9 @@ class RandomAttack(AttributionAttack):
 
     follows_gradients = False
 
-    def default_step_size(self, epsilon: float) -> float:
+    def default_step_size(self, reach: float) -> float:
         """The diameter of the ball."""
-        return 2 * checks.positive_float("epsilon", epsilon)
+        return 2 * reach
 
     def objective(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
         return tf.zeros(tf.shape(before)[:1], before.dtype)

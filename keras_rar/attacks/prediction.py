@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_rar.attacks import choices
 from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.watch import Watch
-from keras_rar.core import attack_loop, checks, keywords
+from keras_rar.core import attack_loop, checks, directions, keywords
 from keras_rar.core.gradients import ScalarFunction, input_gradient
 from keras_rar.networks.classifier import OBJECTIVES, Classifier
 from keras_rar.networks.surrogates import softplus
@@ -27,7 +27,8 @@ class PGDResult:
         y: The labels, `(n,)`.
         predicted: The classes predicted at `x`, `(n,)`.
         correct: Whether these are `y`, `(n,)`.
-        robust: Whether they are at `x_adv` as well, `(n,)`; its mean is the adversarial accuracy.
+        robust: Whether they are at `x_adv` as well, `(n,)`; its mean is the adversarial accuracy. Scores that are NaN
+            or infinite there count as wrong.
 
     Example:
 
@@ -61,14 +62,15 @@ class PGDAttack(Attack):
     `max_{x′ ∈ N(x, ε)}` of the cross-entropy (Madry et al. 2018), and of the difference of logits
     `max_{c ≠ y} z_c − z_y` (Carlini & Wagner 2017), which does not vanish where a model is sure. An example
     counts as robust if no iterate of any run changes its prediction. Of several sigmoids, each a label of its own, the
-    objectives are the sum of the binary cross-entropies and the margin of the label nearest to changing.
+    objectives are the sum of the binary cross-entropies and the margin of the label nearest to changing. Where the
+    gradient is NaN the step is a random one, and an iterate whose scores are NaN or infinite counts as wrong.
 
     Args:
         epsilon: Float > 0, radius of the ball, in the units of the input.
-        norm: `"linf"` or `"l2"`. Defaults to `"linf"`.
+        norm: `"linf"`, `"l2"` or `"l0"`. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or arrays, the valid range of inputs, or `None`. Defaults to `(0., 1.)`.
         steps: Positive integer, number of iterations. Defaults to `40`.
-        step_size: Float > 0, length of a step. Defaults to `epsilon / 10`.
+        step_size: Float > 0, length of a step. Defaults to `epsilon / 10`; in L0, to a tenth of the range.
         objectives: One or both of `"crossentropy"` and `"margin"`. Defaults to both.
         softplus_beta: Float > 0: take gradients through the model's `softplus_twin` of that sharpness, where its own
             vanish, as below a `firm_threshold`; 30 suits inputs from 0 to 1. Which iterate is the worst is up to
@@ -111,7 +113,7 @@ class PGDAttack(Attack):
             norm=norm,
             bounds=bounds,
             steps=steps,
-            step_size=checks.positive_float("epsilon", epsilon) / 10 if step_size is None else step_size,
+            step_size=step_size,
             softplus_beta=softplus_beta,
             restarts=restarts,
             seed=seed,
@@ -159,6 +161,7 @@ class PGDAttack(Attack):
         """
         classifier, run = self._function(model, None)
         x = classifier.check_inputs(x, self.bounds)
+        self.neighborhood.check_shape(x.shape[1:])
         y = classifier.check_labels(y, len(x))
         watch = Watch(self.steps, (self.restarts + 1) * len(self.objectives), progress)
         for rows, (inputs, classes) in self._batches(self.batch_size or 100, x, y, first=first):
@@ -168,37 +171,35 @@ class PGDAttack(Attack):
             here = slice(0, rows.stop - rows.start)
             predicted = classifier.predict(z)[here]
             correct = predicted == classes[here]
-            robust = correct & (classifier.predict(worst)[here] == classes[here])
+            robust = correct & is_right(classifier, worst, classes)[here]
             yield PGDResult(inputs[here], worst.numpy()[here], classes[here], predicted, correct, robust)
 
     def _worst(self, run: Callable, x: tf.Tensor, y: tf.Tensor, offset: int, watch: Watch) -> tf.Tensor:
         """The iterates with the greatest margin of another class, over all starts and objectives."""
         kept = attack_loop.Kept(x, run("closeness", x, y), tf.zeros([len(x)], tf.int32))
-        for start, _ in self._starts(x, offset):
+        for start, seed in self._starts(x, offset):
             for name in self.objectives:
                 x_prime = start
                 for segment in watch.segments():
                     first, last = (tf.constant(step) for step in segment)
-                    x_prime, kept = run(name, x, y, x_prime, kept, first, last)
+                    x_prime, kept = run(name, x, y, x_prime, kept, first, last, seed)
                     kept.iteration.numpy()  # a GPU answers before it has computed
         return kept.x
 
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
         relu = None if self.softplus_beta is None else softplus(self.softplus_beta)
 
-        def closeness(z, y):
-            return -classifier.score(y, OBJECTIVES["margin"])(z)
-
         def run(phase, x, y, *state):
             if phase == "closeness":
-                return closeness(x, y)
-            x_prime, kept, first, last = state
+                return classifier.score(y, closeness)(x)
+            x_prime, kept, first, last, seed = state
+            gradient = _gradient_of(classifier.score(y, OBJECTIVES[phase], relu))
             return attack_loop.advance(
                 x,
                 x_prime,
                 kept,
-                direction=_gradient_of(classifier.score(y, OBJECTIVES[phase], relu)),
-                similarity=lambda z: closeness(z, y),
+                direction=directions.unless_undefined(gradient, attack_loop.random_direction(seed, tf.shape(x))),
+                similarity=classifier.score(y, closeness),
                 allowed=lambda z: tf.fill(tf.shape(z)[:1], True),
                 first=first,
                 last=last,
@@ -206,6 +207,23 @@ class PGDAttack(Attack):
             )
 
         return run
+
+
+def closeness(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """How far the label is from being another one: minus the margin, and −∞ where scores are NaN or infinite.
+
+    Such a network does not say the label, so that there is nothing worse to look for.
+    """
+    margin = OBJECTIVES["margin"](y, logits)
+    said = tf.math.is_finite(margin) & ~tf.reduce_any(tf.math.is_nan(logits), axis=-1)
+    return tf.where(said, -margin, tf.constant(-np.inf, margin.dtype))
+
+
+def is_right(classifier: Classifier, x: Any, y: np.ndarray) -> np.ndarray:
+    """Whether the labels are predicted, by scores that are finite, `(n,)`."""
+    x = tf.convert_to_tensor(x)
+    said = np.isfinite(closeness(tf.constant(y), classifier.logits(x)))
+    return (classifier.predicted(x).numpy() == y) & said
 
 
 def _gradient_of(score: ScalarFunction) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -28,14 +28,19 @@ class Watch:
         """A new batch, of these rows."""
         self._rows, self._done = rows, 0
 
-    def segments(self) -> Iterator[tuple[int, int]]:
-        """First and last iteration (exclusive) of each segment of one run; ask for the next when one is computed."""
+    def segments(self, steps: int | None = None) -> Iterator[tuple[int, int]]:
+        """First and last iteration (exclusive) of each segment of one run; ask for the next when one is computed.
+
+        Args:
+            steps: Iterations of this run, where runs differ. Defaults to those of every run.
+        """
+        steps = self._steps if steps is None else steps
         if self._progress is None:
-            yield 0, self._steps
+            yield 0, steps
             return
         first = 0
-        while first < self._steps:
-            last, began = min(first + self._size, self._steps), time.perf_counter()
+        while first < steps:
+            last, began = min(first + self._size, steps), time.perf_counter()
             yield first, last
             self._tell(last - first, time.perf_counter() - began)
             first = last

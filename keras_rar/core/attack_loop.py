@@ -11,6 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_rar.core import graphs
+from keras_rar.core.directions import leading
 from keras_rar.core.gradients import floating, input_gradient
 from keras_rar.core.map_objectives import MapObjective
 from keras_rar.core.neighborhoods import Neighborhood
@@ -28,6 +29,52 @@ class Kept(NamedTuple):
     x: tf.Tensor
     similarity: tf.Tensor
     iteration: tf.Tensor
+
+
+def as_tensors(kept: Kept, dtype: tf.DType | None = None) -> Kept:
+    """What is kept, as tensors.
+
+    Args:
+        kept: Arrays or tensors.
+        dtype: Floating-point dtype of the points. Defaults to their own.
+
+    Raises:
+        TypeError: If what is kept is not floating point.
+    """
+    return Kept(
+        floating("kept", kept.x, dtype), floating("kept", kept.similarity), tf.convert_to_tensor(kept.iteration)
+    )
+
+
+def improved(
+    kept: Kept, x_prime: tf.Tensor, similarity: tf.Tensor, iteration: tf.Tensor | int, allowed: tf.Tensor | bool = True
+) -> Kept:
+    """What is kept once an iterate has been looked at: it takes the place of one that is more similar.
+
+    A similarity that is NaN is less than none: such an iterate is never kept.
+
+    Args:
+        kept: What is kept so far.
+        x_prime: Tensor of shape `(batch, ...)`, the iterates.
+        similarity: Tensor of shape `(batch,)`.
+        iteration: The number of the iterate.
+        allowed: Whether an iterate may be kept, `(batch,)`. Defaults to all.
+
+    Returns:
+        `Kept`.
+    """
+    similarity = tf.cast(similarity, kept.similarity.dtype)
+    better = (similarity < kept.similarity) & allowed
+    return Kept(
+        tf.where(of_examples(better, x_prime), x_prime, kept.x),
+        tf.where(better, similarity, kept.similarity),
+        tf.where(better, tf.cast(iteration, kept.iteration.dtype), kept.iteration),
+    )
+
+
+def of_examples(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """One number per example, `(batch,)`, as `(batch, 1, …)`, to go with tensors of the rank of `like`."""
+    return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
 
 
 def attack(
@@ -118,22 +165,12 @@ def advance(
     """
     x = floating("x", x)
     x_prime = floating("x_prime", x_prime, x.dtype)
-    kept = Kept(
-        floating("kept", kept.x, x.dtype), floating("kept", kept.similarity), tf.convert_to_tensor(kept.iteration)
-    )
+    kept = as_tensors(kept, x.dtype)
 
     @graphs.body
     def step(k, x_prime, kept):
         x_prime = neighborhood.project(x, x_prime + step_size * neighborhood.steepest(direction(k, x_prime)))
-        found = similarity(x_prime)
-        better = allowed(x_prime) & (found < kept.similarity)
-        mask = tf.reshape(better, [-1] + [1] * (x.shape.rank - 1))
-        kept = Kept(
-            tf.where(mask, x_prime, kept.x),
-            tf.where(better, found, kept.similarity),
-            tf.where(better, k + 1, kept.iteration),
-        )
-        return k + 1, x_prime, kept
+        return k + 1, x_prime, improved(kept, x_prime, similarity(x_prime), k + 1, allowed(x_prime))
 
     _, x_prime, kept = tf.while_loop(
         lambda k, *_: k < last,
@@ -165,12 +202,12 @@ def map_gradient(objective: MapObjective, before: tf.Tensor, smooth_map: Callabl
 
 
 def unless_zero(direction: Callable, otherwise: Callable) -> Callable:
-    """A direction that is never zero: `direction`, and `otherwise` for the examples on a plateau.
+    """A direction that is never zero and never undefined: `direction`, and `otherwise` where that leads nowhere.
 
     On a plateau the first direction is zero everywhere, and no step would leave it. A top-k attack begins on one if the
     map has at most k entries that are not zero: then the top k hold the whole map, and the sum of a normalised map
     cannot change. With IG from black and the paper's k = 200 this happens for nearly nine in ten images of MNIST.
-    There the gradient is zero, or what rounding leaves of zero.
+    There the gradient is zero, or what rounding leaves of zero. Where it is NaN, see `directions.defined`.
 
     Args:
         direction: Function `(k, x′) -> (batch, ...)`.
@@ -182,9 +219,7 @@ def unless_zero(direction: Callable, otherwise: Callable) -> Callable:
 
     def chosen(k, x_prime):
         x_prime = floating("x_prime", x_prime)
-        first = direction(k, x_prime)
-        moves = tf.reduce_any(first != 0, axis=list(range(1, x_prime.shape.rank)), keepdims=True)
-        return tf.where(moves, first, otherwise(k, x_prime))
+        return leading(direction(k, x_prime), otherwise(k, x_prime))
 
     return chosen
 

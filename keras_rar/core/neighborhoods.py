@@ -3,90 +3,15 @@
 A norm is three short methods; the ascent is written once, in `keras_rar.core.ascent`.
 """
 
-import abc
-import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks
+from keras_rar.core.abstract_ball import Neighborhood
 from keras_rar.core.gradients import floating
-
-
-class Neighborhood(abc.ABC):
-    """A norm ball of radius ε around x, intersected with the valid box.
-
-    Args:
-        epsilon: Float > 0, the radius, in the units of the input.
-        bounds: Pair `(lower, upper)` of floats, or of arrays that broadcast to one input (per-feature
-            bounds), or `None` for no box. Defaults to `(0., 1.)`.
-
-    Raises:
-        TypeError: If `epsilon` is not a number, or `bounds` not a pair of numbers or arrays.
-        ValueError: If `epsilon` is not positive, or `bounds` is not an increasing pair. Both must hold in float32 too.
-    """
-
-    def __init__(self, epsilon: float, bounds: Any = (0.0, 1.0)):
-        self.epsilon: Any = checks.positive_float("epsilon", epsilon)
-        self.bounds = checks.increasing_bounds("bounds", bounds)
-
-    @abc.abstractmethod
-    def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """A random point of N(x, ε) for each example.
-
-        Args:
-            x: Tensor of shape `(batch, ...)`, the centre.
-            seed: Integer tensor of shape `(2,)`.
-
-        Returns:
-            Tensor of the shape of `x`.
-        """
-
-    @abc.abstractmethod
-    def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
-        """The step of unit norm along which a function with that gradient rises fastest; 0 where the gradient is 0.
-
-        Args:
-            gradient: Tensor of shape `(batch, ...)`.
-
-        Returns:
-            Tensor of the shape of `gradient`.
-        """
-
-    @abc.abstractmethod
-    def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
-        """The point of N(x, ε) that is nearest to `x_prime` in the Euclidean norm.
-
-        Args:
-            x: Tensor of shape `(batch, ...)`, the centre.
-            x_prime: Tensor of the shape of `x`.
-
-        Returns:
-            Tensor of the shape of `x`.
-        """
-
-    def clip(self, x_prime: tf.Tensor) -> tf.Tensor:
-        """`x_prime` clipped to the valid box."""
-        x_prime = floating("x_prime", x_prime)
-        if self.bounds is None:
-            return x_prime
-        lower, upper = (tf.constant(bound, x_prime.dtype) for bound in self.bounds)
-        return tf.clip_by_value(x_prime, lower, upper)
-
-    def of_radius(self, epsilon: tf.Tensor) -> "Neighborhood":
-        """The same ball with a radius that is a scalar tensor, such as the value of a schedule."""
-        ball = copy.copy(self)
-        ball.epsilon = epsilon
-        return ball
-
-    def get_config(self) -> dict[str, Any]:
-        bounds = None if self.bounds is None else list(self.bounds)
-        return {"epsilon": self.epsilon, "bounds": bounds}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Neighborhood":
-        return cls(**config)
 
 
 class LinfBall(Neighborhood):
@@ -183,12 +108,106 @@ class L2Ball(Neighborhood):
         return tf.where(inside, self.clip(x_prime), self.clip(x + low * step))
 
 
+class L0Ball(Neighborhood):
+    """`N(x, ε) = {x′ : ‖x′ − x‖₀ ≤ ε} ∩ [lower, upper]`: at most ε features differ, each as far as the box allows.
+
+    A pixel is one feature, however many channels it has: of inputs of three or more axes, such as images, the last
+    axis holds the channels. It is a threat that no network of this package is trained against, for attacks only.
+
+    Args:
+        epsilon: Integer >= 1, how many features or pixels may differ; fewer than there are.
+        bounds: Pair `(lower, upper)` of floats or per-feature arrays; without a box the ball has no end. Defaults to
+            `(0., 1.)`.
+
+    Raises:
+        TypeError: As `Neighborhood`.
+        ValueError: If `epsilon` is not a positive whole number, or `bounds` is `None` or no increasing pair.
+
+    Example:
+
+    >>> L0Ball(1).project(tf.constant([[0.0, 0.5]]), tf.constant([[0.3, 1.0]])).numpy()
+    array([[0., 1.]], dtype=float32)
+    """
+
+    def __init__(self, epsilon: float, bounds: Any = (0.0, 1.0)):
+        super().__init__(epsilon, bounds)
+        if self.epsilon != int(self.epsilon):
+            checks.fail("epsilon", 'a positive integer with norm="l0", the number of features that differ', epsilon)
+        if self.bounds is None:
+            checks.fail("bounds", 'given with norm="l0", where nothing else ends a change', bounds)
+
+    @property
+    def reach(self) -> float:
+        """The width of the box, on average over features: ε says how many differ, and not how far."""
+        lower, upper = (np.asarray(bound, "float64") for bound in self.bounds or (0.0, 1.0))
+        return float(np.mean(upper - lower))
+
+    def check_shape(self, shape: tuple[int | None, ...]) -> None:
+        super().check_shape(shape)
+        features = self.positions([size or 1 for size in shape])
+        if self.epsilon >= features:
+            checks.fail("epsilon", f'less than the number of features with norm="l0", {features}', self.epsilon)
+
+    def positions(self, shape: Any) -> int:
+        """How many features an input of this shape has: pixels, not channels.
+
+        Args:
+            shape: The shape of one input.
+        """
+        return int(np.prod(shape[:-1] if len(shape) >= 3 else shape))
+
+    def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """ε features at random, each drawn from the box; the others stay."""
+        x = floating("x", x)
+        seeds = tf.random.split(seed, 2)
+        by_feature = self._by_feature(x)
+        keys = tf.random.stateless_uniform(tf.shape(by_feature)[:2], seeds[0], dtype=x.dtype, alg="philox")
+        lower, upper = (tf.constant(bound, x.dtype) for bound in self.bounds or (0.0, 1.0))
+        drawn = tf.random.stateless_uniform(tf.shape(x), seeds[1], dtype=x.dtype, alg="philox")
+        return tf.where(self._highest(keys, x), lower + drawn * (upper - lower), x)
+
+    def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
+        """`sign(g)` at the ε features with the greatest `Σ_channels |g|`, and 0 elsewhere."""
+        gradient = floating("gradient", gradient)
+        slopes = tf.reduce_sum(tf.abs(self._by_feature(gradient)), axis=-1)
+        return tf.where(self._highest(slopes, gradient), tf.sign(gradient), tf.zeros_like(gradient))
+
+    def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
+        """`x_prime` in the box at the ε features that change most, x elsewhere: the nearest point.
+
+        What is kept of a feature is what it saves: `|x′ − x|² − |x′ − clip(x′)|²`, summed over channels. Of equal ones
+        the first is kept.
+        """
+        x = floating("x", x)
+        x_prime = floating("x_prime", x_prime, x.dtype)
+        clipped = self.clip(x_prime)
+        saved = tf.reduce_sum(self._by_feature((x_prime - x) ** 2 - (x_prime - clipped) ** 2), axis=-1)
+        return tf.where(self._highest(saved, x), clipped, x)
+
+    def _by_feature(self, values: tf.Tensor) -> tf.Tensor:
+        """`(batch, features, channels)`."""
+        shape = values.shape[1:]
+        return tf.reshape(values, [-1, self.positions(shape), shape[-1] if len(shape) >= 3 else 1])
+
+    def _highest(self, values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+        """Whether a feature is one of the ε highest, to go with inputs."""
+        chosen = tf.math.top_k(values, min(int(self.epsilon), values.shape[1])).indices
+        rows = tf.broadcast_to(tf.range(tf.shape(chosen)[0])[:, tf.newaxis], tf.shape(chosen))
+        hits = tf.tensor_scatter_nd_update(
+            tf.zeros(tf.shape(values), tf.int32), tf.stack([rows, chosen], axis=-1), tf.ones_like(chosen)
+        )
+        shape = like.shape[1:]
+        return tf.reshape(hits > 0, [-1, *([*shape[:-1], 1] if len(shape) >= 3 else shape)])
+
+
 def _l2_norm(values: tf.Tensor) -> tf.Tensor:
     axes = list(range(1, values.shape.rank))
     return tf.sqrt(tf.reduce_sum(values**2, axes, keepdims=True))
 
 
-NORMS: dict[str, Callable[..., Neighborhood]] = {"linf": LinfBall, "l2": L2Ball}
+NORMS: dict[str, Callable[..., Neighborhood]] = {"linf": LinfBall, "l2": L2Ball, "l0": L0Ball}
+TRAINED = ("linf", "l2")
+"""The norms that a network can be trained in: the steps of an inner maximum are shares of a radius."""
 
 
 def get(norm: str, epsilon: float, bounds: Any = (0.0, 1.0)) -> Neighborhood:

@@ -87,7 +87,7 @@ def evaluate_robustness(
         x: Array of examples of shape `(n, ...)`, in the units of `bounds`; or a dictionary or list that holds it.
         y: Labels, class indices or one-hot.
         epsilon: Float > 0, radius of both attacks, in the units of the input.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l0"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None` for no bounds.
         baseline: Float or array, where the segments of IG begin.
         k: Number of entries that `"topk"` drains; `None` for an eighth of the map.

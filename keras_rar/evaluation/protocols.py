@@ -30,7 +30,7 @@ class Protocol:
     Args:
         name: Name of the protocol.
         epsilon: Float > 0, radius of the ball of both attacks, in the units of the input.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l0"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None`.
         pgd_steps: Iterations of the attack on predictions.
         pgd_step_size: Length of its step; `None` for a tenth of `epsilon`.

@@ -87,7 +87,9 @@ class AbstractAttributionRegularizer(abc.ABC):
         begin: int | float = 0,
     ):
         radius = schedules.checked("epsilon", epsilon, checks.positive_float)
-        self.neighborhood = neighborhoods.get(norm, schedules.largest(radius), bounds)
+        self.neighborhood = neighborhoods.get(
+            checks.one_of("norm", norm, neighborhoods.TRAINED), schedules.largest(radius), bounds
+        )
         self.epsilon: float = self.neighborhood.epsilon
         self.bounds = self.neighborhood.bounds
         self.norm = norm

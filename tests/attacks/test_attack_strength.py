@@ -198,6 +198,7 @@ def test_a_plateau_is_left(network, monkeypatch, attack, stuck):
 
 
 def test_only_where_there_is_no_direction_is_another_one_taken():
-    rows = tf.constant([[0.0, 0.0], [0.0, 1e-30], [np.nan, 0.0]])
-    chosen = core.unless_zero(lambda k, x: rows, lambda k, x: x + k)(2.0, tf.ones([3, 2]))
-    np.testing.assert_array_equal(chosen, np.array([[3, 3], [0, 1e-30], [np.nan, 0]], "float32"))
+    rows = tf.constant([[0.0, 0.0], [0.0, 1e-30], [np.nan, 0.0], [np.nan, np.nan], [np.nan, -2.0]])
+    chosen = core.unless_zero(lambda k, x: rows, lambda k, x: x + k)(2.0, tf.ones([5, 2]))
+    expected = [[3, 3], [0, 1e-30], [3, 0], [3, 3], [6, -2]]  # in place of NaN, noise as large as the other entries
+    np.testing.assert_array_equal(chosen, np.array(expected, "float32"))

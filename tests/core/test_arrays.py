@@ -12,9 +12,11 @@ import keras_rar.core
 from keras_rar.core import (
     ablation,
     accumulation,
+    apgd,
     ascent,
     attack_loop,
     correlations,
+    directions,
     gradients,
     graphs,
     integration,
@@ -26,6 +28,8 @@ from keras_rar.core import (
     neighborhoods,
     pooling,
     quadrature,
+    random_search,
+    ratios,
     saliency_methods,
     sizes,
     smoothing,
@@ -34,7 +38,11 @@ from keras_rar.core import (
 )
 
 RULE = quadrature.midpoint(2)
-BALLS = {"LinfBall": neighborhoods.LinfBall(0.5), "L2Ball": neighborhoods.L2Ball(0.5)}
+BALLS = {
+    "LinfBall": neighborhoods.LinfBall(0.5),
+    "L2Ball": neighborhoods.L2Ball(0.5),
+    "L0Ball": neighborhoods.L0Ball(1),
+}
 SEED = np.array([0, 1])
 
 
@@ -76,6 +84,25 @@ def climb(x, start):
     return ascent.projected_ascent(f, x, start, BALLS["L2Ball"], steps=2, step_size=0.1)
 
 
+def of_kept(x, value):
+    """What is kept of such numbers."""
+    return attack_loop.Kept(x, [0.0, 0.0] if isinstance(value, list) else value[:, 0], np.zeros(2, "int32"))
+
+
+def evaluate(k, z):
+    return f(z), 3 * z**2, -f(z)
+
+
+def auto_pgd(x, start, kept):
+    state = apgd.begin(start, of_kept(kept, kept), evaluate, 0.2)
+    return apgd.advance(x, *state, evaluate=evaluate, neighborhood=BALLS["L2Ball"], first=0, last=2, steps=2)[1].x
+
+
+def search(x):
+    options = {"propose": lambda k, z: 2 * z, "similarity": lambda z: -f(z), "first": 0, "last": 2, "steps": 2}
+    return random_search.search(of_kept(x, x), **options).x
+
+
 def plateau(k, z):
     return tf.zeros_like(z)
 
@@ -87,9 +114,12 @@ TAKES_GRADIENTS = {
     "accumulation.gradients_and_values": lambda x: accumulation.gradients_and_values(
         f, lambda ks, x: x[None], (x,), [1.0]
     )[1],
+    "apgd.begin": lambda start, kept: apgd.begin(start, of_kept(kept, kept), evaluate, 0.2)[1].x,
+    "apgd.advance": auto_pgd,
     "ascent.projected_ascent": climb,
     "attack_loop.attack": lambda x, start, kept: loop(x, start, kept).x,
     "attack_loop.advance": lambda x, x_prime, kept: loop(x, x_prime, kept, attack_loop.advance, first=0, last=1)[0],
+    "attack_loop.as_tensors": lambda x: attack_loop.as_tensors(of_kept(x, x)).x,
     "attack_loop.map_gradient": lambda x, before: attack_loop.map_gradient(
         map_objectives.topk(1), before, lambda z: z**2
     )(0, x),
@@ -97,6 +127,11 @@ TAKES_GRADIENTS = {
         0, x
     ),
     "attack_loop.random_direction": lambda x: attack_loop.random_direction(SEED, [2, 3])(1, x),
+    "directions.defined": lambda gradient, noise: directions.defined(gradient, noise),
+    "directions.leading": lambda gradient, noise: directions.leading(gradient, noise),
+    "directions.unless_undefined": lambda x: directions.unless_undefined(
+        plateau, attack_loop.random_direction(SEED, [2, 3])
+    )(0, x),
     "gradients.Staged": lambda x: gradients.Staged(lambda z: 2.0 * z, f)(x),
     "gradients.floating": lambda x: gradients.floating("x", x),
     "gradients.input_gradient": lambda x: gradients.input_gradient(f, x),
@@ -121,7 +156,15 @@ TAKES_GRADIENTS = {
     "neighborhoods.L2Ball.steepest": lambda x: BALLS["L2Ball"].steepest(x),
     "neighborhoods.L2Ball.project": lambda x, x_prime: BALLS["L2Ball"].project(x, x_prime),
     "neighborhoods.L2Ball.clip": lambda x: neighborhoods.L2Ball(0.5, bounds=None).clip(x),
+    "neighborhoods.L0Ball.sample": lambda x: BALLS["L0Ball"].sample(x, SEED),
+    "neighborhoods.L0Ball.steepest": lambda x: BALLS["L0Ball"].steepest(x),
+    "neighborhoods.L0Ball.project": lambda x, x_prime: BALLS["L0Ball"].project(x, x_prime),
+    "neighborhoods.L0Ball.clip": lambda x: BALLS["L0Ball"].clip(x),
     "pooling.max_pool": lambda x: pooling.max_pool(images(images(x)), (1, 1)),
+    "random_search.search": search,
+    "ratios.difference_ratio": lambda margins, logits: ratios.difference_ratio(
+        [row[0] for row in margins] if isinstance(margins, list) else margins[:, 0], logits
+    ),
     "saliency_methods.IntegratedGradients": lambda x: saliency_methods.IntegratedGradients(RULE)(f, x),
     "saliency_methods.IntegratedGradients.between": lambda start, x: saliency_methods.IntegratedGradients(RULE).between(
         f, start, x
@@ -175,15 +218,24 @@ TAKES_ANY_NUMBERS = {
 TAKES_NO_NUMBERS = {
     "ablation.random_subsets": "of a shape",
     "ablation.stages": "of sizes",
+    "abstract_ball.Neighborhood": "abstract",
+    "apgd.Climb": "a tuple",
+    "apgd.checkpoints": "of a number of steps",
     "attack_loop.Kept": "a tuple",
+    "attack_loop.improved": "of tensors that `as_tensors` made",
+    "attack_loop.of_examples": "of tensors of a loop",
     "graphs.body": "of a function",
     "label_sets.indices": "of one number",
     "memory.bytes_per_point": "of a function",
     "memory.chunk_size": "of sizes",
     "neighborhoods.get": "of a name",
-    "neighborhoods.Neighborhood": "abstract",
+    "other_pixels.*": "of tensors of a search",
+    "proposals.*": "of tensors of a search",
     "quadrature.*": "of names and numbers of nodes",
     "channels.*": "of shapes",
+    "ratios.targeted_ratio": "like the other ratio, of four classes or more",
+    "row_draws.*": "of random numbers",
+    "squares.*": "of tensors of a search",
     "saliency_methods.Saliency": "abstract",
     "certificates.*": "of arrays alone, in float64: of bounds, counts and radii, not of maps",
     "smoothing.Smoothing": "abstract",

@@ -8,7 +8,7 @@ import tensorflow as tf
 from scipy import optimize
 
 from keras_rar.core import neighborhoods
-from keras_rar.core.neighborhoods import L2Ball, LinfBall
+from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall
 
 EPSILON = 0.4
 BOUNDS = {"scalar": (0.0, 1.0), "per_feature": ([0.0, 0.1, 0.0], [1.0, 0.8, 0.6]), "none": None}
@@ -250,7 +250,7 @@ def test_bounds_are_validated(ball, bounds):
 def test_the_norm_is_looked_up_and_an_unknown_one_lists_the_known():
     assert type(neighborhoods.get("linf", EPSILON)) is LinfBall
     assert type(neighborhoods.get("l2", EPSILON)) is L2Ball
-    with pytest.raises(ValueError, match=r"`norm` must be one of \['linf', 'l2'\]. Received: norm='l1'"):
+    with pytest.raises(ValueError, match=r"`norm` must be one of \['linf', 'l2', 'l0'\]. Received: norm='l1'"):
         neighborhoods.get("l1", EPSILON)
 
 
@@ -262,3 +262,71 @@ def test_config_is_plain_and_gives_the_same_ball(ball, bounds):
     again = ball.from_config(json.loads(json.dumps(neighborhood.get_config())))
     assert again.get_config() == neighborhood.get_config()
     assert again.epsilon == pytest.approx(EPSILON)
+
+
+# L0: few features
+
+
+def test_l0_projection_is_the_nearest_of_all_choices():
+    """Every set of two features that may differ, tried."""
+    x = centres((0.0, 1.0))
+    x_prime = far(x, 3.0)
+    nearest = np.full(len(x), np.inf)
+    for kept in ([0, 1], [0, 2], [1, 2]):
+        point = x.copy()
+        point[:, kept] = np.clip(x_prime[:, kept], 0, 1)
+        nearest = np.minimum(nearest, np.sum((point - x_prime) ** 2, axis=1))
+    projected = L0Ball(2).project(tf.constant(x), tf.constant(x_prime)).numpy()
+    np.testing.assert_allclose(np.sum((projected - x_prime) ** 2, axis=1), nearest)
+    assert np.all(np.sum(projected != x, axis=1) <= 2)
+    assert np.all((projected >= 0) & (projected <= 1))
+    np.testing.assert_array_equal(L0Ball(2).project(tf.constant(x), tf.constant(projected)), projected)
+
+
+def test_l0_counts_pixels_and_not_channels():
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.uniform(size=(3, 4, 5, 2)))
+    far_away, ball = x + rng.normal(size=x.shape), L0Ball(6)
+    for found in (ball.project(x, far_away), ball.sample(x, SEED)):
+        assert set(np.sum(np.any(found != x, axis=-1), axis=(1, 2))) == {6}
+        assert np.all((found >= 0) & (found <= 1))
+    assert ball.positions((4, 5, 2)) == 20
+    assert ball.positions((40,)) == 40
+
+
+def test_l0_steepest_is_at_the_features_of_the_largest_slopes():
+    gradient = tf.constant([[0.5, -3.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(L0Ball(2).steepest(gradient), [[0, -1, 1, 0], [0, 0, 0, 0]])
+
+
+def test_l0_samples_choose_every_feature_alike():
+    x = tf.fill([3000, 5], 0.5)
+    chosen = (L0Ball(2).sample(x, SEED).numpy() != 0.5).mean(axis=0)
+    np.testing.assert_allclose(chosen, 0.4, atol=0.04)  # four standard errors
+
+
+def test_l0_steps_are_shares_of_the_box_and_others_of_the_radius():
+    assert L0Ball(3, (0.0, 255.0)).reach == 255
+    assert LinfBall(0.3).reach == L2Ball(0.3).reach == 0.3
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: L0Ball(0), "`epsilon` must be a positive float. Received: epsilon=0"),
+        (lambda: L0Ball(0.5), '`epsilon` must be a positive integer with norm="l0", .*Received: epsilon=0.5'),
+        (lambda: L0Ball(2, None), '`bounds` must be given with norm="l0".*Received: bounds=None'),
+        (
+            lambda: L0Ball(20).check_shape((4, 5, 3)),
+            '`epsilon` must be less than the number of features with norm="l0", 20. Received: epsilon=20',
+        ),
+        (
+            lambda: LinfBall(1, ([0, 0], [1, 1])).check_shape((3,)),
+            "`bounds` must be a float or an array that broadcasts",
+        ),
+    ],
+)
+def test_an_impossible_ball_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+    L0Ball(19).check_shape((4, 5, 3))
