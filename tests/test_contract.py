@@ -34,7 +34,7 @@ CONTRACT = {
 CONTRACT_OF = {
     "attacks": {
         "AttackResult", "AttributionAttack", "MassCenterAttack", "PGDAttack", "PGDResult", "RandomAttack",
-        "TargetAttack", "TopKAttack",
+        "TargetAttack", "TopKAttack", "TwinAgreement",
     },
     "metrics": {
         "CosineSimilarity", "KendallTauB", "LocalTopKIntersection", "MassCenterDistance", "PearsonCorrelation",

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.attacks.choices import Bounds, JitCompile, Norm
+from keras_rar.attacks.choices import Auto, Bounds, JitCompile, Norm
 from keras_rar.core import checks, neighborhoods
 from keras_rar.networks.classifier import Classifier
 from keras_rar.networks.kept import kept_with
@@ -17,6 +17,9 @@ from keras_rar.networks.kept import kept_with
 
 class Attack(abc.ABC):
     """What all attacks share: the ball, the loop's length, the softplus of the twin, batches, compilation."""
+
+    may_find_beta = False
+    """Whether `softplus_beta` may be `"auto"`."""
 
     def __init__(
         self,
@@ -26,7 +29,7 @@ class Attack(abc.ABC):
         bounds: Bounds,
         steps: int,
         step_size: float,
-        softplus_beta: float | None,
+        softplus_beta: float | Auto | None,
         restarts: int,
         seed: int,
         batch_size: int | None,
@@ -36,7 +39,9 @@ class Attack(abc.ABC):
         self.epsilon, self.norm, self.bounds = self.neighborhood.epsilon, norm, bounds
         self.steps = checks.positive_int("steps", steps)
         self.step_size = checks.positive_float("step_size", step_size)
-        self.softplus_beta = None if softplus_beta is None else checks.positive_float("softplus_beta", softplus_beta)
+        self.softplus_beta: Any = softplus_beta
+        if softplus_beta is not None and not (self.may_find_beta and softplus_beta == "auto"):
+            self.softplus_beta = checks.positive_float("softplus_beta", softplus_beta)
         self.restarts = checks.nonnegative_int("restarts", restarts)
         self.seed = checks.seed(seed)
         self.batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
@@ -46,8 +51,16 @@ class Attack(abc.ABC):
         }  # fmt: skip
         self._compiled: tuple[Any, ...] = ()
 
-    def _function(self, model: keras.Model, gradient_model: keras.Model | None) -> tuple[Classifier, Callable]:
-        """The attack on a model as a compiled function, made once for the last model as it was."""
+    def _function(
+        self, model: keras.Model, gradient_model: keras.Model | None, *settings: Any
+    ) -> tuple[Classifier, Callable]:
+        """The attack on a model as a compiled function, made once for the last model as it was.
+
+        Args:
+            model: The model.
+            gradient_model: A smooth twin of the user's, or `None`.
+            *settings: What else `_run` is to know, such as a sharpness chosen for this model; one function for each.
+        """
         classifier = Classifier(model)
         seen = [kept_with(model), None if gradient_model is None else kept_with(gradient_model)]
         compiled = self._compiled  # another thread may put another one in its place
@@ -58,15 +71,17 @@ class Attack(abc.ABC):
                     f"`gradient_model` must have the classes of the model, {classifier.classes}. "
                     f"Received: {gradient_classifier.classes} classes"
                 )
-            run = self._run(classifier, gradient_classifier)
+            compiled = self._compiled = (seen, classifier, gradient_classifier, {})
+        _, classifier, gradient_classifier, functions = compiled
+        if settings not in functions:
+            run = self._run(classifier, gradient_classifier, *settings)
             jit_compile = (
                 bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
             )
             # As a partial function it is one of its own: TensorFlow would count those of all attacks as one that is
             # traced again and again, and warn.
-            function = tf.function(functools.partial(run), autograph=False, jit_compile=jit_compile)
-            compiled = self._compiled = (seen, classifier, function)
-        return compiled[1:]
+            functions[settings] = tf.function(functools.partial(run), autograph=False, jit_compile=jit_compile)
+        return classifier, functions[settings]
 
     @abc.abstractmethod
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_rar.attacks import choices, explained, starts
-from keras_rar.attacks.attack import Attack
+from keras_rar.attacks.agreement import TwinAgreement
+from keras_rar.attacks.following import FollowingAttack
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, keywords, map_objectives
@@ -19,7 +20,7 @@ from keras_rar.explaining import attackable
 from keras_rar.networks.classifier import TARGETS, Classifier
 
 
-class AttributionAttack(Attack):
+class AttributionAttack(FollowingAttack):
     """An attack on the saliency map: change it, keep the prediction (Ghorbani et al. 2019).
 
     `x* = argmin similarity(M(x), M(x′))` over the iterates of a projected ascent of the attack's own objective
@@ -48,8 +49,9 @@ class AttributionAttack(Attack):
         restarts: Integer >= 0, number of random starts after the one at the input, the paper's; the worst case over
             all starts is kept, for each example. Defaults to `0`.
         seed: Integer seed of the random starts and steps. Defaults to `0`.
-        softplus_beta: Float > 0, sharpness of the softplus, or `None` to take gradients through the model as it
-            is. Defaults to `1.`, the paper's.
+        softplus_beta: Float > 0, sharpness of the softplus; `None` to take gradients through the model as it is; or
+            `"auto"` for the smoothest twin that agrees with the model, see `twin_agreement`. The paper's is `1.`.
+            Defaults to `"auto"`.
         batch_size: Positive integer, examples attacked at once; `None` for as many as fit in memory with all nodes
             at once, which is fastest, and at most 50. Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
@@ -57,8 +59,6 @@ class AttributionAttack(Attack):
     Raises:
         ValueError: If an argument is out of range.
     """
-
-    follows_gradients = True
 
     @keywords.checked
     def __init__(
@@ -79,7 +79,7 @@ class AttributionAttack(Attack):
         k_report: int | None = None,
         restarts: int = 0,
         seed: int = 0,
-        softplus_beta: float | None = 1.0,
+        softplus_beta: float | choices.Auto | None = "auto",
         batch_size: int | None = None,
         jit_compile: choices.JitCompile = "auto",
     ):
@@ -152,6 +152,7 @@ class AttributionAttack(Attack):
         gradient_model: keras.Model | None = None,
         first: int = 0,
         progress: choices.Progress | None = None,
+        agreement: TwinAgreement | None = None,
     ) -> Iterator[AttackResult]:
         """The attack batch by batch, so that long ones can be watched, stored and gone on with.
 
@@ -163,11 +164,14 @@ class AttributionAttack(Attack):
             first: The row to begin at, the end of an earlier batch.
             progress: Function that is called about once a second, with the number of examples done until then, a
                 float: it counts the share done of those that are being attacked. Defaults to none.
+            agreement: What `twin_agreement` found, so that several calls share one sharpness. Defaults to what it
+                finds on the first rows of `x`, wherever the attack begins.
 
         Yields:
             An `AttackResult` for each batch of at most `batch_size` rows.
         """
-        classifier, run = self._function(model, gradient_model)
+        beta = self._beta(model, x, gradient_model) if agreement is None else agreement.beta
+        classifier, run = self._function(model, gradient_model, beta)
         x, labels = self._checked(classifier, x, y)
         watch = Watch(self.steps, self.restarts + 1, progress)
         size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
@@ -188,11 +192,13 @@ class AttributionAttack(Attack):
 
     def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
         """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
-        classifier, _ = self._function(model, gradient_model)
+        beta = 1.0 if self.softplus_beta == "auto" else self.softplus_beta  # any: whether a twin can be made
+        classifier, _ = self._function(model, gradient_model, beta)
         x, _ = self._checked(classifier, x, y)
         gradient_classifier = None if gradient_model is None else Classifier(gradient_model)
         explained.check_twin(gradient_classifier, classifier.input_shape)
-        self.check_map(self._explainers(classifier, gradient_classifier).check(x, self.follows_gradients))
+        explainers = explained.Explainers(self.saliency, self.target, beta, classifier, gradient_classifier)
+        self.check_map(explainers.check(x, self.follows_gradients))
 
     def check_map(self, shape: tuple[int, ...]) -> None:
         """Refuse settings that do not fit a map of this shape."""
@@ -213,8 +219,7 @@ class AttributionAttack(Attack):
             checks.broadcasts("baseline", self.saliency.baseline, classifier.input_shape)
         return x, None if y is None else classifier.check_labels(y, len(x))
 
-    def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
-        explainers = self._explainers(classifier, gradient_classifier)
+    def _attack(self, classifier: Classifier, explainers: explained.Explainers) -> Callable:
         explain = tf.function(explainers.own, autograph=False)  # called several times, traced once
         similarity = map_objectives.SIMILARITIES[self.keep]
 
@@ -238,9 +243,6 @@ class AttributionAttack(Attack):
 
         phases: dict[str, Callable[..., Any]] = {"look": look, "advance": advance}
         return lambda phase, *state: phases[phase](*state)
-
-    def _explainers(self, *classifiers: Any) -> explained.Explainers:
-        return explained.Explainers(self.saliency, self.target, self.softplus_beta, *classifiers)
 
     def _k_report(self, shape: Any) -> int:
         return explained.eighth(shape) if self.k_report is None else self.k_report

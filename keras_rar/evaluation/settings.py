@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 import numpy.typing as npt
 
-from keras_rar.attacks.choices import AnySaliency, Bounds, Norm, ObjectiveName, RuleName, SimilarityName, Target
+from keras_rar.attacks.choices import AnySaliency, Auto, Bounds, Norm, ObjectiveName, RuleName, SimilarityName, Target
 
 AttackName: TypeAlias = Literal["topk", "mass_center", "random"]
 ProtocolName: TypeAlias = Literal["quick", "paper"]
@@ -34,7 +34,7 @@ class Settings(TypedDict, total=False):
     rule: RuleName
     m: int
     baseline: npt.ArrayLike
-    softplus_beta: float | None
+    softplus_beta: float | Auto | None
     attacked: int | None
     seed: int
 
