@@ -13,7 +13,7 @@ EXAMPLES = 8
 """Twin and network are compared on so many examples, the first."""
 SHARPNESS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """What is tried for β, in units of one over the size of what the ReLUs get."""
-ENOUGH = {"predictions": 0.8, "scores": 0.98}
+ENOUGH = {"predictions": 1.0, "scores": 0.9999}
 """How far the twin that is followed agrees: chosen in docs/research/twin.md."""
 WARNED = {"predictions": 0.8, "maps": 0.9}
 """A twin that agrees less is said to be another network."""

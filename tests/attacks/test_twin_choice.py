@@ -1,0 +1,189 @@
+"""`softplus_beta="auto"`: the twin that an attack follows fits the network."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from attacking import X, Y, conv_network, eagerly, images_right, mean, same, small, tabular, trained
+
+import keras_rar
+from keras_rar.attacks import PGDAttack, RandomAttack, TopKAttack, TwinAgreement, agreement
+from keras_rar.evaluation import protocols
+from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.spreads import relu_spread
+from keras_rar.networks.surrogates import softplus_twin
+
+
+@pytest.fixture(autouse=True)
+def _eager(request):
+    yield from eagerly(request)
+
+
+OPTIONS = {"k": 20, "epsilon": 0.1, "steps": 10, "step_size": 0.02, "m": 8}
+
+
+@functools.cache
+def scaled(c):
+    """The same function as that of `trained`: its hidden units times c, which the last layer undoes."""
+    model = conv_network()
+    *hidden, kernel, bias = trained().get_weights()
+    first = [weight * c if i == 0 or weight.ndim == 1 else weight for i, weight in enumerate(hidden)]
+    model.set_weights([*first, kernel / c, bias])
+    return model
+
+
+@functools.cache
+def attacked(c=1.0, **options):
+    x, y = (array[:16] for array in images_right())
+    return TopKAttack(**{**OPTIONS, **options})(scaled(c), x, y)
+
+
+def top_k(result):
+    return mean(result, "topk_intersection")
+
+
+def test_small_units_hide_nothing():
+    """The case: softplus with β = 1 is another network where units are small, and finds hardly more than noise."""
+    x, y = (array[:16] for array in images_right())
+    options = {name: value for name, value in OPTIONS.items() if name not in ("k", "step_size")}
+    noise = top_k(RandomAttack(**options, k_report=20)(scaled(0.01), x, y))
+    weak = top_k(attacked(0.01, softplus_beta=1.0))
+    best = min(top_k(attacked(0.01, softplus_beta=beta)) for beta in (100.0, 1000.0, 10000.0))
+    found = top_k(attacked(0.01))
+    print(noise, weak, best, found)
+    assert noise - weak < 0.5 * (noise - best)
+    assert found < best + 0.03
+
+
+@pytest.mark.parametrize("c", [0.01, 100.0])
+def test_the_scale_of_hidden_units_does_not_matter(c):
+    np.testing.assert_allclose(top_k(attacked(c)), top_k(attacked()), atol=0.03)
+    np.testing.assert_allclose(
+        relu_spread(Classifier(scaled(c)), images_right()[0]),
+        c * relu_spread(Classifier(trained()), images_right()[0]),
+        1e-4,
+    )
+
+
+def test_the_choice_is_the_smoothest_that_agrees():
+    x = tf.constant(images_right()[0][:8])
+    classifier = Classifier(trained())
+    beta, own = agreement.found(classifier, x), classifier.logits(x).numpy()
+
+    def agrees(beta):
+        return agreement.correlation(agreement.twin_logits(classifier, beta, x), own)
+
+    assert agrees(beta) >= agreement.ENOUGH["scores"] > agrees(beta / 4)
+
+
+def test_the_paper_is_attacked_as_published():
+    assert all(protocol.softplus_beta == 1.0 for protocol in protocols.PAPER.values())
+    assert protocols.PAPER["mnist"].attribution_attack(784).softplus_beta == 1.0
+    assert protocols.QUICK.attribution_attack(784).softplus_beta == "auto"
+
+
+def test_what_an_evaluation_leaves_to_the_paper_is_one():
+    """`"auto"` there is "left to the protocol"."""
+    x, y = (array[:4] for array in images_right())
+    report = keras_rar.evaluate_robustness(
+        trained(),
+        x,
+        y,
+        protocol="paper",
+        dataset="fashion_mnist",
+        steps=1,
+        m=1,
+        pgd_steps=1,
+        k=5,
+        k_report=5,
+        progress=False,
+    )
+    assert report.protocol["softplus_beta"] == 1.0
+
+
+def test_a_network_without_relus_is_its_own_twin():
+    model = tabular("tanh")
+    attack = small()
+    assert attack.twin_agreement(model, X, Y) == TwinAgreement(None, 1.0, 1.0, 1.0)
+    assert same(attack(model, X, Y), small(softplus_beta=None)(model, X, Y), 0, 0)
+
+
+def test_the_same_choice_each_time_and_from_any_row():
+    model, attack = tabular(), small(batch_size=2)
+    first = attack.twin_agreement(model, X, Y)
+    assert first == small(batch_size=2).twin_agreement(model, X, Y)
+    whole, rest = list(attack.iterate(model, X, Y)), list(attack.iterate(model, X, Y, first=2))
+    assert all(same(a, b, 0, 0) for a, b in zip(whole[1:], rest, strict=True))
+    assert same(whole[0], next(small(batch_size=2, softplus_beta=first.beta).iterate(model, X, Y)), 0, 0)
+
+
+def test_a_choice_can_be_shared():
+    """So that an evaluation of some rows takes the twin that was found on all."""
+    model = tabular()
+    found = dataclasses.replace(small().twin_agreement(model, X, Y), beta=7.0)
+    part = next(small().iterate(model, X[3:], Y[3:], agreement=found))
+    assert same(part, small(softplus_beta=7.0)(model, X[3:], Y[3:]), 0, 0)
+
+
+def test_agreement_of_a_given_sharpness():
+    model = tabular()
+    sharp, smooth = (small(softplus_beta=beta).twin_agreement(model, X, Y) for beta in (1e4, 0.1))
+    assert (sharp.beta, sharp.predictions) == (1e4, 1.0)
+    assert sharp.scores > 0.999
+    assert sharp.maps > 0.99
+    assert sharp.warning is None
+    assert smooth.maps < sharp.maps
+    assert smooth.scores < sharp.scores
+    assert small(softplus_beta=None).twin_agreement(model, X, Y) == TwinAgreement(None, 1.0, 1.0, 1.0)
+
+
+def test_agreement_is_what_it_says():
+    model, beta = tabular(), 2.0
+    found, twin = small(softplus_beta=beta).twin_agreement(model, X, Y), softplus_twin(model, beta)
+    own, other = (network(X).numpy() for network in (model, twin))
+    maps = [keras_rar.saliency_map(network, X, Y, m=4).reshape(len(X), -1) for network in (model, twin)]
+    cosines = keras_rar.metrics.cosine_similarity(*maps)
+    np.testing.assert_allclose(found.predictions, np.mean(own.argmax(1) == other.argmax(1)))
+    np.testing.assert_allclose(found.scores, np.corrcoef(own.ravel(), other.ravel())[0, 1], rtol=1e-4)
+    np.testing.assert_allclose(found.maps, np.mean(cosines), rtol=1e-4)
+
+
+def test_agreement_of_a_twin_of_the_users():
+    model = tabular()
+    found = small().twin_agreement(model, X, Y, gradient_model=tabular("softplus"))
+    assert found.beta is None
+    assert found.maps < 1
+    assert small().twin_agreement(model, X, Y, gradient_model=model).maps == pytest.approx(1)
+
+
+def test_a_saliency_function_gets_the_twin_too():
+    def saliency(model, x, y):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            score = tf.gather(model(x), y, axis=1, batch_dims=1)
+        return tape.gradient(score, x)
+
+    model, attack = tabular(), small(saliency=saliency)
+    beta = attack.twin_agreement(model, X, Y).beta
+    assert beta == small().twin_agreement(model, X, Y).beta
+    assert same(attack(model, X, Y), small(saliency=saliency, softplus_beta=beta)(model, X, Y), 0, 0)
+
+
+def test_a_warning_where_the_twin_is_not_the_network():
+    assert "β = 1)" in TwinAgreement(1.0, 0.1, 0.0, 0.6).warning
+    assert "50 %" in TwinAgreement(None, 0.5, 1.0, 1.0).warning
+    assert TwinAgreement(1.0, 1.0, 1.0, float("nan")).warning is not None
+    assert TwinAgreement(1.0, 1.0, 1.0, 0.95).warning is None
+
+
+def test_only_attacks_on_maps_find_a_sharpness():
+    with pytest.raises(TypeError, match="`softplus_beta` must be a positive float"):
+        PGDAttack(0.1, softplus_beta="auto")
+    with pytest.raises(TypeError, match="`softplus_beta` must be"):
+        small(softplus_beta="sharp")
+
+
+def test_noise_follows_no_twin():
+    assert RandomAttack(0.1, steps=1, m=1).twin_agreement(tabular(), X, Y) == TwinAgreement(None, 1.0, 1.0, 1.0)
