@@ -10,7 +10,6 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_rar.attacks import choices, explained, starts
-from keras_rar.attacks.agreement import TwinAgreement
 from keras_rar.attacks.following import FollowingAttack
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
@@ -152,7 +151,6 @@ class AttributionAttack(FollowingAttack):
         gradient_model: keras.Model | None = None,
         first: int = 0,
         progress: choices.Progress | None = None,
-        agreement: TwinAgreement | None = None,
     ) -> Iterator[AttackResult]:
         """The attack batch by batch, so that long ones can be watched, stored and gone on with.
 
@@ -164,13 +162,11 @@ class AttributionAttack(FollowingAttack):
             first: The row to begin at, the end of an earlier batch.
             progress: Function that is called about once a second, with the number of examples done until then, a
                 float: it counts the share done of those that are being attacked. Defaults to none.
-            agreement: What `twin_agreement` found, so that several calls share one sharpness. Defaults to what it
-                finds on the first rows of `x`, wherever the attack begins.
 
         Yields:
             An `AttackResult` for each batch of at most `batch_size` rows.
         """
-        beta = self._beta(model, x, gradient_model) if agreement is None else agreement.beta
+        beta = self._beta(model, x, gradient_model)  # of the first rows, wherever the attack begins
         classifier, run = self._function(model, gradient_model, beta)
         x, labels = self._checked(classifier, x, y)
         watch = Watch(self.steps, self.restarts + 1, progress)

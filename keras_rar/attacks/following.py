@@ -1,8 +1,9 @@
 """Attacks whose gradient goes through a twin of the network: which twin, and how far it is the network."""
 
 import abc
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -12,6 +13,9 @@ from keras_rar.attacks import agreement, explained
 from keras_rar.attacks.attack import Attack
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.networks.classifier import Classifier
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of `typing` from Python 3.11 on
 
 
 class FollowingAttack(Attack):
@@ -59,7 +63,9 @@ class FollowingAttack(Attack):
             logits = agreement.twin_logits(classifier, beta, tf.constant(x))
         own = classifier.logits(tf.constant(x)).numpy()
         size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
-        parts = [run(*batch) for _, batch in self._batches(size, x, labels)]  # the last one is filled up
+        parts = [
+            run(*map(tf.constant, batch)) for _, batch in self._batches(size, x, labels)
+        ]  # the last one is filled up
         maps, smooth_maps = (np.concatenate([part[i] for part in parts])[: len(x)] for i in (0, 1))
         return agreement.TwinAgreement(
             beta,
@@ -67,6 +73,22 @@ class FollowingAttack(Attack):
             scores=agreement.correlation(logits, own),
             maps=agreement.cosine(smooth_maps, maps),
         )
+
+    def settled(self, model: keras.Model, x: Any, *, gradient_model: keras.Model | None = None) -> "Self":
+        """This attack with the sharpness that it finds for a model, or itself where it has one.
+
+        For inputs that are attacked in parts: each call would find one on the first of its own rows.
+
+        Args:
+            model: As for a call.
+            x: As for a call: all the inputs.
+            gradient_model: As for a call.
+        """
+        if self.softplus_beta != "auto":
+            return self
+        settled = copy.copy(self)
+        settled.softplus_beta = self._beta(model, x, gradient_model)
+        return settled
 
     def _beta(self, model: keras.Model, x: Any, gradient_model: keras.Model | None) -> float | None:
         """The sharpness of the twin; a choice costs only what takes one."""

@@ -1,6 +1,5 @@
 """`softplus_beta="auto"`: the twin that an attack follows fits the network."""
 
-import dataclasses
 import functools
 
 import numpy as np
@@ -34,6 +33,14 @@ def scaled(c):
     return model
 
 
+def scaled_tabular(model, c):
+    """The same function with hidden units times c."""
+    other = tabular()
+    kernel, bias, last, last_bias = model.get_weights()
+    other.set_weights([kernel * c, bias * c, last / c, last_bias])
+    return other
+
+
 @functools.cache
 def attacked(c=1.0, **options):
     x, y = (array[:16] for array in images_right())
@@ -52,7 +59,6 @@ def test_small_units_hide_nothing():
     weak = top_k(attacked(0.01, softplus_beta=1.0))
     best = min(top_k(attacked(0.01, softplus_beta=beta)) for beta in (100.0, 1000.0, 10000.0))
     found = top_k(attacked(0.01))
-    print(noise, weak, best, found)
     assert noise - weak < 0.5 * (noise - best)
     assert found < best + 0.03
 
@@ -119,12 +125,14 @@ def test_the_same_choice_each_time_and_from_any_row():
     assert same(whole[0], next(small(batch_size=2, softplus_beta=first.beta).iterate(model, X, Y)), 0, 0)
 
 
-def test_a_choice_can_be_shared():
-    """So that an evaluation of some rows takes the twin that was found on all."""
+def test_a_settled_attack_takes_its_sharpness_to_other_rows():
     model = tabular()
-    found = dataclasses.replace(small().twin_agreement(model, X, Y), beta=7.0)
-    part = next(small().iterate(model, X[3:], Y[3:], agreement=found))
-    assert same(part, small(softplus_beta=7.0)(model, X[3:], Y[3:]), 0, 0)
+    other = scaled_tabular(model, 10.0)
+    settled = small().settled(model, X)
+    assert settled.softplus_beta == small().twin_agreement(model, X).beta
+    assert small(softplus_beta=3.0).settled(model, X).softplus_beta == 3.0
+    assert small().settled(other, X).softplus_beta == pytest.approx(settled.softplus_beta / 10, rel=0.1)
+    assert small().settled(model, X, gradient_model=other).softplus_beta is None
 
 
 def test_agreement_of_a_given_sharpness():
