@@ -1,6 +1,7 @@
 """How far the smooth twin that an attack follows is the network, and which twin to follow."""
 
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -11,8 +12,8 @@ from keras_rar.networks.surrogates import softplus
 
 EXAMPLES = 8
 """Twin and network are compared on so many examples, the first."""
-SHARPNESS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-"""What is tried for β, in units of one over the size of what the ReLUs get."""
+TRIED = 6
+"""How many β are tried: from about one over the size of what the ReLUs get to 300 over it."""
 ENOUGH = {"predictions": 1.0, "scores": 0.9999}
 """How far the twin that is followed agrees: chosen in docs/research/twin.md."""
 WARNED = {"predictions": 0.8, "maps": 0.9}
@@ -71,8 +72,9 @@ ITSELF = TwinAgreement(None, 1.0, 1.0, 1.0)
 def found(classifier: Classifier, x: tf.Tensor) -> float | None:
     """The sharpness of the smoothest softplus twin that agrees with the network in its logits.
 
-    `β = c / s`, with s the size of what the ReLUs get (`relu_spread`) and c the first of `SHARPNESS` at which the
-    twin reaches `ENOUGH`; the last if none does. Two digits of it. A few forward passes, and nothing compiled.
+    The first β of …, 1, 3, 10, 30, … at which the twin reaches `ENOUGH`, from about 1/s on, with s the size of what the
+    ReLUs get (`relu_spread`); the last that is tried if none does. So few values, that training seldom changes it and
+    makes attacks compile anew. At most eight forward passes, and nothing compiled.
 
     Args:
         classifier: The network.
@@ -87,7 +89,8 @@ def found(classifier: Classifier, x: tf.Tensor) -> float | None:
     spread = relu_spread(classifier, x)
     if spread is None:
         return None
-    own, betas = classifier.logits(x).numpy(), [float(f"{sharpness / spread:.2g}") for sharpness in SHARPNESS]
+    own, start = classifier.logits(x).numpy(), round(-2 * math.log10(spread))
+    betas = [(1.0, 3.0)[j % 2] * 10.0 ** (j // 2) for j in range(start, start + TRIED)]
     for beta in betas:
         logits = twin_logits(classifier, beta, x)
         agreement = {"predictions": same_predictions(classifier, logits, own), "scores": correlation(logits, own)}

@@ -31,9 +31,9 @@ class FollowingAttack(Attack):
     ) -> agreement.TwinAgreement:
         """How sharp the twin is that the attack follows, and how far it agrees with the model, on the first 8 rows.
 
-        With `softplus_beta="auto"` it is the smoothest twin whose logits are those of the model: `β = c / s`, with s
-        the size of what its ReLUs get and c the first of 1, 3, 10, 30, 100, 300 at which they agree. The same rows and
-        weights give the same β. A model without ReLUs needs no twin, and has no β.
+        With `softplus_beta="auto"` it is the smoothest twin whose logits are those of the model: the first β of
+        …, 1, 3, 10, 30, … at which they agree, from about `1 / s` to `300 / s`, with s the size of what its ReLUs get.
+        The same rows and weights give the same β. A model without ReLUs needs no twin, and has no β.
 
         Costs `4 m` passes over the network for each of the 8 rows, for their maps, and a few more.
 
