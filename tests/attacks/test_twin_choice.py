@@ -2,10 +2,12 @@
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from attacking import X, Y, conv_network, eagerly, images_right, mean, same, small, tabular, trained
+from attacking import X, Y, eagerly, mean, same, small, tabular
+from conftest import batch
 
 import keras_rar
 from keras_rar.attacks import PGDAttack, RandomAttack, TopKAttack, TwinAgreement, agreement
@@ -20,16 +22,20 @@ def _eager(request):
     yield from eagerly(request)
 
 
-OPTIONS = {"k": 20, "epsilon": 0.1, "steps": 10, "step_size": 0.02, "m": 8}
+INPUTS = batch(24, 12)[0]
+OPTIONS = {"epsilon": 0.1, "steps": 20, "m": 6}
 
 
 @functools.cache
-def scaled(c):
-    """The same function as that of `trained`: its hidden units times c, which the last layer undoes."""
-    model = conv_network()
-    *hidden, kernel, bias = trained().get_weights()
-    first = [weight * c if i == 0 or weight.ndim == 1 else weight for i, weight in enumerate(hidden)]
-    model.set_weights([*first, kernel / c, bias])
+def network(size):
+    """One function of twelve features for every size of its hidden units."""
+    rng = np.random.default_rng(1)
+    layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(64, "relu"), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((12,)), *layers])
+    shapes = [weight.shape for weight in model.get_weights()]
+    scales = [np.sqrt(2 / shape[0]) if len(shape) > 1 else 0.3 for shape in shapes]
+    units = [size, size, 1, size, 1 / size, 1]  # of kernel, bias, kernel, …: the last layer undoes it
+    model.set_weights([rng.normal(size=shape) * a * b for shape, a, b in zip(shapes, scales, units, strict=True)])
     return model
 
 
@@ -42,46 +48,32 @@ def scaled_tabular(model, c):
 
 
 @functools.cache
-def attacked(c=1.0, **options):
-    x, y = (array[:16] for array in images_right())
-    return TopKAttack(**{**OPTIONS, **options})(scaled(c), x, y)
-
-
-def top_k(result):
-    return mean(result, "topk_intersection")
+def found(size, **options):
+    """The top-k intersection that an attack finds."""
+    attack = TopKAttack(3, **OPTIONS, step_size=0.02, **options)
+    return mean(attack(network(size), INPUTS), "topk_intersection")
 
 
 def test_small_units_hide_nothing():
-    """The case: softplus with β = 1 is another network where units are small, and finds hardly more than noise."""
-    x, y = (array[:16] for array in images_right())
-    options = {name: value for name, value in OPTIONS.items() if name not in ("k", "step_size")}
-    noise = top_k(RandomAttack(**options, k_report=20)(scaled(0.01), x, y))
-    weak = top_k(attacked(0.01, softplus_beta=1.0))
-    best = min(top_k(attacked(0.01, softplus_beta=beta)) for beta in (100.0, 1000.0, 10000.0))
-    found = top_k(attacked(0.01))
-    assert noise - weak < 0.5 * (noise - best)
-    assert found < best + 0.03
+    """The case: softplus with β = 1 is another network where units are small, and finds no more than noise."""
+    noise = mean(RandomAttack(**OPTIONS, k_report=3)(network(0.02), INPUTS), "topk_intersection")
+    best = min(found(0.02, softplus_beta=beta) for beta in (300.0, 3000.0))
+    assert found(0.02, softplus_beta=1.0) > noise - 0.03
+    assert best < noise - 0.06
+    assert found(0.02) < best + 0.03
 
 
-@pytest.mark.parametrize("c", [0.01, 100.0])
-def test_the_scale_of_hidden_units_does_not_matter(c):
-    np.testing.assert_allclose(top_k(attacked(c)), top_k(attacked()), atol=0.03)
-    np.testing.assert_allclose(
-        relu_spread(Classifier(scaled(c)), images_right()[0]),
-        c * relu_spread(Classifier(trained()), images_right()[0]),
-        1e-4,
-    )
+def test_the_size_of_hidden_units_does_not_matter():
+    assert found(0.02) == pytest.approx(found(2.0), abs=0.03)
+    sizes = [relu_spread(Classifier(network(size)), tf.constant(INPUTS)) for size in (0.02, 2.0)]
+    assert 100 * sizes[0] == pytest.approx(sizes[1], rel=1e-4)
 
 
 def test_the_choice_is_the_smoothest_that_agrees():
-    x = tf.constant(images_right()[0][:8])
-    classifier = Classifier(trained())
+    x, classifier = tf.constant(INPUTS[:8]), Classifier(network(0.02))
     beta, own = agreement.found(classifier, x), classifier.logits(x).numpy()
-
-    def agrees(beta):
-        return agreement.correlation(agreement.twin_logits(classifier, beta, x), own)
-
-    assert agrees(beta) >= agreement.ENOUGH["scores"] > agrees(beta / 4)
+    correlations = [agreement.correlation(agreement.twin_logits(classifier, b, x), own) for b in (beta, beta / 4)]
+    assert correlations[0] >= agreement.ENOUGH["scores"] > correlations[1]
 
 
 def test_the_paper_is_attacked_as_published():
@@ -92,9 +84,9 @@ def test_the_paper_is_attacked_as_published():
 
 def test_what_an_evaluation_leaves_to_the_paper_is_one():
     """`"auto"` there is "left to the protocol"."""
-    x, y = (array[:4] for array in images_right())
+    x, y = batch(4, 12)
     report = keras_rar.evaluate_robustness(
-        trained(),
+        network(1.0),
         x,
         y,
         protocol="paper",
