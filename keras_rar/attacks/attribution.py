@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_rar.attacks import choices, explained, starts
-from keras_rar.attacks.attack import Attack
+from keras_rar.attacks.following import FollowingAttack
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, keywords, map_objectives
@@ -18,7 +18,7 @@ from keras_rar.explaining import attackable
 from keras_rar.networks.classifier import TARGETS, Classifier
 
 
-class AttributionAttack(Attack):
+class AttributionAttack(FollowingAttack):
     """An attack on the saliency map: change it, keep the prediction (Ghorbani et al. 2019).
 
     `x* = argmin similarity(M(x), M(x′))` over the iterates of a projected ascent of the attack's own objective
@@ -48,8 +48,9 @@ class AttributionAttack(Attack):
         restarts: Integer >= 0, number of random starts after the one at the input, the paper's; the worst case over
             all starts is kept, for each example. Defaults to `0`.
         seed: Integer seed of the random starts and steps. Defaults to `0`.
-        softplus_beta: Float > 0, sharpness of the softplus, or `None` to take gradients through the model as it
-            is. Defaults to `1.`, the paper's.
+        softplus_beta: Float > 0, sharpness of the softplus; `None` to take gradients through the model as it is; or
+            `"auto"` for the smoothest twin that agrees with the model, see `twin_agreement`. The paper's is `1.`.
+            Defaults to `"auto"`.
         batch_size: Positive integer, examples attacked at once; `None` for as many as fit in memory with all nodes
             at once, which is fastest, and at most 50. Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
@@ -57,8 +58,6 @@ class AttributionAttack(Attack):
     Raises:
         ValueError: If an argument is out of range.
     """
-
-    follows_gradients = True
 
     @keywords.checked
     def __init__(
@@ -80,7 +79,7 @@ class AttributionAttack(Attack):
         k_report: int | None = None,
         restarts: int = 0,
         seed: int = 0,
-        softplus_beta: float | None = 1.0,
+        softplus_beta: float | choices.Auto | None = "auto",
         batch_size: int | None = None,
         jit_compile: choices.JitCompile = "auto",
     ):
@@ -100,7 +99,6 @@ class AttributionAttack(Attack):
         self.target = checks.one_of("target", target, TARGETS)
         self.keep = checks.one_of("keep", keep, map_objectives.SIMILARITIES)
         self.data_format: choices.DataFormat = checks.one_of("data_format", data_format, get_args(choices.DataFormat))
-        self._approved: tuple[Any, ...] = ()
         self.k_report = None if k_report is None else checks.positive_int("k_report", k_report)
 
     @abc.abstractmethod
@@ -161,7 +159,8 @@ class AttributionAttack(Attack):
         Yields:
             An `AttackResult` for each batch of at most `batch_size` rows.
         """
-        classifier, run, x, labels = self._ready(model, x, y, gradient_model)
+        beta = self._beta(model, x, gradient_model)  # of the first rows, wherever the attack begins
+        classifier, run, x, labels = self._ready(model, x, y, gradient_model, beta)
         watch = Watch(self.steps, self.restarts + 1, progress)
         size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
         for rows, (inputs, indices) in self._batches(size, x, np.arange(len(x)), first=first):
@@ -182,7 +181,8 @@ class AttributionAttack(Attack):
 
     def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
         """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
-        self._ready(model, x, y, gradient_model)
+        beta = 1.0 if self.softplus_beta == "auto" else self.softplus_beta  # any: whether a twin can be made
+        self._ready(model, x, y, gradient_model, beta)
 
     def check_map(self, shape: tuple[int, ...]) -> None:
         """Refuse settings that do not fit a map of this shape."""
@@ -202,18 +202,8 @@ class AttributionAttack(Attack):
         self.check_map(shape)
         return x, None if y is None else classifier.check_labels(y, len(x))
 
-    def _ready(self, model: Any, x: Any, y: Any, gradient_model: Any) -> tuple[Classifier, Callable, np.ndarray, Any]:
-        """The network, the compiled attack, the inputs and the labels. Maps are checked once for a network."""
-        classifier, run = self._function(model, gradient_model)
-        x, labels = self._checked(classifier, x, y)
-        if self._approved != (run, x.shape[1:]):
-            twin = explained.twin_of(gradient_model, classifier.input_shape)
-            self._explainers(classifier, twin).check(x, self.follows_gradients)
-            self._approved = run, x.shape[1:]
-        return classifier, run, x, labels
-
-    def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
-        explainers = self._explainers(classifier, gradient_classifier)
+    def _attack(self, classifier: Classifier, explainers_of: Callable) -> Callable:
+        explainers = explainers_of(self.saliency)
         explain = tf.function(explainers.own, autograph=False)  # called several times, traced once
         similarity = map_objectives.SIMILARITIES[self.keep]
 
@@ -237,9 +227,6 @@ class AttributionAttack(Attack):
 
         phases: dict[str, Callable[..., Any]] = {"look": look, "advance": advance}
         return lambda phase, *state: phases[phase](*state)
-
-    def _explainers(self, network: Classifier, twin: Classifier | None) -> explained.Explainers:
-        return explained.Explainers(self.saliency, self.target, self.softplus_beta, network, twin, self.data_format)
 
     def _k_report(self, shape: Any) -> int:
         return explained.eighth(shape) if self.k_report is None else self.k_report

@@ -42,6 +42,6 @@ class Options(TypedDict, total=False):
     k_report: int | None
     restarts: int
     seed: int
-    softplus_beta: float | None
+    softplus_beta: float | Auto | None
     batch_size: int | None
     jit_compile: JitCompile

@@ -103,7 +103,8 @@ def evaluate_robustness(
             `saliency_map` finds it.
         rule: Quadrature rule of IG.
         m: Its number of nodes.
-        softplus_beta: Sharpness of the softplus twin; `None` for gradients through the model as it is.
+        softplus_beta: Sharpness of the softplus twin; `None` for gradients through the model as it is. `"auto"`
+            leaves it to the protocol: `1.` with `"paper"`, and found for the model otherwise.
         pgd_steps: Iterations of the attack on predictions.
         pgd_step_size: Length of its step; `None` for a tenth of `epsilon`.
         pgd_objectives: Its objectives, `"crossentropy"` and `"margin"`; the worst of them counts.

@@ -49,7 +49,7 @@ class Protocol:
         rule: Quadrature rule of IG.
         m: Its number of nodes.
         baseline: Where its segments begin.
-        softplus_beta: Sharpness of the softplus twin.
+        softplus_beta: Sharpness of the softplus twin, or `"auto"` for one that is found for the model.
         attacked: Number of examples whose maps are attacked, the first correctly classified; `None` for all.
         seed: Seed of random starts and steps, and of the bootstrap.
 
@@ -84,7 +84,7 @@ class Protocol:
     rule: choices.RuleName = "right"
     m: int = 100
     baseline: npt.ArrayLike = 0.0
-    softplus_beta: float | None = 1.0
+    softplus_beta: float | choices.Auto | None = "auto"
     attacked: int | None = None
     seed: int = 0
 
@@ -174,6 +174,7 @@ def _paper(
         k_report=k_report,
         steps=steps,
         step_size=step_size,
+        softplus_beta=1.0,
     )
 
 

@@ -103,6 +103,8 @@ class Evaluation:
                 )
         if not len(rows):
             return
+        # On all examples, so that an evaluation that goes on with more of them attacks through the same twin.
+        attack = attack.settled(self.model, self.x, gradient_model=gradient_model)
         options = {"gradient_model": gradient_model, "first": done}
         with Progress("attributions", len(rows), self._unit, done, progress) as bar:
             options["progress"] = bar.show if progress else None

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from keras_rar.attacks.choices import (
     AnySaliency,
+    Auto,
     Bounds,
     DataFormat,
     Norm,
@@ -44,7 +45,7 @@ class Settings(TypedDict, total=False):
     rule: RuleName
     m: int
     baseline: npt.ArrayLike
-    softplus_beta: float | None
+    softplus_beta: float | Auto | None
     attacked: int | None
     seed: int
 
