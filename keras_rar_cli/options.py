@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 NORMS = ["linf", "l2"]
-ATTACKS = ["topk", "mass_center", "random"]
+ATTACKS = ["topk", "mass_center", "random", "ensemble"]
 SALIENCIES = ["ig", "gradient", "gradient_x_input", "smoothgrad"]
 EXPLAINED = [*SALIENCIES, "guided_backprop", "deconvolution"]
 TARGETS = ["logit", "loss", "probability"]
 RULES = ["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
-PROTOCOLS = ["quick", "paper"]
+PROTOCOLS = ["quick", "strong", "paper"]
 DATASETS = ["mnist", "fashion_mnist", "gtsrb", "oxford_flower17"]
 
 _SMALLEST, _LARGEST = 1.1754944e-38, 3.4028234e38  # normal numbers of float32, which networks compute in

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from keras_rar.attacks import choices, explained, starts
+from keras_rar.attacks import choices, explained, reach, starts
 from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
@@ -95,7 +95,9 @@ class AttributionAttack(Attack):
             batch_size=batch_size,
             jit_compile=jit_compile,
         )
-        self.saliency = attackable.get_differentiable(saliency, rule=rule, m=m, baseline=baseline, chunk=chunk)
+        self.saliency = self.followed = attackable.get_differentiable(
+            saliency, rule=rule, m=m, baseline=baseline, chunk=chunk
+        )
         self.target = checks.one_of("target", target, TARGETS)
         self.keep = checks.one_of("keep", keep, map_objectives.SIMILARITIES)
         self.k_report = None if k_report is None else checks.positive_int("k_report", k_report)
@@ -114,12 +116,7 @@ class AttributionAttack(Attack):
         """
 
     def reference(self, before: tf.Tensor, smooth_before: Callable[[], tf.Tensor]) -> tf.Tensor:
-        """The map at the input that `objective` gets as `before`: the network's own, unless overridden.
-
-        Args:
-            before: The map at the input.
-            smooth_before: Function that computes that of the smooth twin.
-        """
+        """What `objective` gets as `before`: the map at the input, or that of the smooth twin, computed when called."""
         return before
 
     def __call__(
@@ -141,7 +138,8 @@ class AttributionAttack(Attack):
             TypeError: If `model` is not a Keras 3 model.
             ValueError: If the inputs or labels are wrong, or the activations of the model cannot be found.
         """
-        return AttackResult.concatenate(list(self.iterate(model, x, y, gradient_model=gradient_model)))
+        parts = list(self.iterate(model, x, y, gradient_model=gradient_model))
+        return type(parts[0]).concatenate(parts)
 
     def iterate(
         self,
@@ -169,22 +167,27 @@ class AttributionAttack(Attack):
         """
         classifier, run = self._function(model, gradient_model)
         x, labels = self._checked(classifier, x, y)
-        watch = Watch(self.steps, self.restarts + 1, progress)
-        size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
+        watch = Watch(self.steps, self._runs(x.shape[1:]), progress)
+        size = self.batch_size or explained.batch_size(self.followed, x.shape[1:])
         for rows, (inputs, indices) in self._batches(size, x, np.arange(len(x)), first=first):
             watch.begin(rows)
             predicted = classifier.predict(inputs)
             classes = predicted if labels is None else labels[indices]
-            z, unchanged = tf.constant(inputs), 0.0 if self.keep == "mass_center" else 1.0
-            found = starts.worst_case(
-                run, z, tf.constant(classes), self._starts(z, rows.start), unchanged=unchanged, watch=watch
-            )
-            here = slice(0, rows.stop - rows.start)
-            columns = {name: value.numpy()[here] for name, value in found.items()}
-            before, after = columns["map_before"], columns["map_after"]
-            scores = explained.scores(before, after, self._k_report(before.shape[1:]))
-            correct = (predicted == classes)[here]
-            yield AttackResult(x=inputs[here], y=classes[here], correct=correct, scores=scores, **columns)
+            known = {"x": inputs, "y": classes, "correct": predicted == classes}
+            known = {name: column[: rows.stop - rows.start] for name, column in known.items()}
+            yield self._attacked(run, tf.constant(inputs), tf.constant(classes), indices, known, watch)
+
+    def _attacked(self, run: Callable, x: tf.Tensor, y: tf.Tensor, rows: np.ndarray, known: dict, watch: Watch) -> Any:
+        """The result of a batch, for as many rows as the columns that are `known` have; the others only fill it up."""
+        unchanged = 0.0 if self.keep == "mass_center" else 1.0
+        found = starts.worst_case(run, x, y, self._starts(x, int(rows[0])), unchanged=unchanged, watch=watch)
+        new = {name: value.numpy()[: len(known["x"])] for name, value in found.items()}
+        k = self._k_report(new["map_before"].shape[1:])
+        return AttackResult(scores=explained.scores(new["map_before"], new["map_after"], k), **known, **new)
+
+    def _runs(self, shape: tuple[int, ...]) -> int:
+        """How many runs of `steps` iterations a batch of inputs of this shape takes."""
+        return self.restarts + 1
 
     def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
         """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
@@ -208,6 +211,7 @@ class AttributionAttack(Attack):
     def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The inputs and labels, as arrays."""
         x = classifier.check_inputs(x, self.bounds)
+        reach.check_reach(x, self.epsilon, self.bounds)
         self.check_map(explained.map_shape(x.shape[1:]))
         if isinstance(self.saliency, IntegratedGradients):
             checks.broadcasts("baseline", self.saliency.baseline, classifier.input_shape)
@@ -236,8 +240,7 @@ class AttributionAttack(Attack):
                 **self._loop,
             )
 
-        phases: dict[str, Callable[..., Any]] = {"look": look, "advance": advance}
-        return lambda phase, *state: phases[phase](*state)
+        return lambda phase, *state: (look if phase == "look" else advance)(*state)
 
     def _explainers(self, *classifiers: Any) -> explained.Explainers:
         return explained.Explainers(self.saliency, self.target, self.softplus_beta, *classifiers)
