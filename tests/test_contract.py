@@ -33,8 +33,8 @@ CONTRACT = {
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {
-        "AttackResult", "AttributionAttack", "MassCenterAttack", "PGDAttack", "PGDResult", "RandomAttack",
-        "TargetAttack", "TopKAttack",
+        "AttackResult", "AttributionAttack", "EnsembleAttack", "EnsembleResult", "MassCenterAttack", "PGDAttack",
+        "PGDResult", "RandomAttack", "TargetAttack", "TopKAttack",
     },
     "metrics": {
         "CosineSimilarity", "KendallTauB", "LocalTopKIntersection", "MassCenterDistance", "PearsonCorrelation",

@@ -11,6 +11,7 @@ import tensorflow as tf
 import keras_rar.core
 from keras_rar.core import (
     accumulation,
+    adaptive,
     ascent,
     attack_loop,
     correlations,
@@ -24,10 +25,12 @@ from keras_rar.core import (
     neighborhoods,
     pooling,
     quadrature,
+    random_search,
     saliency_methods,
     sizes,
     terms,
     top_sets,
+    worst,
 )
 
 RULE = quadrature.midpoint(2)
@@ -73,6 +76,38 @@ def climb(x, start):
     return ascent.projected_ascent(f, x, start, BALLS["L2Ball"], steps=2, step_size=0.1)
 
 
+def adapting(x):
+    climb = adaptive.Climb.begun(x, x, [True, True], 0.1)
+    return adaptive.ascend(
+        x,
+        climb,
+        worst.Worst.nothing(x, 1),
+        objective=lambda k, z: (f(z), tf.ones_like(z)),
+        similarities=lambda z: -f(z)[None],
+        allowed=lambda z: f(z) >= 0,
+        neighborhood=BALLS["LinfBall"],
+        first=0,
+        last=2,
+        steps=2,
+    )[0].x
+
+
+def searching(x, parent):
+    return random_search.search(
+        x,
+        parent,
+        tf.ones([2]),
+        worst.Worst.nothing(x, 1),
+        propose=lambda k, z: z,
+        similarities=lambda z: -tf.cast(f(z), tf.float32)[None],
+        allowed=lambda z: f(z) >= 0,
+        neighborhood=BALLS["LinfBall"],
+        first=0,
+        last=1,
+        steps=1,
+    )[0]
+
+
 def plateau(k, z):
     return tf.zeros_like(z)
 
@@ -83,6 +118,8 @@ TAKES_GRADIENTS = {
     "accumulation.gradients_and_values": lambda x: accumulation.gradients_and_values(
         f, lambda ks, x: x[None], (x,), [1.0]
     )[1],
+    "adaptive.Climb.begun": lambda x, start: adaptive.Climb.begun(x, start, [True, True], 0.1).x,
+    "adaptive.ascend": adapting,
     "ascent.projected_ascent": climb,
     "attack_loop.attack": lambda x, start, kept: loop(x, start, kept).x,
     "attack_loop.advance": lambda x, x_prime, kept: loop(x, x_prime, kept, attack_loop.advance, first=0, last=1)[0],
@@ -104,6 +141,7 @@ TAKES_GRADIENTS = {
     "integration.completeness_gap": lambda x, x_prime, a: integration.completeness_gap(f, x, x_prime, a),
     "labels.label_logit": lambda logits: labels.label_logit(np.array([0, 2]), logits),
     "map_objectives.topk": lambda before, after: map_objectives.topk(2)(before, after),
+    "map_objectives.rank": map_objectives.rank,
     "map_objectives.mass_center": lambda a, b: map_objectives.mass_center(images(a), images(b)),
     "map_objectives.target": lambda after: map_objectives.target(np.ones(3))(after, after),
     "neighborhoods.LinfBall.sample": lambda x: BALLS["LinfBall"].sample(x, SEED),
@@ -115,6 +153,9 @@ TAKES_GRADIENTS = {
     "neighborhoods.L2Ball.project": lambda x, x_prime: BALLS["L2Ball"].project(x, x_prime),
     "neighborhoods.L2Ball.clip": lambda x: neighborhoods.L2Ball(0.5, bounds=None).clip(x),
     "pooling.max_pool": lambda x: pooling.max_pool(images(images(x)), (1, 1)),
+    "random_search.mutation": lambda parent: random_search.mutation(SEED, [0, 1], BALLS["LinfBall"], 5)(0, parent),
+    "random_search.noise": lambda x: random_search.noise(x, SEED, [0, 1], BALLS["LinfBall"])(0, x),
+    "random_search.search": searching,
     "saliency_methods.IntegratedGradients": lambda x: saliency_methods.IntegratedGradients(RULE)(f, x),
     "saliency_methods.IntegratedGradients.between": lambda start, x: saliency_methods.IntegratedGradients(RULE).between(
         f, start, x
@@ -134,6 +175,10 @@ TAKES_GRADIENTS = {
     "sizes.total_plus_l1": lambda a: sizes.total_plus_l1(a, 0.1),
     "terms.Terms": lambda x, x_prime: objective_of(x, x_prime).attributions,
     "terms.Terms.at": lambda x, x_prime: objective_of(x, x).at(x_prime).perturbed_loss,
+    "worst.Worst.nothing": lambda x: worst.Worst.nothing(x, 1).x,
+    "worst.Worst.updated": lambda x: worst.Worst.nothing(x, 1).updated(x, [[0.0, 2.0]], [True, True], 1).x,
+    "worst.normal_by_rows": lambda like: worst.normal_by_rows(SEED, [0, 1], like),
+    "worst.sample_by_rows": lambda x: worst.sample_by_rows(BALLS["L2Ball"], x, SEED, [0, 1]),
 }
 TAKES_ANY_NUMBERS = {
     "correlations.cosine_similarity": correlations.cosine_similarity,
@@ -154,8 +199,10 @@ TAKES_ANY_NUMBERS = {
     "mass_centers.mass_center_distance": lambda a, b: mass_centers.mass_center_distance(images(a), images(b)),
     "top_sets.topk_intersection": lambda a, b: top_sets.topk_intersection(a, b, 2),
     "top_sets.local_topk_intersection": lambda a, b: top_sets.local_topk_intersection(images(a), images(b), 2),
+    "worst.choose": lambda new, old: worst.choose([True, False], new, old),
 }
 TAKES_NO_NUMBERS = {
+    "adaptive.checkpoints": "of a number of iterations",
     "attack_loop.Kept": "a tuple",
     "graphs.body": "of a function",
     "memory.bytes_per_point": "of a function",
@@ -166,6 +213,7 @@ TAKES_NO_NUMBERS = {
     "saliency_methods.Saliency": "abstract",
     "terms.Network": "of functions",
     "top_sets.odd_window": "of one number",
+    "worst.by_rows": "of a function",
     "checks.*": "settings",
     "keywords.*": "names of settings",
     "files.*": "paths",
