@@ -42,9 +42,9 @@ class EnsembleAttack(AttributionAttack):
 
     Maps of IG are followed and compared with `search_m` nodes of the midpoint rule while it searches; what was worst
     of each member is then measured anew, with the nodes of the report. So one image of the paper's network costs, with
-    the defaults, as much as three quarters of the paper's attack: of 10 nodes 6 passes in each of 600 steps, 2 in each
-    of the 200 queries of the evolution and in each of the 800 of noise, and 3600 passes at the end: 59600 passes in
-    place of 60000. Other maps are not made cheaper.
+    the defaults, as much as the paper's attack: 6 passes for each of 10 nodes in each of 600 steps, 2 in each of the
+    200 queries of the evolution and of the 800 of noise, and 3,000 at the end are 59,000 passes; those of the paper
+    are 60,000. Other maps are not made cheaper.
 
     The random numbers of an example depend on its row, so batches of other sizes find the same but for rounding. A
     member does not run for examples all of whose measures are at their limits: 0 or −1.

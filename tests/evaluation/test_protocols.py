@@ -37,7 +37,8 @@ TABLE = {  # Chen et al. 2019, sec. 5 and supplement
     },
 }  # fmt: skip
 COMMON = {  # to all data sets
-    "norm": "linf", "prediction_attack": "pgd", "attack": "topk", "restarts": 0, "pgd_restarts": 0, "pgd_objectives": ("crossentropy",),
+    "norm": "linf", "prediction_attack": "pgd", "attack": "topk",
+    "restarts": 0, "pgd_restarts": 0, "pgd_objectives": ("crossentropy",),
     "saliency": "ig", "target": "logit", "rule": "right", "m": 100, "baseline": 0.0,
     "keep": "kendall_tau", "softplus_beta": 1.0, "attacked": None,
 }  # fmt: skip
