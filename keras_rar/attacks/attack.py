@@ -59,17 +59,21 @@ class Attack(abc.ABC):
                     f"Received: {gradient_classifier.classes} classes"
                 )
             run = self._run(classifier, gradient_classifier)
-            jit_compile = (
-                bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
-            )
-            function = self._compile(run, jit_compile)
+            function = self._compile(run)
             compiled = self._compiled = (seen, classifier, function)
         return compiled[1:]
 
-    def _compile(self, run: Callable, jit_compile: bool) -> Callable:
-        # As a partial function it is one of its own: TensorFlow would count those of all attacks as one that is
-        # traced again and again, and warn.
-        return tf.function(functools.partial(run), autograph=False, jit_compile=jit_compile)
+    def _compile(self, run: Callable) -> Callable:
+        """A function of tensors, compiled.
+
+        As a partial function it is one of its own: TensorFlow would count those of all attacks as one that is traced
+        again and again, and warn.
+        """
+        return tf.function(functools.partial(run), autograph=False, jit_compile=self._compiles())
+
+    def _compiles(self) -> bool:
+        """Whether XLA compiles."""
+        return bool(tf.config.list_physical_devices("GPU")) if self.jit_compile == "auto" else self.jit_compile
 
     @abc.abstractmethod
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:

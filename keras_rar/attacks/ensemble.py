@@ -157,15 +157,16 @@ class EnsembleAttack(AttributionAttack):
             neighborhood=self.neighborhood,
             steps=self.steps,
             step_size=self.step_size,
+            reach=getattr(self.neighborhood, "reach", self.epsilon),
             queries=EVOLUTION_RUNS * self.steps,
         )
 
-    def _compile(self, run: Callable, jit_compile: bool) -> Callable:
+    def _compile(self, run: Callable) -> Callable:
         compiled: dict[str, Callable] = {}  # one function for each part, or TensorFlow warns of many traces of one
 
         def call(phase, *state):
             if phase not in compiled:
-                compiled[phase] = super(EnsembleAttack, self)._compile(functools.partial(run, phase), jit_compile)
+                compiled[phase] = super(EnsembleAttack, self)._compile(functools.partial(run, phase))
             return compiled[phase](*state)
 
         return call

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_rar.attacks import explained
 from keras_rar.attacks.watch import Watch
-from keras_rar.core import adaptive, attack_loop, map_objectives, random_search
+from keras_rar.core import adaptive, attack_loop, map_objectives, map_search
 from keras_rar.core.gradients import value_and_gradient
 from keras_rar.core.map_objectives import MapObjective
 from keras_rar.core.neighborhoods import Neighborhood
@@ -41,6 +41,7 @@ def phases(
     neighborhood: Neighborhood,
     steps: int,
     step_size: float,
+    reach: float,
     queries: int,
 ) -> Callable:
     """The parts that are compiled, each once for all starts, as one function of the name of a part and its tensors.
@@ -53,6 +54,7 @@ def phases(
         neighborhood: A `Neighborhood`.
         steps: Iterations of an ascent, and most queries of a search at a time.
         step_size: First length of a step.
+        reach: How far a feature can be from that of x.
         queries: Queries of the whole evolution.
     """
     explain = tf.function(explainers.own, autograph=False)  # called several times, traced once
@@ -97,10 +99,10 @@ def phases(
 
     def search_with(name, x, y, rows, search, state, worst, first, last, seed):
         if name == CONTROL:
-            propose = random_search.noise(x, seed, rows, neighborhood)
+            propose = map_search.noise(x, seed, rows, neighborhood, reach)
         else:
-            propose = random_search.mutation(seed, rows, neighborhood, queries)
-        parent, total, worst = random_search.search(
+            propose = map_search.mutation(seed, rows, neighborhood, reach, queries)
+        parent, total, worst = map_search.search(
             x, state[0], state[1], worst, propose=propose, **measured(y, search, first, last)
         )
         return (parent, total), worst

@@ -20,12 +20,12 @@ from keras_rar.core import (
     integration,
     labels,
     map_objectives,
+    map_search,
     maps,
     mass_centers,
     neighborhoods,
     pooling,
     quadrature,
-    random_search,
     saliency_methods,
     sizes,
     terms,
@@ -93,7 +93,7 @@ def adapting(x):
 
 
 def searching(x, parent):
-    return random_search.search(
+    return map_search.search(
         x,
         parent,
         tf.ones([2]),
@@ -153,9 +153,9 @@ TAKES_GRADIENTS = {
     "neighborhoods.L2Ball.project": lambda x, x_prime: BALLS["L2Ball"].project(x, x_prime),
     "neighborhoods.L2Ball.clip": lambda x: neighborhoods.L2Ball(0.5, bounds=None).clip(x),
     "pooling.max_pool": lambda x: pooling.max_pool(images(images(x)), (1, 1)),
-    "random_search.mutation": lambda parent: random_search.mutation(SEED, [0, 1], BALLS["LinfBall"], 5)(0, parent),
-    "random_search.noise": lambda x: random_search.noise(x, SEED, [0, 1], BALLS["LinfBall"])(0, x),
-    "random_search.search": searching,
+    "map_search.mutation": lambda parent: map_search.mutation(SEED, [0, 1], BALLS["LinfBall"], 0.5, 5)(0, parent),
+    "map_search.noise": lambda x: map_search.noise(x, SEED, [0, 1], BALLS["LinfBall"], 0.5)(0, x),
+    "map_search.search": searching,
     "saliency_methods.IntegratedGradients": lambda x: saliency_methods.IntegratedGradients(RULE)(f, x),
     "saliency_methods.IntegratedGradients.between": lambda start, x: saliency_methods.IntegratedGradients(RULE).between(
         f, start, x

@@ -75,7 +75,7 @@ def search(
     return parent, total, worst
 
 
-def noise(x: tf.Tensor, seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighborhood) -> Proposal:
+def noise(x: tf.Tensor, seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighborhood, reach: float) -> Proposal:
     """The negative control: a random point of the border of the ball, whatever was found before.
 
     `c = x + ε steepest(g)`, g normal: a corner of an L∞ ball, a direction of an L2 ball.
@@ -85,6 +85,7 @@ def noise(x: tf.Tensor, seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighbor
         seed: Integer tensor of shape `(2,)`.
         rows: Integer tensor of shape `(batch,)`, the row of each example in the whole data.
         neighborhood: A `Neighborhood`.
+        reach: Float, how far a feature can be from that of x: ε of an L∞ or L2 ball.
 
     Returns:
         Function `(k, x′) -> (batch, ...)`, as `search` takes it.
@@ -92,12 +93,12 @@ def noise(x: tf.Tensor, seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighbor
     x = floating("x", x)
 
     def propose(k, parent):
-        return x + neighborhood.epsilon * neighborhood.steepest(normal_by_rows(tf.random.fold_in(seed, k), rows, x))
+        return x + reach * neighborhood.steepest(normal_by_rows(tf.random.fold_in(seed, k), rows, x))
 
     return propose
 
 
-def mutation(seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighborhood, queries: int) -> Proposal:
+def mutation(seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighborhood, reach: float, queries: int) -> Proposal:
     """An evolution with one parent and one child: ever fewer entries of the parent are drawn anew.
 
     `c = x′ + 2ε steepest(b g)`, g normal, b a share of ones that falls from 1 to 1 of 100 entries over the search, at
@@ -107,6 +108,7 @@ def mutation(seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighborhood, queri
         seed: Integer tensor of shape `(2,)`.
         rows: Integer tensor of shape `(batch,)`, the row of each example in the whole data.
         neighborhood: A `Neighborhood`.
+        reach: Float, how far a feature can be from that of x: ε of an L∞ or L2 ball.
         queries: Number of queries of the whole search.
 
     Returns:
@@ -126,6 +128,6 @@ def mutation(seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighborhood, queri
         chosen = by_rows(draw, seeds[0], rows, parent) < share
         drawn = normal_by_rows(seeds[1], rows, parent)
         push = neighborhood.steepest(tf.where(chosen, drawn, tf.zeros_like(drawn)))
-        return parent + 2 * neighborhood.epsilon * push
+        return parent + 2 * reach * push
 
     return propose
