@@ -10,6 +10,7 @@ from typing import Any
 
 NORMS = ["linf", "l2"]
 ATTACKS = ["topk", "mass_center", "random", "ensemble"]
+PREDICTION_ATTACKS = ["pgd", "ensemble"]
 SALIENCIES = ["ig", "gradient", "gradient_x_input", "smoothgrad"]
 EXPLAINED = [*SALIENCIES, "guided_backprop", "deconvolution"]
 TARGETS = ["logit", "loss", "probability"]
@@ -60,17 +61,18 @@ METAVARS: dict[Any, str] = {positive_float: "X", finite_float: "X", positive_int
 SETTINGS: dict[str, tuple[Any, str]] = {
     "epsilon": (positive_float, "radius of the attacks, in the units of the input"),
     "norm": (NORMS, "norm of the ball"),
-    "attack": (ATTACKS, "attack on the maps; random is the negative control"),
+    "attack": (ATTACKS, "attack on the maps; random is the negative control, ensemble the worst of several"),
     "steps": (positive_int, "iterations of the attack on the maps"),
     "step_size": (positive_float, "length of its step"),
     "restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),
-    "k": (positive_int, "how many of the highest entries of the map --attack topk lowers"),
+    "k": (positive_int, "how many of the highest entries of the map --attack topk or ensemble lowers"),
     "k_report": (positive_int, "k of the top-k intersection in the report (default: k)"),
     "saliency": (SALIENCIES, "attribution method"),
     "target": (TARGETS, "score of the label that the maps explain"),
     "rule": (RULES, "quadrature rule of integrated gradients"),
     "m": (positive_int, "number of nodes of the rule"),
     "baseline": (finite_float, "start of the segment that integrated gradients integrates over"),
+    "prediction_attack": (PREDICTION_ATTACKS, "attack on predictions; ensemble is the worst of several"),
     "pgd_steps": (positive_int, "iterations of the attack on predictions"),
     "pgd_step_size": (positive_float, "length of its step"),
     "pgd_restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),
