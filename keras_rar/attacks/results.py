@@ -56,10 +56,18 @@ class AttackResult:
 class EnsembleResult(AttackResult):
     """What `EnsembleAttack` found, one row per example, NumPy arrays.
 
-    The `scores` are the worst of all members, for each example and measure. `x_adv`, `map_after`, `iteration` and
-    `restart` belong to the worst for one measure, `keep`: Kendall's tau unless said otherwise.
+    What it has of one perturbed input belongs to the worst for one measure, `keep`: Kendall's tau unless said otherwise.
 
     Args:
+        x: The inputs, `(n, ...)`.
+        x_adv: The perturbed inputs, `(n, ...)`; the input itself where no change was found.
+        y: The classes whose attributions were attacked, `(n,)`.
+        correct: Whether the model predicts `y` at `x`, `(n,)`. Reports leave the others out.
+        map_before: Saliency maps at `x`, `(n, height, width)`, or of the shape of `x` where it is no image.
+        map_after: Saliency maps at `x_adv`, of the same shape.
+        scores: The worst of all members by measure, each `(n,)`: `kendall_tau`, `spearman_rho`, `topk_intersection`.
+        iteration: The iterate kept, `(n,)`; 0 where no change was found.
+        restart: The start that it came from, `(n,)`; 0 is the one at the input.
         members: Names of the attacks in the order they ran. The last one, `"noise"`, is the control.
         member_scores: Scores by member and measure, each `(n,)`; NaN where a member did not run any more because no
             measure of the example could fall further.
