@@ -56,7 +56,7 @@ class AttackResult:
 class EnsembleResult(AttackResult):
     """What `EnsembleAttack` found, one row per example, NumPy arrays.
 
-    What it has of one perturbed input belongs to the worst for one measure, `keep`: Kendall's tau unless said otherwise.
+    What it has of one perturbed input belongs to the worst for the measure `keep`, by default Kendall's tau.
 
     Args:
         x: The inputs, `(n, ...)`.

@@ -70,8 +70,12 @@ def test_the_scores_are_the_least_of_all_members(found):
         every = np.stack([found.member_scores[name][measure] for name in found.members])
         np.testing.assert_array_equal(found.scores[measure], np.nanmin(every, axis=0))
         for example, member in enumerate(found.worst[measure]):
-            assert every[member, example] == found.scores[measure][example] < 1
-            assert np.all(every[:member, example] > found.scores[measure][example])  # the first of several
+            score = found.scores[measure][example]
+            assert (member == -1) == (score >= 1)
+            if member >= 0:
+                assert every[member, example] == score
+                assert np.all(every[:member, example] > score)  # the first of several
+    assert np.any(found.worst["kendall_tau"] >= 0)
 
 
 def test_the_inputs_returned_are_the_worst_for_kendall_s_tau(found):
