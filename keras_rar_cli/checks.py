@@ -45,7 +45,7 @@ def check(arguments: argparse.Namespace) -> None:
     arguments.models = _named(models)
     found = [saved_config(path) for path in models]
     check_data(arguments.data)
-    if arguments.epsilon is None and arguments.protocol == "quick":
+    if arguments.epsilon is None and arguments.protocol != "paper":
         _check_epsilon(arguments, dict(zip(arguments.models, found, strict=True)))
     for name in ("class_names", "feature_names"):
         setattr(arguments, name, names_of(getattr(arguments, name)))

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 NORMS = ["linf", "l2", "l0"]
-ATTACKS = ["topk", "mass_center", "random"]
+ATTACKS = ["topk", "mass_center", "random", "ensemble"]
+PREDICTION_ATTACKS = ["pgd", "ensemble"]
 SALIENCIES = ["ig", "gradient", "gradient_x_input", "smoothgrad"]
 EXPLAINED = [*SALIENCIES, "guided_backprop", "deconvolution"]
 TARGETS = ["logit", "loss", "probability"]
 DATA_FORMATS = ["auto", "channels_last", "channels_first", "none"]
 RULES = ["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
-PROTOCOLS = ["quick", "paper"]
+PROTOCOLS = ["quick", "strong", "paper"]
 DATASETS = ["mnist", "fashion_mnist", "gtsrb", "oxford_flower17"]
 
 _SMALLEST, _LARGEST = 1.1754944e-38, 3.4028234e38  # normal numbers of float32, which networks compute in
@@ -61,11 +62,11 @@ METAVARS: dict[Any, str] = {positive_float: "X", finite_float: "X", positive_int
 SETTINGS: dict[str, tuple[Any, str]] = {
     "epsilon": (positive_float, "radius of the attacks, in the units of the input"),
     "norm": (NORMS, "norm of the ball"),
-    "attack": (ATTACKS, "attack on the maps; random is the negative control"),
+    "attack": (ATTACKS, "attack on the maps; random is the negative control, ensemble the worst of several"),
     "steps": (positive_int, "iterations of the attack on the maps"),
     "step_size": (positive_float, "length of its step"),
     "restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),
-    "k": (positive_int, "how many of the highest entries of the map --attack topk lowers"),
+    "k": (positive_int, "how many of the highest entries of the map --attack topk or ensemble lowers"),
     "k_report": (positive_int, "k of the top-k intersection in the report (default: k)"),
     "saliency": (SALIENCIES, "attribution method"),
     "target": (TARGETS, "score of the label that the maps explain"),
@@ -73,6 +74,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "rule": (RULES, "quadrature rule of integrated gradients"),
     "m": (positive_int, "number of nodes of the rule"),
     "baseline": (finite_float, "start of the segment that integrated gradients integrates over"),
+    "prediction_attack": (PREDICTION_ATTACKS, "attack on predictions; ensemble is the worst of several"),
     "pgd_steps": (positive_int, "iterations of the attack on predictions"),
     "pgd_step_size": (positive_float, "length of its step"),
     "pgd_restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),

@@ -62,7 +62,8 @@ def test_every_setting_reaches_the_protocol(files, tmp_path):
         "epsilon": 30.0, "norm": "l2", "attack": "mass_center", "steps": 1, "step_size": 3.0, "restarts": 1, "k": 7,
         "k_report": 5, "saliency": "gradient_x_input", "target": "probability", "rule": "midpoint", "m": 3,
         "data_format": "channels_last",
-        "baseline": 0.5, "pgd_steps": 1, "pgd_step_size": 2.0, "pgd_restarts": 2, "attacked": 3, "seed": 11,
+        "baseline": 0.5, "prediction_attack": "pgd", "pgd_steps": 1,
+        "pgd_step_size": 2.0, "pgd_restarts": 2, "attacked": 3, "seed": 11,
     }  # fmt: skip
     assert set(settings) == set(cli_options.SETTINGS)
     given = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]

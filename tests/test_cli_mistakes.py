@@ -203,6 +203,7 @@ def test_the_names_to_choose_from_are_those_of_the_package():
     """They stand in the light package again, which does not load the other one."""
     assert list(neighborhoods.NORMS) == options.NORMS
     assert list(protocols.ATTACKS) == options.ATTACKS
+    assert set(protocols.PREDICTION_ATTACKS) <= set(options.PREDICTION_ATTACKS)
     assert list(saliency_methods.METHODS) == options.SALIENCIES
     assert list(saliency_maps.METHODS) == options.EXPLAINED
     assert list(classifier.TARGETS) == options.TARGETS

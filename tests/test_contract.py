@@ -33,9 +33,9 @@ CONTRACT = {
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {
-        "AttackResult", "AttributionAttack", "MassCenterAttack", "PGDAttack", "PGDResult",
-        "PredictionEnsembleAttack", "PredictionEnsembleResult", "RandomAttack", "TargetAttack", "TopKAttack",
-        "TwinAgreement",
+        "AttackResult", "AttributionAttack", "EnsembleAttack", "EnsembleResult", "MassCenterAttack", "PGDAttack",
+        "PGDResult", "PredictionEnsembleAttack", "PredictionEnsembleResult", "RandomAttack", "TargetAttack",
+        "TopKAttack", "TwinAgreement",
     },
     "metrics": {
         "CosineSimilarity", "KendallTauB", "LocalTopKIntersection", "MassCenterDistance", "PearsonCorrelation",

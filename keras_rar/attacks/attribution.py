@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from keras_rar.attacks import choices, explained, starts
+from keras_rar.attacks import choices, explained, reach, starts
 from keras_rar.attacks.following import FollowingAttack
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
@@ -95,7 +95,9 @@ class AttributionAttack(FollowingAttack):
             batch_size=batch_size,
             jit_compile=jit_compile,
         )
-        self.saliency = attackable.get_differentiable(saliency, rule=rule, m=m, baseline=baseline, chunk=chunk)
+        self.saliency = self.followed = attackable.get_differentiable(
+            saliency, rule=rule, m=m, baseline=baseline, chunk=chunk
+        )
         self.target = checks.one_of("target", target, TARGETS)
         self.keep = checks.one_of("keep", keep, map_objectives.SIMILARITIES)
         self.data_format: choices.DataFormat = checks.one_of("data_format", data_format, get_args(choices.DataFormat))
@@ -133,7 +135,8 @@ class AttributionAttack(FollowingAttack):
             TypeError: If `model` is not a Keras 3 model.
             ValueError: If the inputs or labels are wrong, or the activations of the model cannot be found.
         """
-        return AttackResult.concatenate(list(self.iterate(model, x, y, gradient_model=gradient_model)))
+        parts = list(self.iterate(model, x, y, gradient_model=gradient_model))
+        return type(parts[0]).concatenate(parts)
 
     def iterate(
         self,
@@ -161,23 +164,28 @@ class AttributionAttack(FollowingAttack):
         """
         beta = self._beta(model, x, gradient_model)  # of the first rows, wherever the attack begins
         classifier, run, x, labels = self._ready(model, x, y, gradient_model, beta)
-        watch = Watch(self.steps, self.restarts + 1, progress)
-        size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
+        watch = Watch(self.steps, self._runs(explained.map_shape_of(classifier, x, self.data_format)), progress)
+        size = self.batch_size or explained.batch_size(self.followed, x.shape[1:])
         for rows, (inputs, indices) in self._batches(size, x, np.arange(len(x)), first=first):
             watch.begin(rows)
             predicted = classifier.predict(inputs)
             classes = predicted if labels is None else labels[indices]
-            z, unchanged = tf.constant(inputs), 0.0 if self.keep == "mass_center" else 1.0
-            explained_classes = tf.constant(classifier.explained(inputs, classes))
-            found = starts.worst_case(
-                run, z, explained_classes, self._starts(z, rows.start), unchanged=unchanged, watch=watch
-            )
-            here = slice(0, rows.stop - rows.start)
-            columns = {name: value.numpy()[here] for name, value in found.items()}
-            before, after = columns["map_before"], columns["map_after"]
-            scores = explained.scores(before, after, self._k_report(before.shape[1:]))
-            correct = (predicted == classes)[here]
-            yield AttackResult(x=inputs[here], y=classes[here], correct=correct, scores=scores, **columns)
+            known = {"x": inputs, "y": classes, "correct": predicted == classes}
+            known = {name: column[: rows.stop - rows.start] for name, column in known.items()}
+            labels_explained = tf.constant(classifier.explained(inputs, classes))
+            yield self._attacked(run, tf.constant(inputs), labels_explained, indices, known, watch)
+
+    def _attacked(self, run: Callable, x: tf.Tensor, y: tf.Tensor, rows: np.ndarray, known: dict, watch: Watch) -> Any:
+        """The result of a batch, for as many rows as the columns that are `known` have; the others only fill it up."""
+        unchanged = 0.0 if self.keep == "mass_center" else 1.0
+        found = starts.worst_case(run, x, y, self._starts(x, int(rows[0])), unchanged=unchanged, watch=watch)
+        new = {name: value.numpy()[: len(known["x"])] for name, value in found.items()}
+        k = self._k_report(new["map_before"].shape[1:])
+        return AttackResult(scores=explained.scores(new["map_before"], new["map_after"], k), **known, **new)
+
+    def _runs(self, shape: tuple[int, ...]) -> int:
+        """How many runs of `steps` iterations a batch takes, if maps are of this shape."""
+        return self.restarts + 1
 
     def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
         """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
@@ -199,6 +207,7 @@ class AttributionAttack(FollowingAttack):
         """The inputs and labels, as arrays."""
         x, shape = explained.checked_inputs(classifier, x, self.bounds, self.saliency, self.data_format)
         self.neighborhood.check_shape(x.shape[1:])
+        reach.check_reach(x, self.neighborhood.reach, self.bounds)
         self.check_map(shape)
         return x, None if y is None else classifier.check_labels(y, len(x))
 
@@ -225,8 +234,7 @@ class AttributionAttack(FollowingAttack):
                 **self._loop,
             )
 
-        phases: dict[str, Callable[..., Any]] = {"look": look, "advance": advance}
-        return lambda phase, *state: phases[phase](*state)
+        return lambda phase, *state: (look if phase == "look" else advance)(*state)
 
     def _k_report(self, shape: Any) -> int:
         return explained.eighth(shape) if self.k_report is None else self.k_report

@@ -109,7 +109,12 @@ def checked_inputs(
     x = classifier.check_inputs(x, bounds)
     if isinstance(saliency, IntegratedGradients):
         checks.broadcasts("baseline", saliency.baseline, classifier.input_shape)
-    return x, map_shape(x.shape[1:], data_format_of(classifier.model, x.shape[1:], data_format))
+    return x, map_shape_of(classifier, x, data_format)
+
+
+def map_shape_of(classifier: Classifier, x: np.ndarray, data_format: DataFormat) -> tuple[int, ...]:
+    """The shape of one map of a network."""
+    return map_shape(x.shape[1:], data_format_of(classifier.model, x.shape[1:], data_format))
 
 
 def check_k(name: str, k: int | None, shape: tuple[int, ...]) -> None:

@@ -91,7 +91,7 @@ def compare(
     known = list(Settings.__annotations__)
     keywords.refuse(changes, known, "compare")
     base = protocols.get(protocol, dataset)
-    settings = base.changed(**(ball.shared(models.values(), changes) if protocol == "quick" else changes))
+    settings = base.changed(**(ball.shared(models.values(), changes) if protocols.of_any_data(protocol) else changes))
     if path is not None:
         Path(path).mkdir(parents=True, exist_ok=True)
     begun = {}

@@ -24,7 +24,7 @@ from keras_rar.evaluation import ball, protocols
 from keras_rar.evaluation.preparing import prepared
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
-from keras_rar.evaluation.settings import AttackName, DatasetName, ProtocolName, given
+from keras_rar.evaluation.settings import AttackName, DatasetName, PredictionAttackName, ProtocolName, given
 
 
 @keywords.checked
@@ -50,6 +50,7 @@ def evaluate_robustness(
     rule: RuleName | None = None,
     m: int | None = None,
     softplus_beta: float | Auto | None = "auto",
+    prediction_attack: PredictionAttackName | None = None,
     pgd_steps: int | None = None,
     pgd_step_size: float | Auto | None = "auto",
     pgd_objectives: ObjectiveName | tuple[ObjectiveName, ...] | None = None,
@@ -90,9 +91,9 @@ def evaluate_robustness(
         norm: `"linf"`, `"l2"` or `"l0"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None` for no bounds.
         baseline: Float or array, where the segments of IG begin.
-        k: Number of entries that `"topk"` drains; `None` for an eighth of the map.
+        k: Number of entries that `"topk"` and `"ensemble"` drain; `None` for an eighth of the map.
         k_report: k of the reported top-k intersection; `None` for `k`.
-        attack: Attribution attack: `"topk"`, `"mass_center"` or `"random"`.
+        attack: Attribution attack: `"topk"`, `"mass_center"`, `"random"` or `"ensemble"`, the worst of several.
         steps: Iterations of the attribution attack.
         step_size: Length of its step; `None` for its default.
         restarts: Random starts of it, after the one at the input.
@@ -105,6 +106,7 @@ def evaluate_robustness(
         m: Its number of nodes.
         softplus_beta: Sharpness of the softplus twin; `None` for gradients through the model as it is. `"auto"`
             leaves it to the protocol: `1.` with `"paper"`, and found for the model otherwise.
+        prediction_attack: Attack on predictions: `"pgd"`, or `"ensemble"`, which has no settings but `pgd_restarts`.
         pgd_steps: Iterations of the attack on predictions.
         pgd_step_size: Length of its step; `None` for a tenth of `epsilon`.
         pgd_objectives: Its objectives, `"crossentropy"` and `"margin"`; the worst of them counts.
@@ -112,8 +114,8 @@ def evaluate_robustness(
         attacked: Number of examples whose maps are attacked, the first correctly classified; `None` for all.
         seed: Seed of random starts and steps, and of the bootstrap.
         protocol: Where settings come from that are left at `None` or, where `None` is a value, at `"auto"`:
-            `"quick"`, a first look; `"paper"`, the exact settings for a `dataset`; or a `Protocol`. The name of the
-            protocol in the report says what was changed.
+            `"quick"`, a first look; `"strong"`, the worst of several attacks; `"paper"`, the exact settings for a
+            `dataset`; or a `Protocol`. The name of the protocol in the report says what was changed.
         dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"oxford_flower17"`, for `protocol="paper"`.
         path: File (`.npz`) that results are kept in while they come, and gone on from. Defaults to none.
         gradient_model: A smooth twin of your own for a model whose activations cannot be found.
@@ -142,7 +144,7 @@ def evaluate_robustness(
     changes = given(locals())
     checks.boolean("progress", progress)
     base = protocols.get(protocol, dataset)
-    settings = base.changed(**(ball.completed(model, changes) if protocol == "quick" else changes))
+    settings = base.changed(**(ball.completed(model, changes) if protocols.of_any_data(protocol) else changes))
     evaluation, pgd, attribution = prepared(model, x, y, settings, path, gradient_model, batch_size, chunk, jit_compile)
     evaluation.predictions(pgd, progress)
     evaluation.attributions(attribution, gradient_model, progress)

@@ -27,7 +27,7 @@ def prepared(
     batch_size: int | None = None,
     chunk: Chunk = "auto",
     jit_compile: JitCompile = "auto",
-) -> tuple[Evaluation, attacks.PGDAttack, attacks.AttributionAttack]:
+) -> tuple[Evaluation, Any, attacks.AttributionAttack]:
     """The evaluation and its two attacks. Everything that can be refused is refused here, before the first attack."""
     classifier = Classifier(model)
     if gradient_model is not None:
@@ -47,7 +47,7 @@ def prepared(
         k=getattr(attack, "k", None),
         k_report=attack.k_report,
         step_size=attack.step_size,
-        pgd_step_size=pgd.step_size,
+        pgd_step_size=getattr(pgd, "step_size", None),
         data_format=data_format,
     )
     attack.check(classifier.model, x, y, gradient_model=gradient_model)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from keras_rar import attacks
 from keras_rar.attacks import choices
 from keras_rar.core import checks, keywords
-from keras_rar.evaluation.settings import AttackName, DatasetName, ProtocolName, Settings
+from keras_rar.evaluation.settings import AttackName, DatasetName, PredictionAttackName, ProtocolName, Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of `typing` from Python 3.11 on
@@ -20,24 +20,30 @@ ATTACKS: dict[str, Callable[..., attacks.AttributionAttack]] = {
     "topk": attacks.TopKAttack,
     "mass_center": attacks.MassCenterAttack,
     "random": attacks.RandomAttack,
+    "ensemble": attacks.EnsembleAttack,
+}
+PREDICTION_ATTACKS: dict[str, Callable[..., Any]] = {
+    "pgd": attacks.PGDAttack,
+    "ensemble": attacks.PredictionEnsembleAttack,
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """Every setting of an evaluation; the settings are those of `TopKAttack` and `PGDAttack`.
+    """Every setting of an evaluation; the settings are those of `TopKAttack`, `EnsembleAttack` and `PGDAttack`.
 
     Args:
         name: Name of the protocol.
         epsilon: Float > 0, radius of the ball of both attacks, in the units of the input.
         norm: `"linf"`, `"l2"` or `"l0"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None`.
+        prediction_attack: Attack on predictions: `"pgd"`, or `"ensemble"`, which has no settings but `pgd_restarts`.
         pgd_steps: Iterations of the attack on predictions.
         pgd_step_size: Length of its step; `None` for a tenth of `epsilon`.
         pgd_objectives: Its objectives, `"crossentropy"` and `"margin"`; the worst of them counts.
         pgd_restarts: Random starts of it, after the one at the input.
-        attack: Attribution attack: `"topk"`, `"mass_center"` or `"random"`.
-        k: Number of entries that `"topk"` drains; `None` for an eighth of the map.
+        attack: Attribution attack: `"topk"`, `"mass_center"`, `"random"` or `"ensemble"`, the worst of several.
+        k: Number of entries that `"topk"` and `"ensemble"` drain; `None` for an eighth of the map.
         k_report: k of the reported top-k intersection; `None` for `k`.
         steps: Iterations of the attribution attack.
         step_size: Length of its step; `None` for its default.
@@ -67,6 +73,7 @@ class Protocol:
     epsilon: float
     norm: choices.Norm = "linf"
     bounds: choices.Bounds = (0.0, 1.0)
+    prediction_attack: PredictionAttackName = "pgd"
     pgd_steps: int = 40
     pgd_step_size: float | None = None
     pgd_objectives: choices.ObjectiveName | Sequence[choices.ObjectiveName] = ("crossentropy", "margin")
@@ -90,6 +97,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         checks.one_of("attack", self.attack, ATTACKS)
+        checks.one_of("prediction_attack", self.prediction_attack, PREDICTION_ATTACKS)
         if self.attacked is not None:
             checks.positive_int("attacked", self.attacked)
         checks.nonnegative_int("seed", self.seed)  # attacks take any, the bootstrap does not
@@ -112,15 +120,16 @@ class Protocol:
         name = f"{self.name}, changed: " + ", ".join(f"{key}={brief(value)}" for key, value in new.items())
         return dataclasses.replace(self, **{"name": name, **new})  # type: ignore[arg-type]
 
-    def pgd_attack(self, **options: Any) -> attacks.PGDAttack:
+    def pgd_attack(self, **options: Any) -> Any:
         """The attack on predictions; `options` are `batch_size` and `jit_compile`."""
-        return attacks.PGDAttack(
+        if self.prediction_attack == "pgd":
+            options |= {
+                "steps": self.pgd_steps, "step_size": self.pgd_step_size, "objectives": self.pgd_objectives,
+            }  # fmt: skip
+        return PREDICTION_ATTACKS[self.prediction_attack](
             self.epsilon,
             norm=self.norm,
             bounds=self.bounds,
-            steps=self.pgd_steps,
-            step_size=self.pgd_step_size,
-            objectives=self.pgd_objectives,
             restarts=self.pgd_restarts,
             seed=self.seed,
             **options,
@@ -129,7 +138,7 @@ class Protocol:
     def attribution_attack(self, entries: int, **options: Any) -> attacks.AttributionAttack:
         """The attack on maps of that many entries; `options` are `batch_size`, `chunk` and `jit_compile`."""
         k = max(1, entries // 8) if self.k is None else self.k
-        if self.attack == "topk":
+        if self.attack in ("topk", "ensemble"):
             options["k"] = k
         return ATTACKS[self.attack](
             epsilon=self.epsilon,
@@ -157,6 +166,10 @@ setattr(Protocol, "__init__", keywords.checked(Protocol.__init__))  # noqa: B010
 QUICK = Protocol("quick", epsilon=0.1, steps=30, m=20, pgd_steps=20, attacked=100)
 """A first look, affordable anywhere: a sixteenth of the paper's cost per example. Its `epsilon` is a placeholder: of a
 `RARModel` it is that of the training, of any other model it has to be given."""
+
+STRONG = Protocol("strong", epsilon=0.1, attack="ensemble", prediction_attack="ensemble", restarts=1, attacked=100)
+"""What is found where nothing is chosen but `epsilon`, which is a placeholder as that of `QUICK`: the worst of several
+attacks, for each example and measure. On the paper's network it costs as much per example as the paper's protocol."""
 
 
 def _paper(
@@ -187,6 +200,10 @@ PAPER = {
 """Chen et al. 2019, sec. 5 and supplement, by data set."""
 
 
+OF_ANY_DATA: dict[str, Protocol] = {"quick": QUICK, "strong": STRONG}
+"""Protocols whose `epsilon` is that of the training of a `RARModel`, and otherwise has to be given."""
+
+
 def plain(value: Any) -> Any:
     """A setting as JSON has it: arrays as lists, objects by class and fields, functions by name."""
     if value is None or type(value) in (str, int, float, bool):
@@ -207,8 +224,13 @@ def brief(value: Any) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
+def of_any_data(protocol: ProtocolName | Protocol) -> bool:
+    """Whether it is the name of a protocol whose ball is that of the training, and otherwise has to be given."""
+    return isinstance(protocol, str) and protocol in OF_ANY_DATA
+
+
 def get(protocol: ProtocolName | Protocol, dataset: DatasetName | None = None) -> Protocol:
-    """A protocol by name: `"quick"`, or `"paper"` with the name of a data set.
+    """A protocol by name: `"quick"`, `"strong"`, or `"paper"` with the name of a data set.
 
     Raises:
         ValueError: If there is none of that name.
@@ -220,7 +242,9 @@ def get(protocol: ProtocolName | Protocol, dataset: DatasetName | None = None) -
     """
     if isinstance(protocol, Protocol):
         return protocol if dataset is None else checks.fail("dataset", "None with a protocol of your own", dataset)
-    checks.one_of("protocol", protocol, ["quick", "paper"])
-    if protocol == "quick":
-        return QUICK if dataset is None else checks.fail("dataset", 'None with protocol="quick"', dataset)
+    checks.one_of("protocol", protocol, [*OF_ANY_DATA, "paper"])
+    if protocol in OF_ANY_DATA:
+        return OF_ANY_DATA[protocol] if dataset is None else checks.fail(
+            "dataset", f'None with protocol="{protocol}"', dataset
+        )  # fmt: skip
     return PAPER[checks.one_of("dataset", dataset, PAPER)]

@@ -17,8 +17,9 @@ from keras_rar.attacks.choices import (
     Target,
 )
 
-AttackName: TypeAlias = Literal["topk", "mass_center", "random"]
-ProtocolName: TypeAlias = Literal["quick", "paper"]
+AttackName: TypeAlias = Literal["topk", "mass_center", "random", "ensemble"]
+PredictionAttackName: TypeAlias = Literal["pgd", "ensemble"]
+ProtocolName: TypeAlias = Literal["quick", "paper", "strong"]
 DatasetName: TypeAlias = Literal["mnist", "fashion_mnist", "gtsrb", "oxford_flower17"]
 
 
@@ -28,6 +29,7 @@ class Settings(TypedDict, total=False):
     epsilon: float
     norm: Norm
     bounds: Bounds
+    prediction_attack: PredictionAttackName
     pgd_steps: int
     pgd_step_size: float | None
     pgd_objectives: ObjectiveName | Sequence[ObjectiveName]

@@ -12,6 +12,7 @@ import keras_rar.core
 from keras_rar.core import (
     ablation,
     accumulation,
+    adaptive,
     apgd,
     ascent,
     attack_loop,
@@ -23,6 +24,7 @@ from keras_rar.core import (
     label_sets,
     labels,
     map_objectives,
+    map_search,
     maps,
     mass_centers,
     neighborhoods,
@@ -35,6 +37,7 @@ from keras_rar.core import (
     smoothing,
     terms,
     top_sets,
+    worst,
 )
 
 RULE = quadrature.midpoint(2)
@@ -103,6 +106,38 @@ def search(x):
     return random_search.search(of_kept(x, x), **options).x
 
 
+def adapting(x):
+    climb = adaptive.Climb.begun(x, x, [True, True], 0.1)
+    return adaptive.ascend(
+        x,
+        climb,
+        worst.Worst.nothing(x, 1),
+        objective=lambda k, z: (f(z), tf.ones_like(z)),
+        similarities=lambda z: -f(z)[None],
+        allowed=lambda z: f(z) >= 0,
+        neighborhood=BALLS["LinfBall"],
+        first=0,
+        last=2,
+        steps=2,
+    )[0].x
+
+
+def searching(x, parent):
+    return map_search.search(
+        x,
+        parent,
+        tf.ones([2]),
+        worst.Worst.nothing(x, 1),
+        propose=lambda k, z: z,
+        similarities=lambda z: -tf.cast(f(z), tf.float32)[None],
+        allowed=lambda z: f(z) >= 0,
+        neighborhood=BALLS["LinfBall"],
+        first=0,
+        last=1,
+        steps=1,
+    )[0]
+
+
 def plateau(k, z):
     return tf.zeros_like(z)
 
@@ -116,6 +151,8 @@ TAKES_GRADIENTS = {
     )[1],
     "apgd.begin": lambda start, kept: apgd.begin(start, of_kept(kept, kept), evaluate, 0.2)[1].x,
     "apgd.advance": auto_pgd,
+    "adaptive.Climb.begun": lambda x, start: adaptive.Climb.begun(x, start, [True, True], 0.1).x,
+    "adaptive.ascend": adapting,
     "ascent.projected_ascent": climb,
     "attack_loop.attack": lambda x, start, kept: loop(x, start, kept).x,
     "attack_loop.advance": lambda x, x_prime, kept: loop(x, x_prime, kept, attack_loop.advance, first=0, last=1)[0],
@@ -146,6 +183,7 @@ TAKES_GRADIENTS = {
     "label_sets.signed": lambda logits: label_sets.signed([0, 2], logits),
     "labels.label_logit": lambda logits: labels.label_logit(np.array([0, 2]), logits),
     "map_objectives.topk": lambda before, after: map_objectives.topk(2)(before, after),
+    "map_objectives.rank": map_objectives.rank,
     "map_objectives.mass_center": lambda a, b: map_objectives.mass_center(images(a), images(b)),
     "map_objectives.target": lambda after: map_objectives.target(np.ones(3))(after, after),
     "neighborhoods.LinfBall.sample": lambda x: BALLS["LinfBall"].sample(x, SEED),
@@ -165,6 +203,9 @@ TAKES_GRADIENTS = {
     "ratios.difference_ratio": lambda margins, logits: ratios.difference_ratio(
         [row[0] for row in margins] if isinstance(margins, list) else margins[:, 0], logits
     ),
+    "map_search.mutation": lambda parent: map_search.mutation(SEED, [0, 1], BALLS["LinfBall"], 0.5, 5)(0, parent),
+    "map_search.noise": lambda x: map_search.noise(x, SEED, [0, 1], BALLS["LinfBall"], 0.5)(0, x),
+    "map_search.search": searching,
     "saliency_methods.IntegratedGradients": lambda x: saliency_methods.IntegratedGradients(RULE)(f, x),
     "saliency_methods.IntegratedGradients.between": lambda start, x: saliency_methods.IntegratedGradients(RULE).between(
         f, start, x
@@ -186,6 +227,10 @@ TAKES_GRADIENTS = {
     "smoothing.UniformBall.draw": lambda x: smoothing.UniformBall(0.5, 3).draw(x, SEED),
     "terms.Terms": lambda x, x_prime: objective_of(x, x_prime).attributions,
     "terms.Terms.at": lambda x, x_prime: objective_of(x, x).at(x_prime).perturbed_loss,
+    "worst.Worst.nothing": lambda x: worst.Worst.nothing(x, 1).x,
+    "worst.Worst.updated": lambda x: worst.Worst.nothing(x, 1).updated(x, [[0.0, 2.0]], [True, True], 1).x,
+    "worst.normal_by_rows": lambda like: worst.normal_by_rows(SEED, [0, 1], like),
+    "worst.sample_by_rows": lambda x: worst.sample_by_rows(BALLS["L2Ball"], x, SEED, [0, 1]),
 }
 TAKES_ANY_NUMBERS = {
     "ablation.curve_area": lambda curve: ablation.curve_area(curve, np.arange(3)),
@@ -214,6 +259,7 @@ TAKES_ANY_NUMBERS = {
     "mass_centers.mass_center_distance": lambda a, b: mass_centers.mass_center_distance(images(a), images(b)),
     "top_sets.topk_intersection": lambda a, b: top_sets.topk_intersection(a, b, 2),
     "top_sets.local_topk_intersection": lambda a, b: top_sets.local_topk_intersection(images(a), images(b), 2),
+    "worst.choose": lambda new, old: worst.choose([True, False], new, old),
 }
 TAKES_NO_NUMBERS = {
     "ablation.random_subsets": "of a shape",
@@ -221,6 +267,7 @@ TAKES_NO_NUMBERS = {
     "abstract_ball.Neighborhood": "abstract",
     "apgd.Climb": "a tuple",
     "apgd.checkpoints": "of a number of steps",
+    "adaptive.checkpoints": "of a number of iterations",
     "attack_loop.Kept": "a tuple",
     "attack_loop.improved": "of tensors that `as_tensors` made",
     "attack_loop.of_examples": "of tensors of a loop",
@@ -241,6 +288,7 @@ TAKES_NO_NUMBERS = {
     "smoothing.Smoothing": "abstract",
     "terms.Network": "of functions",
     "top_sets.odd_window": "of one number",
+    "worst.by_rows": "of a function",
     "checks.*": "settings",
     "keywords.*": "names of settings",
     "files.*": "paths",

@@ -37,7 +37,8 @@ TABLE = {  # Chen et al. 2019, sec. 5 and supplement
     },
 }  # fmt: skip
 COMMON = {  # to all data sets
-    "norm": "linf", "attack": "topk", "restarts": 0, "pgd_restarts": 0, "pgd_objectives": ("crossentropy",),
+    "norm": "linf", "prediction_attack": "pgd", "attack": "topk",
+    "restarts": 0, "pgd_restarts": 0, "pgd_objectives": ("crossentropy",),
     "saliency": "ig", "target": "logit", "rule": "right", "m": 100, "baseline": 0.0,
     "keep": "kendall_tau", "softplus_beta": 1.0, "attacked": None, "data_format": "auto",
 }  # fmt: skip
@@ -83,6 +84,37 @@ def test_quick_is_cheaper_than_the_paper_and_bounded():
     assert quick.attacked == 100
 
 
+def test_strong_has_every_attack_there_is():
+    strong = protocols.get("strong")
+    assert strong is protocols.STRONG
+    assert strong.prediction_attack == list(protocols.PREDICTION_ATTACKS)[-1]
+    attack = strong.attribution_attack(64)
+    assert type(attack) is attacks.EnsembleAttack
+    assert (attack.k, attack.k_report, attack.step_size) == (8, 8, 2 * strong.epsilon)
+    assert attack.saliency == IG(quadrature.right(100), 0.0)
+    assert isinstance(strong.pgd_attack(), protocols.PREDICTION_ATTACKS[strong.prediction_attack])
+
+
+def test_the_ball_of_strong_has_to_be_given():
+    """As that of quick, unless a model is trained in one."""
+    assert protocols.of_any_data("quick")
+    assert protocols.of_any_data("strong")
+    assert not protocols.of_any_data("paper")
+    assert not protocols.of_any_data(protocols.STRONG)
+
+
+def test_strong_costs_at_most_three_times_as_much_as_the_paper():
+    """In passes over the network for one map of an image: a map of n nodes takes 2n, its gradient 4n more."""
+    paper, strong = protocols.get("paper", "fashion_mnist"), protocols.get("strong")
+    attack = strong.attribution_attack(784)
+    nodes, shape = len(attack.followed.rule), (28, 28)
+    ascents = [name for name in attack.members(shape) if name not in ("evolution", "noise")]
+    gradients = len(ascents) * attack.steps * (attack.restarts + 1)
+    passes = nodes * (4 * gradients + 2 * 2 * attack.queries(shape)) + 2 * strong.m * 3 * len(attack.members(shape))
+    assert passes <= 3 * 6 * paper.steps * paper.m
+    assert passes <= 60_000  # the docstring of `EnsembleAttack`
+
+
 @pytest.mark.parametrize(("entries", "eighth"), [(784, 98), (16384, 2048), (9, 1), (4, 1), (1, 1)])
 def test_k_is_an_eighth_of_the_map_unless_given(entries, eighth):
     attack = Protocol("mine", epsilon=0.1).attribution_attack(entries)
@@ -91,7 +123,7 @@ def test_k_is_an_eighth_of_the_map_unless_given(entries, eighth):
     assert (attack.k, attack.k_report) == (3, 5)
 
 
-@pytest.mark.parametrize("kind", ["topk", "mass_center", "random"])
+@pytest.mark.parametrize("kind", ["topk", "mass_center", "random", "ensemble"])
 def test_k_of_the_report_is_k_unless_given(kind):
     """Of the control too, or its intersection would be compared with that of another k."""
     assert Protocol("mine", epsilon=0.1, attack=kind, k=3).attribution_attack(64).k_report == 3
@@ -142,7 +174,7 @@ def test_a_setting_reaches_its_attack(name):
 
 
 def test_every_setting_is_tested():
-    assert {*REACHES, "name", "attacked"} == {field.name for field in dataclasses.fields(Protocol)}
+    assert {*REACHES, "name", "attacked", "prediction_attack"} == {field.name for field in dataclasses.fields(Protocol)}
 
 
 def test_options_reach_both_attacks():
@@ -307,6 +339,7 @@ def test_every_setting_has_a_wrong_value():
         (("paper",), "dataset"),
         (("paper", "cifar10"), "dataset"),
         (("quick", "mnist"), "dataset"),
+        (("strong", "mnist"), "dataset"),
         ((Protocol("mine", epsilon=0.1), "mnist"), "dataset"),
     ],
 )

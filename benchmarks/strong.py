@@ -1,0 +1,71 @@
+"""The ensemble against the attack of the paper's protocol, on training images: which member is the worst, how often.
+
+`python benchmarks/strong.py natural=examples/networks/natural.keras --count 8 --out strong.json`.
+Each network is added to the file when it is measured. Both attacks have the twin of `--beta`, so that the difference is
+the attack's.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_rar.attacks import EnsembleAttack, TopKAttack
+from keras_rar.paper import datasets
+
+MEASURES = ("topk_intersection", "kendall_tau", "spearman_rho")
+
+
+def correct_images(network, count):
+    """The last training images that the network gets right: settings may be chosen on them, results are not of them."""
+    (x, y), _ = datasets.load("fashion_mnist_mini" if network.count_params() < 50_000 else "fashion_mnist")
+    x, y = x[-100:], y[-100:]
+    right = network.predict(x, verbose=0).argmax(axis=1) == y
+    return x[right][:count], y[right][:count]
+
+
+def means(scores):
+    return {measure: round(float(np.nanmean(scores[measure])), 3) for measure in MEASURES}
+
+
+def measured(network, count, beta):
+    x, y = correct_images(network, count)
+    options = {"epsilon": 0.1, "k": 100, "softplus_beta": beta}
+    began = time.perf_counter()
+    found = EnsembleAttack(**options)(network, x, y)
+    middle = time.perf_counter()
+    paper = TopKAttack(**options, step_size=0.01)(network, x, y)
+    seconds = {"strong": round(middle - began), "paper": round(time.perf_counter() - middle)}
+    worst = {
+        measure: {name: int(np.sum(found.worst[measure] == index)) for index, name in enumerate(found.members)}
+        for measure in MEASURES
+    }
+    weaker = {m: int(np.sum(found.scores[m] > paper.scores[m] + 1e-6)) for m in MEASURES}
+    return {
+        "images": len(x),
+        "softplus_beta": beta,
+        "strong": means(found.scores),
+        "paper": means(paper.scores),
+        "members": {name: means(scores) for name, scores in found.member_scores.items()},
+        "worst": worst,
+        "images on which paper was worse than strong": weaker,
+        "queries": found.queries,
+        "seconds on a busy machine": seconds,
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="+", metavar="NAME=FILE")
+    parser.add_argument("--count", type=int, default=16)
+    parser.add_argument("--beta", type=float, default=10.0)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/strong.json"))
+    arguments = parser.parse_args()
+    for name, file in (pair.split("=", 1) for pair in arguments.networks):
+        results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+        results[name] = measured(keras.models.load_model(file, compile=False), arguments.count, arguments.beta)
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+        print(name, json.dumps(results[name]))
