@@ -38,8 +38,9 @@ CONTRACT_OF = {
     },
     "metrics": {
         "CosineSimilarity", "KendallTauB", "LocalTopKIntersection", "MassCenterDistance", "PearsonCorrelation",
-        "SpearmanRho", "TopKIntersection", "cosine_similarity", "kendall_tau_b", "local_topk_intersection",
-        "mass_center", "mass_center_distance", "pearson", "spearman_rho", "topk_intersection",
+        "SpearmanRho", "TopKIntersection", "cosine_similarity", "deletion", "faithfulness", "infidelity", "insertion",
+        "kendall_tau_b", "local_topk_intersection", "mass_center", "mass_center_distance", "pearson", "spearman_rho",
+        "topk_intersection",
     },
     "training": {"Batches", "Phase", "Plan", "TrainingResult", "shuffled", "train"},
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """How alike the attribution maps before and after a perturbation are: functions per example, and Keras metrics.
 
-Each metric is the mean of one of them over all examples seen.
+Each metric is the mean of one of them over all examples seen. And how faithful maps are to a network.
 """
 
 from typing import Any
@@ -11,6 +11,8 @@ from keras_rar.core import checks
 from keras_rar.core.correlations import cosine_similarity, kendall_tau_b, pearson, spearman_rho
 from keras_rar.core.mass_centers import mass_center, mass_center_distance
 from keras_rar.core.top_sets import MEASURES, local_topk_intersection, odd_window, topk_intersection
+from keras_rar.evaluation.ablation_curves import deletion, insertion
+from keras_rar.evaluation.faithfulness import faithfulness, infidelity
 
 __all__ = [
     "CosineSimilarity",
@@ -21,6 +23,10 @@ __all__ = [
     "SpearmanRho",
     "TopKIntersection",
     "cosine_similarity",
+    "deletion",
+    "faithfulness",
+    "infidelity",
+    "insertion",
     "kendall_tau_b",
     "local_topk_intersection",
     "mass_center",

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import keras_rar.core
 from keras_rar.core import (
+    ablation,
     accumulation,
     ascent,
     attack_loop,
@@ -79,6 +80,7 @@ def plateau(k, z):
 
 # A function, by its module and name, and a call for each group of arguments that hold numbers: arrays (2, 3).
 TAKES_GRADIENTS = {
+    "ablation.ablated_scores": lambda x: ablation.ablated_scores(f, x, 0.0, np.ones((2, 1, 3), bool)),
     "accumulation.weighted_gradients": lambda x: accumulation.weighted_gradients(f, lambda ks, x: x[None], (x,), [1.0]),
     "accumulation.gradients_and_values": lambda x: accumulation.gradients_and_values(
         f, lambda ks, x: x[None], (x,), [1.0]
@@ -136,6 +138,11 @@ TAKES_GRADIENTS = {
     "terms.Terms.at": lambda x, x_prime: objective_of(x, x).at(x_prime).perturbed_loss,
 }
 TAKES_ANY_NUMBERS = {
+    "ablation.curve_area": lambda curve: ablation.curve_area(curve, np.arange(3)),
+    "ablation.infidelity": lambda attributions, subsets, changes: ablation.infidelity(
+        attributions, subsets, changes[:, :2] if not isinstance(changes, list) else [row[:2] for row in changes]
+    ),
+    "ablation.removal_ranks": ablation.removal_ranks,
     "correlations.cosine_similarity": correlations.cosine_similarity,
     "correlations.kendall_tau_b": correlations.kendall_tau_b,
     "correlations.pearson": correlations.pearson,
@@ -156,6 +163,8 @@ TAKES_ANY_NUMBERS = {
     "top_sets.local_topk_intersection": lambda a, b: top_sets.local_topk_intersection(images(a), images(b), 2),
 }
 TAKES_NO_NUMBERS = {
+    "ablation.random_subsets": "of a shape",
+    "ablation.stages": "of sizes",
     "attack_loop.Kept": "a tuple",
     "graphs.body": "of a function",
     "memory.bytes_per_point": "of a function",

@@ -1,0 +1,129 @@
+"""Examples of which a baseline replaces parts, and the scores that a model then gives."""
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_rar.core import ablation, checks
+from keras_rar.core.memory import bytes_per_point
+from keras_rar.networks.classifier import TARGETS, Classifier
+from keras_rar.networks.kept import compiled, kept_with
+
+_MEMORY = 5e8  # bytes that a batch may fill
+_MOST_ROWS = 512
+
+
+class Ablated:
+    """The examples of a model, parts of which a baseline replaces.
+
+    Args:
+        model: Any Keras classifier.
+        x: Array of shape `(n, ...)`.
+        y: Labels, or `None` for the predicted ones.
+        baseline: Float or array that broadcasts to an input.
+        seed: Integer.
+        batch_size: How many rows the network sees at once, or `None`.
+    """
+
+    def __init__(self, model: keras.Model, x: Any, y: Any, baseline: Any, seed: int, batch_size: int | None):
+        self.classifier = Classifier(model)
+        self.x = self.classifier.check_inputs(x)
+        self.seed = checks.seed(seed)
+        shape = self.x.shape[1:]
+        checks.broadcasts("baseline", checks.finite_array("baseline", baseline), shape)
+        self.baseline = np.broadcast_to(np.asarray(baseline, self.x.dtype), shape)
+        self.is_baseline = np.all(self.x == self.baseline, axis=tuple(range(1, self.x.ndim)))
+        if self.is_baseline.all():
+            raise ValueError(
+                "`baseline` must differ from `x`. Received: equal values everywhere, so nothing is ablated"
+            )
+        self.y = None if y is None else self.classifier.check_labels(y, len(self.x))
+        self.batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
+
+    def check_maps(self, name: str, maps: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """Maps as an array of floats, if they have the shape of `x`, or of `x` without channels, or the given one."""
+        maps = np.asarray(maps)
+        own = self.x.shape
+        known = {own, own[:-1], (own[0], *own[2:])} if len(own) > 2 else {own}
+        known = known if shape is None else {own, shape}
+        if maps.dtype.kind not in "fiub" or maps.shape not in known:
+            raise ValueError(
+                f"`{name}` must be an array of numbers of the shape {' or '.join(map(str, sorted(known)))}. "
+                f"Received: shape {maps.shape}, dtype {maps.dtype.name}"
+            )
+        if not np.all(np.isfinite(maps)):
+            raise ValueError(f"`{name}` must be finite. Received: NaN or infinite values")
+        return maps if maps.dtype == "float64" else maps.astype("float32")
+
+    def shape_of_maps(self, values: np.ndarray) -> tuple[int, ...]:
+        """The shape of maps whose entries are ablated as wholes: of images without the channels, which are last."""
+        return self.x.shape[:-1] if values.ndim == 4 else values.shape
+
+    def without_channels(self, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Values of the shape of `x`, or of maps already, summed over the axis that maps of a shape do not have."""
+        return values if values.shape == shape else values.sum(axis=self._channels(shape))
+
+    def of_x(self, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Values `(..., *map)` of maps of a shape, with an axis of size 1 for the channels."""
+        return values if shape == self.x.shape else np.expand_dims(values, self._channels(shape))
+
+    def _channels(self, shape: tuple[int, ...]) -> int:
+        return -1 if shape == self.x.shape[:-1] else 1 - self.x.ndim
+
+    def random(self, draw: Callable[[np.random.Generator], np.ndarray]) -> np.ndarray:
+        """Random numbers that depend on the example and the seed, not on its place among others."""
+        seeds = [[self.seed % 2**64, zlib.crc32(np.ascontiguousarray(row).tobytes())] for row in self.x]
+        return np.stack([draw(np.random.default_rng(seed)) for seed in seeds])
+
+    def scores(self, target: str, removed: Callable[[slice, slice], np.ndarray], sets: int, insert: bool) -> np.ndarray:
+        """The scores `(n, sets)` with parts of `x` removed, or with only these parts put into the baseline.
+
+        Args:
+            target: One of `TARGETS`.
+            removed: `(examples, sets) -> mask` of shape `(sets, 1 or examples, ...)`.
+            sets: Number of sets of entries.
+            insert: Whether to insert.
+        """
+
+        def ablated(x, y, start, end, removed):
+            f = self.classifier.score(y, TARGETS[target])
+            return ablation.ablated_scores(f, start, end, removed) / self.classifier.head.gradient_scale
+
+        function = compiled(self.classifier.model, ("ablation", target), ablated)
+        rows, labels = self._rows(), self.labels()
+        found = []
+        for first in range(0, len(self.x), rows):
+            examples = slice(first, min(first + rows, len(self.x)))
+            x = tf.constant(self.x[examples])
+            b = tf.broadcast_to(tf.constant(self.baseline), tf.shape(x))
+            start, end = (b, x) if insert else (x, b)
+            at_once = max(1, rows // len(x))
+            groups = [slice(k, min(k + at_once, sets)) for k in range(0, sets, at_once)]
+            y = tf.constant(labels[examples])
+            found.append(
+                np.concatenate([function(x, y, start, end, tf.constant(removed(examples, k))) for k in groups], axis=1)
+            )
+        return np.concatenate(found)
+
+    def labels(self) -> np.ndarray:
+        """The labels whose score is explained."""
+        if self.y is None:
+            predicted = compiled(self.classifier.model, "predicted", lambda x, y: self.classifier.predicted(x))
+            rows = self._rows()
+            parts = [self.x[first : first + rows] for first in range(0, len(self.x), rows)]
+            self.y = np.concatenate([predicted(tf.constant(part), tf.zeros(len(part), "int64")) for part in parts])
+        return self.y
+
+    def _rows(self) -> int:
+        if self.batch_size is None:
+            shape, dtype = self.x.shape[1:], self.x.dtype
+            f = lambda z: self.classifier.logits(z)[:, 0]  # noqa: E731
+            each = kept_with(self.classifier.model).get(
+                ("bytes of an ablation", shape), lambda: bytes_per_point(f, shape, tf.as_dtype(dtype))
+            )
+            self.batch_size = max(1, min(_MOST_ROWS, int(_MEMORY // max(each, 1))))
+        return self.batch_size
