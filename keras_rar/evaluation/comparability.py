@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from keras_rar.evaluation.report import RobustnessReport
+from keras_rar.evaluation.settings import CONTROLS
 
-_FREE = ("name", "attacked")
+_FREE = ("name", "attacked", *CONTROLS)
 """Settings of which the numbers of one example do not depend."""
 
 

@@ -68,17 +68,18 @@ def mean_with_interval(values: np.ndarray, seed: int = 0) -> dict[str, float]:
     """Mean of values, one per example, with its 95 % bootstrap interval.
 
     Args:
-        values: Float array of shape `(n,)`.
+        values: Float array of shape `(n,)`. What is not a number is left out.
         seed: Integer, of the resampling. Defaults to `0`.
 
     Returns:
-        `"mean"`, `"low"`, `"high"` and `"n"`; not a number where there are too few values.
+        `"mean"`, `"low"`, `"high"` and `"n"`, the number of values in it; not a number where there are too few values.
 
     Example:
 
     >>> mean_with_interval(np.ones(10))
     {'mean': 1.0, 'low': 1.0, 'high': 1.0, 'n': 10}
     """
+    values = values[~np.isnan(values)]
     row: dict[str, float] = {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": len(values)}
     if len(values):
         row["mean"] = float(values.mean())

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from keras_rar import attacks
 from keras_rar.attacks import choices
 from keras_rar.core import checks, keywords
+from keras_rar.evaluation.kinds_of_maps import other_saliencies
 from keras_rar.evaluation.settings import AttackName, DatasetName, ProtocolName, Settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ class Protocol:
         softplus_beta: Sharpness of the softplus twin.
         attacked: Number of examples whose maps are attacked, the first correctly classified; `None` for all.
         seed: Seed of random starts and steps, and of the bootstrap.
+        noise: Number of attacked examples that noise of the same budget is measured on, the control; 0 for none.
+        other_maps: Attribution methods attacked besides, on as many examples; `None` for the gradient, or IG where
+            `saliency` is something else; `()` for none.
+        faithful: Number of attacked examples whose maps are tested for faithfulness; 0 for none.
+        certified: Number of attacked examples whose maps are certified; 0 for none.
 
     Raises:
         TypeError: If a setting is not of its type, or does not exist.
@@ -85,12 +91,19 @@ class Protocol:
     softplus_beta: float | None = 1.0
     attacked: int | None = None
     seed: int = 0
+    noise: int = 16
+    other_maps: Sequence[choices.AnySaliency] | None = None
+    faithful: int = 16
+    certified: int = 0
 
     def __post_init__(self) -> None:
         checks.one_of("attack", self.attack, ATTACKS)
         if self.attacked is not None:
             checks.positive_int("attacked", self.attacked)
         checks.nonnegative_int("seed", self.seed)  # attacks take any, the bootstrap does not
+        for name in ("noise", "faithful", "certified"):
+            checks.nonnegative_int(name, getattr(self, name))
+        other_saliencies(self.other_maps, self.saliency)
         self.pgd_attack(), self.attribution_attack(entries=1)  # refuse wrong settings now, not after hours
 
     def changed(self, **changes: "Unpack[Settings]") -> "Protocol":

@@ -37,7 +37,14 @@ class Settings(TypedDict, total=False):
     softplus_beta: float | None
     attacked: int | None
     seed: int
+    noise: int
+    other_maps: Sequence[AnySaliency]
+    faithful: int
+    certified: int
 
+
+CONTROLS = ("noise", "other_maps", "faithful", "certified")
+"""Settings of what runs beside the attacks: the numbers of the attacks do not depend on them."""
 
 OPTIONAL = ("bounds", "pgd_step_size", "k", "k_report", "step_size", "softplus_beta", "attacked")
 """Settings of which `None` is a value: what leaves them to the protocol is `"auto"`. The others are left by `None`."""

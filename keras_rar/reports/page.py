@@ -2,9 +2,11 @@
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from keras_rar.evaluation import tables
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.wording import CORRELATIONS, counted, settings_line, titles
 from keras_rar.reports import page_parts as parts
@@ -55,6 +57,7 @@ Protocol: {html.escape(report.protocol["name"])}.</p>"""
 <h2>Summary</h2>
 {_summary(report)}
 <p>{_counts(report)}</p>
+{_tables(report)}
 <h2>Figures</h2>
 {_figures(report, {"class_names": class_names, "feature_names": feature_names})}
 <h2>Protocol</h2>
@@ -89,6 +92,12 @@ def _summary(report: RobustnessReport) -> str:
 <dl>
 {parts.lines(meanings)}
 </dl>"""
+
+
+def _tables(report: RobustnessReport) -> str:
+    """The controls, and what was found besides."""
+    found = [f"<h2>{html.escape(table.title)}</h2>\n{parts.plain_table(table)}" for table in tables.of_report(report)]
+    return parts.lines([*found, *(f"<p>{html.escape(note)}</p>" for note in tables.notes_of(report))])
 
 
 def _counts(report: RobustnessReport) -> str:
@@ -145,4 +154,4 @@ def _per_example(report: RobustnessReport) -> str:
         "<tr>" + "".join(f"<td>{parts.cell(value)}</td>" for value in row) + "</tr>"
         for row in zip(*(column.tolist() for column in table.values()), strict=True)
     )
-    return parts.numbers([name.replace("_", " ") for name in table], rows)
+    return parts.numbers([re.sub("[._]", " ", name) for name in table], rows)

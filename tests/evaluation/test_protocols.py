@@ -15,6 +15,7 @@ from keras_rar import attacks, quadrature
 from keras_rar.core import saliency_methods as saliency
 from keras_rar.evaluation import protocols
 from keras_rar.evaluation.protocols import Protocol
+from keras_rar.evaluation.settings import CONTROLS
 
 NAN = float("nan")
 ENTRIES = {"mnist": 28 * 28, "fashion_mnist": 28 * 28, "gtsrb": 32 * 32, "oxford_flower17": 128 * 128}
@@ -60,7 +61,7 @@ def test_every_setting_of_the_paper_is_in_the_table():
     fields = {field.name for field in dataclasses.fields(Protocol)}
     assert set(protocols.PAPER) == set(TABLE)
     for row in TABLE.values():
-        assert fields - {"name", "seed"} == {*row, *COMMON}
+        assert fields - {"name", "seed", *CONTROLS} == {*row, *COMMON}
 
 
 @pytest.mark.parametrize("dataset", TABLE)
@@ -141,7 +142,7 @@ def test_a_setting_reaches_its_attack(name):
 
 
 def test_every_setting_is_tested():
-    assert {*REACHES, "name", "attacked"} == {field.name for field in dataclasses.fields(Protocol)}
+    assert {*REACHES, "name", "attacked", *CONTROLS} == {field.name for field in dataclasses.fields(Protocol)}
 
 
 def test_options_reach_both_attacks():
@@ -249,6 +250,7 @@ def test_settings_that_differ_differ_as_json():
 
 # What is refused
 
+BAD_COUNTS = [(-1, ValueError), (1.5, ValueError)]
 WRONG = [
     ("epsilon", -1, ValueError),
     ("epsilon", NAN, ValueError),
@@ -278,6 +280,10 @@ WRONG = [
     ("softplus_beta", 0.0, ValueError),
     ("attacked", 0, ValueError),
     ("attacked", True, TypeError),
+    *[(name, value, error) for name in ("noise", "faithful", "certified") for value, error in BAD_COUNTS],
+    ("other_maps", "gradient", TypeError),
+    ("other_maps", ("tau",), ValueError),
+    ("other_maps", (3,), ValueError),
     ("seed", -1, ValueError),
     ("seed", 1.5, ValueError),
     ("seed", None, TypeError),
