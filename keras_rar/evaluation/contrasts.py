@@ -22,14 +22,14 @@ def paired(report: Any, first: str, second: str) -> dict[str, dict[str, float]]:
 
     Args:
         report: A `RobustnessReport`.
-        first: Name of a column.
+        first: Name of a column; one that is missing has no numbers.
         second: Name of another one.
 
     Returns:
         A row with `mean`, `low`, `high` and `n` each for `"first"`, `"second"` and `"difference"`.
     """
-    table = report.per_example
-    a, b = (np.asarray(table[name], "float64") for name in (first, second))
+    none = np.full(len(report.per_example["index"]), np.nan)
+    a, b = (np.asarray(report.per_example.get(name, none), "float64") for name in (first, second))
     both = np.isfinite(a) & np.isfinite(b)
     seed = report.protocol.get("seed", 0)
     columns = {"first": a[both], "second": b[both], "difference": a[both] - b[both]}
@@ -50,10 +50,9 @@ def noise(report: Any, kind: str = "") -> dict[str, dict[str, dict[str, float]]]
     for measure in ("adversarial_accuracy", *OF_MAPS):
         column = MEASURES[measure][0]
         base = f"{column}.{kind}" if kind else column
-        if f"{base}.noise" in report.per_example and base in report.per_example:
-            rows = paired(report, f"{base}.noise", base)
-            if rows["difference"]["n"]:
-                found[measure] = {"attack": rows["second"], "noise": rows["first"], "difference": rows["difference"]}
+        rows = paired(report, f"{base}.noise", base)
+        if rows["difference"]["n"]:
+            found[measure] = {"attack": rows["second"], "noise": rows["first"], "difference": rows["difference"]}
     return found
 
 
@@ -81,8 +80,6 @@ def faithfulness(report: Any) -> dict[str, dict[str, dict[str, float]]]:
     """Measure -> rows of `map`, `random` and `input`, and `over random` and `over input`: how far the map is better."""
     found = {}
     for measure, sign in FAITHFULNESS.items():
-        if f"{measure}.map" not in report.per_example:
-            continue
         rows = {name: paired(report, f"{measure}.map", f"{measure}.{name}") for name in KNOW_NOTHING}
         if not rows["random"]["difference"]["n"]:
             continue

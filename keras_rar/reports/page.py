@@ -128,7 +128,7 @@ def _figures(report: RobustnessReport, names: dict[str, Any]) -> str:
 def _histogram_texts(report: RobustnessReport) -> tuple[str, str]:
     row = report.summary()["kendall_tau"]
     caption = f"Kendall's tau of each attacked {report.noun}, and the number for which no change was found."
-    if not row["n"]:
+    if not report.counts["attacked"]:
         return caption, "No map was attacked."
     mean = "Mean undefined" if math.isnan(row["mean"]) else f"Mean {row['mean']:.2f}"
     unchanged = report.counts["unchanged"]
