@@ -14,8 +14,8 @@ FEWEST = 6
 APART = 0.1
 """The difference of two models that a report should be able to show: ten points, as between methods of training."""
 
-AGREES = 0.9
-"""Least share of equal predictions, and least correlation of scores, of a twin that stands for its network."""
+AGREES = {"predictions": 0.8, "maps": 0.9}
+"""Least share of equal predictions, and least cosine of maps, of a twin that stands for its network."""
 
 UNDECIDED = 0.1
 """Share of maps without k entries above the lowest that is said."""
@@ -182,7 +182,7 @@ def _masked(report: Any) -> str:
         if 2 * without > sum(counts.values()):
             where.append(f"{names.get(measure, measure)} ({without} of {counted(sum(counts.values()), report.noun)})")
     counts = report.findings.get("predictions_members", {})
-    without = sum(n for member, n in counts.items() if follows_none(member))
+    without = sum(n for member, n in counts.items() if follows_none(member) or member == NOISE)
     examples = report.counts["examples"]
     if examples and without > SQUARE_GAIN * examples:
         where.append(f"predictions ({counted(without, report.noun)} that no other member changed)")
@@ -198,12 +198,13 @@ def follows_none(member: str) -> bool:
 
 def _twin(report: Any) -> str:
     twin = report.findings.get("twin")
-    if not twin or min(_number(twin.get(key)) for key in ("predictions", "scores")) >= AGREES:
+    if not twin or all(_number(twin.get(name)) >= least for name, least in AGREES.items()):
         return ""
+    which = "" if twin.get("beta") is None else f" (softplus, β = {twin['beta']:g})"
     return (
-        f"The twin that gradients are taken through (softplus, β = {twin['beta']:g}) is not the network: it predicts "
-        f"the same for {100 * _number(twin.get('predictions')):.0f} % of the {report.noun}s, and its scores correlate "
-        f"by {_number(twin.get('scores')):.2f}. The attack may be weak."
+        f"The twin that gradients are taken through{which} is not the network: it predicts the same for "
+        f"{100 * _number(twin.get('predictions')):.0f} % of the {report.noun}s, and the cosine of its maps with the "
+        f"network's is {_number(twin.get('maps')):.2f}. The attack may find little more than noise does."
     )
 
 

@@ -46,6 +46,9 @@ class Settings(TypedDict, total=False):
 CONTROLS = ("noise", "other_maps", "faithful", "certified")
 """Settings of what runs beside the attacks: the numbers of the attacks do not depend on them."""
 
+SINCE_0_1_0: dict[str, Any] = {"prediction_attack": "pgd"}
+"""Settings that version 0.1.0 did not have -> the value that stands for what it did, so that its files go on."""
+
 OPTIONAL = ("bounds", "pgd_step_size", "k", "k_report", "step_size", "softplus_beta", "attacked")
 """Settings of which `None` is a value: what leaves them to the protocol is `"auto"`. The others are left by `None`."""
 

@@ -65,9 +65,9 @@ def notes_of(report: Any) -> list[str]:
         found.append(
             f"Gradients were taken through a twin with softplus, β = {twin['beta']:g}. It predicts as the network does "
             f"on {100 * twin['predictions']:.0f} % of the {report.noun}s; scores correlate by {twin['scores']:.2f}, "
-            f"and maps are alike by {twin['maps']:.2f}."
+            f"and the cosine of maps is {twin['maps']:.2f}."
             if twin.get("beta") is not None
-            else "Gradients were taken through the network as it is: no twin with softplus agrees with it better."
+            else "Gradients were taken through the network as it is, or a twin of the user's."
         )
     if report.findings.get("noise", {}).get("same"):
         found.append("The attack on maps is noise itself, the control, so there is no other one beside it.")
