@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import scipy.stats
 
-SIMULATIONS, RESAMPLES = 2000, 1999
+SIMULATIONS, RESAMPLES = 2000, 999
 SIZES = (5, 10, 16, 20, 50, 100, 150)
 NAMES = ("percentile", "Student's t", "BCa")
 ENDS = (0.025, 0.975)
@@ -57,11 +57,12 @@ def intervals(values, rng):
     """Lower and upper ends by kind, each `(simulations,)`; all simulations are resampled by the same draws."""
     n = values.shape[1]
     counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
-    means = np.sort(counts.astype("float32") @ values.T.astype("float32"), axis=0)
+    means = np.sort(values.astype("float32") @ counts.T.astype("float32"), axis=1)
+    low, high = (round(end * (RESAMPLES + 1)) - 1 for end in ENDS)
     mean, error = values.mean(1), values.std(1, ddof=1) / np.sqrt(n)
     t = scipy.stats.t.ppf(ENDS[1], n - 1)
     return {
-        "percentile": tuple(np.quantile(means, ENDS, axis=0)),
+        "percentile": (means[:, low], means[:, high]),
         "Student's t": (mean - t * error, mean + t * error),
         "BCa": bca(values, means),
     }
@@ -74,13 +75,14 @@ def bca(values, means):
     centred = without.mean(1, keepdims=True) - without
     spread = np.sum(centred**2, 1) ** 1.5
     acceleration = np.divide(np.sum(centred**3, 1), 6 * spread, out=np.zeros(len(mean)), where=spread > 0)
-    below = (np.sum(means < mean, 0) + 0.5 * np.sum(means == mean.astype("float32"), 0)) / len(means)
-    bias = scipy.stats.norm.ppf(np.clip(below, 1 / len(means), 1 - 1 / len(means)))
+    here = mean.astype("float32")[:, None]
+    below = (np.sum(means < here, 1) + 0.5 * np.sum(means == here, 1)) / RESAMPLES
+    bias = scipy.stats.norm.ppf(np.clip(below, 1 / RESAMPLES, 1 - 1 / RESAMPLES))
     found = []
     for end in scipy.stats.norm.ppf(ENDS):
         share = scipy.stats.norm.cdf(bias + (bias + end) / (1 - acceleration * (bias + end)))
-        place = np.clip((share * (len(means) - 1)).round().astype(int), 0, len(means) - 1)
-        found.append(np.take_along_axis(means, place[None], 0)[0])
+        place = np.clip((share * (RESAMPLES - 1)).round().astype(int), 0, RESAMPLES - 1)
+        found.append(np.take_along_axis(means, place[:, None], 1)[:, 0])
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_rar.evaluation.report import RobustnessReport
-from keras_rar.evaluation.settings import CONTROLS, SINCE_0_1_0
+from keras_rar.evaluation.settings import CONTROLS, as_of_0_1_0
 
 _FREE = ("name", "attacked", *CONTROLS)
 """Settings of which the numbers of one example do not depend."""
@@ -50,6 +50,6 @@ def _same_data(first: RobustnessReport, second: RobustnessReport) -> bool:
 
 def _differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """Settings whose values differ; one that an older report does not know counts as None."""
-    first, second = {**SINCE_0_1_0, **first}, {**SINCE_0_1_0, **second}
+    first, second = as_of_0_1_0(first), as_of_0_1_0(second)
     names = [name for name in {**first, **second} if name not in _FREE]
     return [name for name in names if first.get(name) != second.get(name)]

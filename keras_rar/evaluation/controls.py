@@ -138,10 +138,11 @@ class Controls:
     def _faithfulness(self, rows: np.ndarray, progress: bool) -> None:
         """Deletion, insertion and infidelity of the maps before the attack, and of maps that know no network."""
         evaluation, settings = self._evaluation, self._evaluation.settings
-        about = evaluation.report.findings.setdefault("faithfulness", {"n": 0})
+        about = evaluation.report.findings.get("faithfulness", {"n": 0})
         todo = rows[about["n"] :]
         if not len(todo):
             return
+        evaluation.report.findings["faithfulness"] = about
         try:
             with Progress("faithfulness", len(rows), evaluation.unit, about["n"], progress) as bar:
                 maps, signed = self._maps(todo, True), self._maps(todo, False)

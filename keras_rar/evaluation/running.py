@@ -13,15 +13,13 @@ from keras_rar.evaluation.fingerprint import fingerprint_of, versions
 from keras_rar.evaluation.progress import Progress
 from keras_rar.evaluation.protocols import Protocol, brief, plain
 from keras_rar.evaluation.report import RobustnessReport
-from keras_rar.evaluation.settings import CONTROLS, SINCE_0_1_0
+from keras_rar.evaluation.settings import CONTROLS, as_of_0_1_0
 from keras_rar.networks.classifier import Classifier
 
 _EXAMPLES = 8
 
 _FREE = ("name", "attacked", *CONTROLS)
 """Settings that the numbers of one example do not depend on."""
-
-_NEW = object()
 
 _AGREEMENT = 32
 """Examples that the agreement of network and twin is measured on."""
@@ -52,9 +50,7 @@ class Evaluation:
         columns["constant_map"] = np.zeros(n, bool)
         about = {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
         about["batch_size"] = batch_size  # of which random starts and steps depend
-        of_an_example = {
-            name: value for name, value in about.items() if name not in _FREE and SINCE_0_1_0.get(name, _NEW) != value
-        }
+        of_an_example = {name: value for name, value in as_of_0_1_0(about).items() if name not in _FREE}
         self.entries = int(np.prod(x.shape[1:-1] if x.ndim == 4 else x.shape[1:]))
         fingerprint = fingerprint_of([self.model, gradient_model], x, y, of_an_example)
         self.report = RobustnessReport(self.model.name, about, columns, {}, versions(), fingerprint)
@@ -69,9 +65,9 @@ class Evaluation:
         before, attacked = RobustnessReport.load(path), self.settings.attacked
         if before.fingerprint != self.report.fingerprint:
             settings = self.report.protocol
-            kept = {**SINCE_0_1_0, **before.protocol}
-            other = [name for name in settings if name not in _FREE and kept.get(name) != settings[name]]
-            what = f"of other settings: {', '.join(f'{name}={brief(kept.get(name))}' for name in other)}"
+            kept, now = as_of_0_1_0(before.protocol), as_of_0_1_0(settings)
+            other = [name for name in {**now, **kept} if name not in _FREE and kept.get(name) != now.get(name)]
+            what = f"of other settings: {', '.join(f'{name}={brief(before.protocol.get(name))}' for name in other)}"
             raise ValueError(
                 "`path` must be a new file, or one that this very evaluation wrote: of the same model, examples, "
                 f"labels, settings and batch size. Received: {path}, {what if other else 'of another one'}"
