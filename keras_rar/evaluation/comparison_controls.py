@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from keras_rar.evaluation import contrasts, flags, tables
-from keras_rar.evaluation.intervals import cell, mean_with_interval
+from keras_rar.evaluation.intervals import cell, mean_of_differences
 
 
 def columns(reports: dict[str, Any]) -> list[str]:
@@ -27,7 +27,7 @@ def paired(comparison: Any, first: str, second: str) -> dict[str, dict[str, Any]
     found = {}
     for name in columns(comparison.reports):
         one, other = (np.asarray(comparison.reports[model].per_example[name], "float64") for model in (first, second))
-        row = mean_with_interval(one - other, comparison.protocol.get("seed", 0))
+        row = mean_of_differences(one - other)
         if row["n"]:
             found[name] = {**row, "verdict": verdict(row)}
     return found

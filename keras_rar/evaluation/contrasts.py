@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_rar.evaluation.intervals import mean_with_interval
+from keras_rar.evaluation.intervals import mean_of_differences, mean_with_interval
 from keras_rar.evaluation.wording import CORRELATIONS, MEASURES
 
 OF_MAPS = ("topk_intersection", *CORRELATIONS)
@@ -32,8 +32,8 @@ def paired(report: Any, first: str, second: str) -> dict[str, dict[str, float]]:
     a, b = (np.asarray(report.per_example.get(name, none), "float64") for name in (first, second))
     both = np.isfinite(a) & np.isfinite(b)
     seed = report.protocol.get("seed", 0)
-    columns = {"first": a[both], "second": b[both], "difference": a[both] - b[both]}
-    return {name: mean_with_interval(values, seed) for name, values in columns.items()}
+    found = {name: mean_with_interval(values[both], seed) for name, values in (("first", a), ("second", b))}
+    return {**found, "difference": mean_of_differences(a[both] - b[both])}
 
 
 def noise(report: Any, kind: str = "") -> dict[str, dict[str, dict[str, float]]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_rar.evaluation import contrasts
-from keras_rar.evaluation.wording import CORRELATIONS, FEW, counted, titles
+from keras_rar.evaluation.wording import FEW, counted, titles
 
 FEWEST = 6
 """Paired differences that a claim needs: six of one sign have p = 2 · 2⁻⁶ = 0.03 by the sign test, five have 0.06."""
@@ -244,8 +244,3 @@ def _skipped(report: Any) -> str:
             found[name] = report.findings[name]["skipped"]
     sentences = [f"Not measured: {name}, as {' '.join(str(why).split())}" for name, why in found.items()]
     return " ".join([*sentences, *report.findings.get("certificate", {}).get("warnings", [])])
-
-
-def shown_as_share(measure: str) -> bool:
-    """Whether a measure is shown in per cent."""
-    return measure not in CORRELATIONS

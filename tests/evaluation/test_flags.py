@@ -5,11 +5,13 @@ import json
 
 import numpy as np
 import pytest
+import scipy.stats
 from test_compare import made as of_model
 from test_report import FORMS, SCORES, made, of_values, sound, strict_json
 
 import keras_rar
 from keras_rar.evaluation import contrasts, flags, tables
+from keras_rar.evaluation.intervals import mean_of_differences
 from keras_rar.evaluation.report import RobustnessReport
 
 
@@ -225,6 +227,20 @@ def test_kinds_are_read_from_the_columns():
     columns = {f"{m}__{kind}": 0.5 for m in SCORES for kind in ("gradient", "gradient__noise", "noise", "ig_2")}
     assert contrasts.kinds(with_columns(**columns)) == ["gradient", "ig_2"]
     assert list(contrasts.maps(with_columns(**columns))) == ["gradient", "ig_2"]
+
+
+@pytest.mark.parametrize("n", [3, 6, 16, 150])
+def test_differences_of_controls_have_the_interval_of_students_t(n):
+    values = np.random.default_rng(0).normal(0.1, 0.3, n)
+    row = mean_of_differences(np.append(values, np.nan))
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose((row["low"], row["high"]), expected, atol=0.01 * (expected.high - expected.low))
+    assert (row["n"], row["mean"]) == (n, pytest.approx(values.mean()))
+
+
+def test_one_difference_has_no_interval_and_none_has_no_mean():
+    assert np.isnan(mean_of_differences(np.ones(1))["low"])
+    assert np.isnan(mean_of_differences(np.ones(0))["mean"])
 
 
 # Tables
