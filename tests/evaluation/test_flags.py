@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,6 +237,21 @@ def test_differences_of_controls_have_the_interval_of_students_t(n):
     expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
     np.testing.assert_allclose((row["low"], row["high"]), expected, atol=0.01 * (expected.high - expected.low))
     assert (row["n"], row["mean"]) == (n, pytest.approx(values.mean()))
+
+
+def test_the_docs_say_how_often_intervals_hold():
+    """Every number of the table, from the results of `benchmarks/intervals.py`; the code is right about 16."""
+    root = Path(__file__).parents[2]
+    rows = json.loads((root / "benchmarks/results/intervals.json").read_text())["rows"]
+    page = (root / "docs/measuring.md").read_text("utf-8")
+    shown = ["scores, Beta(5, 2)", "differences, Beta(5, 2) − Beta(4, 3)", "accuracy of 90 %"]
+    for kind in [*shown, "differences of accuracies"]:
+        for name in ("percentile", "Student's t"):
+            held = [f"{100 * row[name]['holds']:.0f}" for row in rows if row["kind"] == kind]
+            assert f"| {' | '.join(held)} |" in page
+    of_16 = {row["kind"]: row for row in rows if row["n"] == 16}["differences, Beta(5, 2) − Beta(4, 3)"]
+    assert 0.94 < of_16["Student's t"]["holds"] < 0.96
+    assert of_16["percentile"]["holds"] < 0.93
 
 
 def test_one_difference_has_no_interval_and_none_has_no_mean():
