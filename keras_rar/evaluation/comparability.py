@@ -27,7 +27,7 @@ def check(reports: dict[str, RobustnessReport]) -> None:
                 f"`models` must be reports of the same examples. Received: reports of {first_name!r} and {name!r}, "
                 "whose labels, row numbers or inputs differ"
             )
-        if differing := _differing(first.protocol, report.protocol):
+        if differing := _differing(as_of_0_1_0(first.protocol), as_of_0_1_0(report.protocol)):
             settings = ", ".join(
                 f"{key} ({first.protocol.get(key)} and {report.protocol.get(key)})" for key in differing
             )
@@ -50,6 +50,5 @@ def _same_data(first: RobustnessReport, second: RobustnessReport) -> bool:
 
 def _differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """Settings whose values differ; one that an older report does not know counts as None."""
-    first, second = as_of_0_1_0(first), as_of_0_1_0(second)
     names = [name for name in {**first, **second} if name not in _FREE]
     return [name for name in names if first.get(name) != second.get(name)]
