@@ -68,6 +68,19 @@ def _count(counts: dict[str, int], members: Any, which: np.ndarray) -> None:
         counts[member] = counts.get(member, 0) + int(np.sum(np.asarray(which) == number))
 
 
+def settled(attack: Any, model: keras.Model, x: np.ndarray, gradient_model: keras.Model | None) -> Any:
+    """The attack with one twin for all examples, whichever are attacked first, where it looks for its twin.
+
+    Args:
+        attack: The attack on maps.
+        model: The network.
+        x: All examples of the evaluation, so that one that goes on with more of them has the same twin.
+        gradient_model: A twin of the user's, or `None`.
+    """
+    settle = getattr(attack, "settled", None)
+    return attack if settle is None else settle(model, x, gradient_model=gradient_model)
+
+
 def twin(findings: dict[str, Any], attack: Any, model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
     """Add how far the twin that gradients are taken through agrees with the network.
 

@@ -111,10 +111,10 @@ class Evaluation:
                 )
         if not len(rows):
             return
+        attack = found_by.settled(attack, self.model, self.x, gradient_model)
         if gradient_model is None:
-            found_by.twin(
-                self.report.findings, attack, self.model, self.x[rows[:_AGREEMENT]], self.y[rows[:_AGREEMENT]]
-            )
+            some = rows[:_AGREEMENT]
+            found_by.twin(self.report.findings, attack, self.model, self.x[some], self.y[some])
         options = {"gradient_model": gradient_model, "first": done}
         with Progress("attributions", len(rows), self.unit, done, progress) as bar:
             options["progress"] = bar.show if progress else None
