@@ -64,7 +64,7 @@ def tabular():
 
 def cancers():
     """Training and test rows of the table: 400 and 169, in a fixed random order."""
-    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415  # of this study alone
+    from sklearn.datasets import load_breast_cancer  # of this study alone
 
     x, y = load_breast_cancer(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(x))
@@ -115,7 +115,7 @@ def build(name, out):
     make = {"cnn": architectures.cnn, "resnet20": resnet20, "vit": vit, "tabular": tabular}[kind]
     data = cancers() if kind == "tabular" else fashion()
     network = in_policy(make, policy)
-    Phase = training.Phase  # noqa: N806
+    Phase = training.Phase
     if kind == "tabular":
         fitted(network, data, 60, batch_size=20)
     elif kind == "vit":
@@ -125,10 +125,12 @@ def build(name, out):
     elif method == "madry":
         phases = [Phase("madry", 4, WHOLE)] if kind == "cnn" else [Phase("madry", 2, SHORT)]
         phased(network, data, phases, out / f"{name}.run")
-    elif method == "ig_topk":
+    else:  # one epoch more, from the network of Madry's training
         network.set_weights(keras.saving.load_model(out / f"{kind}_madry.keras").get_weights())
-        maps = {**(WHOLE if kind == "cnn" else SHORT), "k": 100, "factor": 4.0}
-        phased(network, data, [Phase("ig_topk", 1, maps)], out / f"{name}.run")
+        maps = {"k": 100, "factor": 4.0} if method == "ig_topk" else {}
+        settings = {**(WHOLE if kind == "cnn" else SHORT), **maps}
+        method = "madry" if method == "longer" else method
+        phased(network, data, [Phase(method, 1, settings)], out / f"{name}.run")
     trained = in_policy(make, "float32")
     trained.set_weights(network.get_weights())
     return trained

@@ -46,7 +46,10 @@ class Ablated:
 
     def check_maps(self, name: str, maps: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Maps as an array of floats, if they have the shape of `x`, or of `x` without channels, or the given one."""
-        maps = np.asarray(maps)
+        try:
+            maps = np.asarray(maps)
+        except ValueError:  # rows of several lengths
+            raise ValueError(f"`{name}` must be one array. Received: maps of several shapes") from None
         own = self.x.shape
         known = {own, own[:-1], (own[0], *own[2:])} if len(own) > 2 else {own}
         known = known if shape is None else {own, shape}

@@ -243,6 +243,7 @@ def test_the_network_is_traced_once(conv):
 REFUSED = {
     "a map too few": ({"maps": MAPS[:3]}, r"`maps` must be an array of numbers of the shape"),
     "wrong maps": ({"maps": MAPS[:, :4]}, r"Received: shape \(4, 4, 4\), dtype float32"),
+    "maps of several shapes": ({"maps": [[1.0], [1.0, 2.0]]}, "`maps` must be one array"),
     "words": ({"maps": MAPS.astype(str)}, "`maps` must be an array of numbers"),
     "NaN": ({"maps": np.where(MAPS > 2, np.nan, np.nan)}, "`maps` must be finite"),
     "too many points": ({"points": 21}, "`points` must be at most the 20 entries of a map. Received: points=21"),
