@@ -42,6 +42,8 @@ text: str = report.to_markdown()
 mean: float = report.summary()["kendall_tau"]["mean"]
 comparison = keras_rar.compare({"natural": base, "robust": model}, x, y, epsilon=0.1, attacked=4)
 page: str = comparison.to_html()
+certificate = keras_rar.certify(model, x, y, sigma=0.1, smoothing="uniform", k=2)
+lower: npt.NDArray[np.float64] = certificate.topk_lower
 maps = keras_rar.saliency_map(model, x, y, "gradient_x_input", target="probability")
 attack = keras_rar.attacks.TopKAttack(k=2, epsilon=0.1, steps=3, rule="midpoint", m=5)
 result = attack(model, x, y)
@@ -73,6 +75,7 @@ WRONG = {
     "keras_rar.evaluate_robustness(base, x, y, epsilom=0.1)": "call-arg",
     'keras_rar.evaluate_robustness(base, x, y, epsilon=0.1, attack="topq")': "arg-type",
     'keras_rar.compare({"a": base, "b": base}, x, y, epsilom=0.1)': "call-arg",
+    'keras_rar.certify(base, x, norm="linf")': "arg-type",
     'keras_rar.saliency_map(base, x, method="lime")': "arg-type|call-overload",
     'keras_rar.saliency_map(base, x, target="score")': "arg-type|call-overload",
     "keras_rar.attacks.TopKAttack(k=2, epsilon=0.1, stepz=3)": "call-arg",

@@ -78,7 +78,7 @@ def mean_lower_bound(values: Any, failure: float) -> np.ndarray:
 def certified_overlap(lower: Any, upper: Any, k: int, shifts: Any) -> np.ndarray:
     """The least share of their k largest entries that two maps have in common, given bounds on one of them.
 
-    `1 − s*/k` with `s* = #{s >= 1 : A_(k−s+1) − B_(k+s) <= 2r}`, where `A_(1) >= A_(2) >= …` are the lower bounds in
+    `(k − s*)/k` with `s* = #{s >= 1 : A_(k−s+1) − B_(k+s) <= 2r}`, where `A_(1) >= A_(2) >= …` are the lower bounds in
     falling order and `B_(1) >= B_(2) >= …` the upper bounds in falling order, and r is the most that an entry can
     move. Without the error of the bounds, A = B, this is the certificate of Levine et al. (2019, arXiv:1905.12105).
 
@@ -123,7 +123,7 @@ def certified_overlap(lower: Any, upper: Any, k: int, shifts: Any) -> np.ndarray
     leaving = falling[:, k - most : k][:, ::-1, None]
     entering = falling_upper[:, k : k + most, None]
     possible = leaving <= entering + 2 * np.asarray(shifts, "float64")  # not a difference: both may be infinite
-    return 1 - possible.sum(axis=1) / k
+    return (k - possible.sum(axis=1)) / k
 
 
 def certified_cosine(norm: Any, smoothing: Smoothing, radii: Any) -> np.ndarray:

@@ -8,6 +8,9 @@ import numpy as np
 from keras_rar.evaluation.report import DRAWN_BY
 from keras_rar.evaluation.wording import counted
 
+NOISES = {"gaussian": "Gaussian", "uniform": "uniform"}
+"""As texts write them."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Certificate:
@@ -97,11 +100,11 @@ class Certificate:
         lines = [f"| L2 radius | top-{self.k} intersection | cosine |", "|---|---|---|"]
         for radius, topk, cosine in zip(curve["radii"], curve["topk"], curve["cosine"], strict=True):
             lines.append(f"| {radius:.4g} | >= {100 * _down(topk, 3):.1f} % | >= {_down(cosine, 3):.3f} |")
-        noise = f"{self.smoothing} noise of standard deviation {self.sigma:g}"
+        noise = f"{NOISES[self.smoothing]} noise of standard deviation {self.sigma:g}"
         about = (
             f"Means of {counted(len(self.indices), 'example')}; lower bounds for the map `{self.method}` smoothed with "
             f"{noise}, from {self.samples} draws each, not for the map itself. They hold for each example with "
-            f"confidence {self.confidence:g}, and for the means with {curve['confidence']:.6g}."
+            f"confidence {self.confidence:.10g}, and for the means with {curve['confidence']:.10g}."
         )
         return "\n\n".join([*(f"**{warning}**" for warning in self.warnings), "\n".join(lines), about])
 
@@ -134,7 +137,7 @@ class Certificate:
     def __repr__(self) -> str:
         curve = self.curve()
         rows = zip(curve["radii"], curve["topk"], curve["cosine"], strict=True)
-        head = f"Certificate of {counted(len(self.indices), 'example')}, confidence {self.confidence:g} each"
+        head = f"Certificate of {counted(len(self.indices), 'example')}, confidence {self.confidence:.10g} each"
         lines = [
             f"  radius {r:.4g}: top-{self.k} >= {_down(t, 3):.3f}, cosine >= {_down(c, 3):.3f}" for r, t, c in rows
         ]

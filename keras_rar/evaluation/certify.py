@@ -46,9 +46,9 @@ def certify(
 
     Two maps are certified, both averages over noise `δ` of the map `a(x + δ)` (absolute values, summed over channels):
     `m(x) = E h(x + δ)` with `hᵢ = 1` where `aᵢ > 0` is among the `kept` largest entries, else 0; and
-    `u(x) = E a(x + δ)/‖a(x + δ)‖₂`. For all x′ with `‖x′ − x‖₂ <= ρ`: `|T_k(m(x)) ∩ T_k(m(x′))| / k >= topk_lower` (after
-    Levine et al. 2019, arXiv:1905.12105), and `cos(u(x), u(x′)) >= cosine_lower` (in the spirit of Wang & Kong 2024,
-    arXiv:2405.06361). The proofs are in `keras_rar.core`: `certificates.certified_overlap`,
+    `u(x) = E a(x + δ)/‖a(x + δ)‖₂`. For all x′ with `‖x′ − x‖₂ <= ρ`: `|T_k(m(x)) ∩ T_k(m(x′))| / k >= topk_lower`
+    (after Levine et al. 2019, arXiv:1905.12105), and `cos(u(x), u(x′)) >= cosine_lower` (in the spirit of Wang & Kong
+    2024, arXiv:2405.06361). The proofs are in `keras_rar.core`: `certificates.certified_overlap`,
     `certificates.certified_cosine`, and the kinds of `smoothing`.
 
     It says something of *smoothed* maps only: the map of the network itself may change at any distance. The class
@@ -97,7 +97,7 @@ def certify(
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])  # a linear one: its gradient is constant
     >>> found = certify(model, [[0.1, 0.2, 0.3, 0.4]], radii=[0.0, 0.2], k=1, sigma=0.2, progress=False)
     >>> found.topk_lower, found.cosine_lower.round(2)
-    (array([[1., 1.]]), array([[1.  , 0.98]]))
+    (array([[1., 1.]]), array([[1.  , 0.89]]))
     """
     classifier = Classifier(model)
     x = classifier.check_inputs(x)
@@ -110,8 +110,8 @@ def certify(
     checks.broadcasts("baseline", checks.finite_array("baseline", baseline), classifier.input_shape)
     saliency = attackable.get_differentiable(method, rule=rule, m=m, baseline=baseline, chunk="auto")
     if batch_size is None:
-        batch_size = explained.batch_size(saliency, x.shape[1:])
-    batch_size = min(noisy_maps.BLOCK, checks.positive_int("batch_size", batch_size))
+        batch_size = noisy_maps.block_size(noise.dimension, getattr(saliency, "points", 1))
+    batch_size = checks.positive_int("batch_size", batch_size)
     shape = noisy_maps.map_shape(classifier, saliency, target, x)
     entries = int(np.prod(shape))
     k = explained.eighth(shape) if k is None else _below("k", k, entries)

@@ -9,12 +9,10 @@ import tensorflow as tf
 
 from keras_rar.attacks import explained
 from keras_rar.core.maps import flat
-from keras_rar.core.saliency_methods import METHODS, Saliency, normalize_map
+from keras_rar.core.saliency_methods import AT_ONCE, METHODS, Saliency, normalize_map
 from keras_rar.core.smoothing import Smoothing
 from keras_rar.explaining import attackable
 from keras_rar.networks.classifier import TARGETS, Classifier
-
-BLOCK = 64  # draws of one seed: what is drawn does not depend on `batch_size`
 
 
 class Sums(NamedTuple):
@@ -31,6 +29,14 @@ class Sums(NamedTuple):
     total: Any
     projections: Any
     undefined: Any
+
+
+def block_size(dimension: int, points: int = 1) -> int:
+    """How many draws to make at once for inputs of so many entries, or to evaluate at once at so many points each.
+
+    The draws of a block have one seed, so it is a matter of the input alone, not of a batch size.
+    """
+    return int(np.clip(AT_ONCE // (dimension * points), 1, 256))
 
 
 def drawn(
@@ -52,18 +58,18 @@ def drawn(
         label: The class explained.
         seed: Pair of integers: of the draws, and the place of the example.
         samples: Number of draws.
-        batch_size: How many to evaluate at once, at most `BLOCK`.
+        batch_size: How many to evaluate at once.
         show: Gets how many examples are done, with the share of this one.
 
     Returns:
         `counts`, over all draws; `projections`, of the last three quarters; and `undefined`, over all draws.
     """
-    first = math.ceil(samples / 4)
+    first, block = math.ceil(samples / 4), block_size(x.size)
     direction = total = counts = np.zeros(1)  # broadcast to the entries of a map
     undefined, projections = 0, []
-    for start, size in _blocks(first, samples):
+    for start, size in _blocks(first, samples, block):
         seeds = tf.random.experimental.stateless_fold_in(tf.constant(seed, tf.int64), start)
-        rows = noise.draw(tf.repeat(tf.constant(x)[None], BLOCK, axis=0), seeds)[:size]
+        rows = noise.draw(tf.repeat(tf.constant(x)[None], block, axis=0), seeds)[:size]
         for part in (rows[begin : begin + batch_size] for begin in range(0, size, batch_size)):
             found = sums(part, tf.fill([len(part)], tf.constant(label, tf.int64)), tf.constant(direction, part.dtype))
             counts = counts + found.counts.numpy()
@@ -78,10 +84,10 @@ def drawn(
     return counts.astype("int64"), np.concatenate(projections), undefined
 
 
-def _blocks(first: int, samples: int) -> list[tuple[int, int]]:
+def _blocks(first: int, samples: int, block: int) -> list[tuple[int, int]]:
     """Where each block of draws begins, and how many it has; one ends at `first`."""
     pairs = [(0, first), (first, samples)]
-    return [(start, min(end - start, BLOCK)) for begin, end in pairs for start in range(begin, end, BLOCK)]
+    return [(start, min(end - start, block)) for begin, end in pairs for start in range(begin, end, block)]
 
 
 def sums_of(explain: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], kept: int) -> Callable[..., Sums]:

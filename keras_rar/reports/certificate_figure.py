@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_rar.evaluation.certificate import Certificate
+from keras_rar.evaluation.certificate import NOISES, Certificate
 from keras_rar.evaluation.wording import counted
 from keras_rar.reports import drawing
 
@@ -39,10 +39,10 @@ def plot_certificate(certificate: Certificate, *, width: float = 3.5) -> Any:
     ]
     for ax, (title, each, mean, scale), style in zip(panels, rows, drawing.styles(2), strict=True):
         colour, line, marker = style
-        ax.plot(curve["radii"], scale * each[:_MOST_LINES].T, color=colour, alpha=0.2, linewidth=0.7)
-        ax.plot(
-            curve["radii"], scale * mean, color=colour, linestyle=line, marker=marker, markersize=3.5, linewidth=1.3
-        )
+        # What is proved at a radius holds down to the one before it: steps, because a slope would claim more.
+        ax.step(curve["radii"], scale * each[:_MOST_LINES].T, where="pre", color=colour, alpha=0.2, linewidth=0.7)
+        ax.step(curve["radii"], scale * mean, where="pre", color=colour, linestyle=line, linewidth=1.3)
+        ax.plot(curve["radii"], scale * mean, color=colour, linestyle="none", marker=marker, markersize=3.5)
         ax.set_title(title, fontsize=drawing.SMALL, loc="left", pad=3)
         ax.set_ylim(0, 1.02 * scale)
         drawing.set_axes(ax)
@@ -53,9 +53,9 @@ def plot_certificate(certificate: Certificate, *, width: float = 3.5) -> Any:
 
 
 def _heading(certificate: Certificate) -> str:
-    n = len(certificate.indices)
+    n, noise = len(certificate.indices), NOISES[certificate.smoothing]
     return (
-        f"{drawing.text(certificate.method)} smoothed by {certificate.smoothing} noise, σ = {certificate.sigma:g}\n"
-        f"{counted(n, 'example')}, {certificate.samples} draws; confidence {certificate.confidence:g} each, "
+        f"{drawing.text(certificate.method)} smoothed by {noise} noise, σ = {certificate.sigma:g}\n"
+        f"{counted(n, 'example')}, {certificate.samples} draws; confidence {certificate.confidence:.10g} each, "
         f"{certificate.curve()['confidence']:.4g} for the mean"
     )

@@ -27,6 +27,7 @@ from keras_rar.core import (
     quadrature,
     saliency_methods,
     sizes,
+    smoothing,
     terms,
     top_sets,
 )
@@ -134,6 +135,8 @@ TAKES_GRADIENTS = {
     "sizes.tempered": lambda a: sizes.tempered(a, 0.5),
     "sizes.total": sizes.total,
     "sizes.total_plus_l1": lambda a: sizes.total_plus_l1(a, 0.1),
+    "smoothing.Gaussian.draw": lambda x: smoothing.Gaussian(0.5, 3).draw(x, SEED),
+    "smoothing.UniformBall.draw": lambda x: smoothing.UniformBall(0.5, 3).draw(x, SEED),
     "terms.Terms": lambda x, x_prime: objective_of(x, x_prime).attributions,
     "terms.Terms.at": lambda x, x_prime: objective_of(x, x).at(x_prime).perturbed_loss,
 }
@@ -173,6 +176,8 @@ TAKES_NO_NUMBERS = {
     "neighborhoods.Neighborhood": "abstract",
     "quadrature.*": "of names and numbers of nodes",
     "saliency_methods.Saliency": "abstract",
+    "certificates.*": "of arrays alone, in float64: of bounds, counts and radii, not of maps",
+    "smoothing.Smoothing": "abstract",
     "terms.Network": "of functions",
     "top_sets.odd_window": "of one number",
     "checks.*": "settings",
