@@ -62,7 +62,8 @@ def kinds_of_maps(text: str) -> list[str]:
     return _number(text, lambda _: names, lambda found: set(found) <= set(SALIENCIES), words)
 
 
-METAVARS: dict[Any, str] = {positive_float: "X", finite_float: "X", positive_int: "N", nonnegative_int: "N", kinds_of_maps: "MAPS"}
+METAVARS: dict[Any, str] = {positive_float: "X", finite_float: "X", positive_int: "N", nonnegative_int: "N"}
+METAVARS |= {kinds_of_maps: "MAPS"}
 
 SETTINGS: dict[str, tuple[Any, str]] = {
     "epsilon": (positive_float, "radius of the attacks, in the units of the input"),
