@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_rar.core import channels
 from keras_rar.evaluation.compare import compare
 from keras_rar.evaluation.evaluate import evaluate_robustness
 from keras_rar.explaining.saliency_maps import saliency_map
@@ -138,7 +139,9 @@ def _read_data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_image(path: Path, shape: tuple[int | None, ...], lower: float, upper: float) -> np.ndarray:
-    """The image as the model's input, `(1, height, width, channels)`."""
+    """The image as the model's input, `(1, height, width, channels)` or `(1, channels, height, width)`."""
+    if len(shape) == 3 and channels.of_sizes(shape) == "channels_first":
+        return np.moveaxis(_read_image(path, (*shape[1:], shape[0]), lower, upper), -1, 1)
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise UserError(f"explain needs a model of images with one or three channels. The model takes {shape}")
     try:

@@ -13,6 +13,7 @@ ATTACKS = ["topk", "mass_center", "random"]
 SALIENCIES = ["ig", "gradient", "gradient_x_input", "smoothgrad"]
 EXPLAINED = [*SALIENCIES, "guided_backprop", "deconvolution"]
 TARGETS = ["logit", "loss", "probability"]
+DATA_FORMATS = ["auto", "channels_last", "channels_first", "none"]
 RULES = ["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
 PROTOCOLS = ["quick", "paper"]
 DATASETS = ["mnist", "fashion_mnist", "gtsrb", "oxford_flower17"]
@@ -76,6 +77,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "k_report": (positive_int, "k of the top-k intersection in the report (default: k)"),
     "saliency": (SALIENCIES, "attribution method"),
     "target": (TARGETS, "score of the label that the maps explain"),
+    "data_format": (DATA_FORMATS, "where inputs have their channels (default: auto, as the model has them)"),
     "rule": (RULES, "quadrature rule of integrated gradients"),
     "m": (positive_int, "number of nodes of the rule"),
     "baseline": (finite_float, "start of the segment that integrated gradients integrates over"),

@@ -61,6 +61,7 @@ def test_every_setting_reaches_the_protocol(files, tmp_path):
     settings = {
         "epsilon": 30.0, "norm": "l2", "attack": "mass_center", "steps": 1, "step_size": 3.0, "restarts": 1, "k": 7,
         "k_report": 5, "saliency": "gradient_x_input", "target": "probability", "rule": "midpoint", "m": 3,
+        "data_format": "channels_last",
         "baseline": 0.5, "pgd_steps": 1, "pgd_step_size": 2.0, "pgd_restarts": 2, "attacked": 3, "seed": 11,
         "noise": 1, "other_maps": "none", "faithful": 2, "certified": 0,
     }  # fmt: skip
@@ -313,6 +314,16 @@ def test_a_model_of_colour_images_of_any_size(files, tmp_path):
         code, _, err = run("explain", tmp_path / "any.keras", files / image, "--out", tmp_path / "map.npy")
         assert (code, err) == (0, "")
         assert np.load(tmp_path / "map.npy").shape == shape
+
+
+def test_explain_takes_a_model_with_channels_first(files, tmp_path):
+    last = keras.models.load_model(files / "model.keras")
+    keras.Sequential([keras.Input((1, 6, 6)), keras.layers.Permute((2, 3, 1)), last]).save(tmp_path / "first.keras")
+    for model in (tmp_path / "first.keras", files / "model.keras"):
+        assert run("explain", model, files / "image.png", "--out", tmp_path / f"{model.stem}.npy")[0] == 0
+    found, expected = (np.load(tmp_path / f"{name}.npy") for name in ("first", "model"))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert run("explain", tmp_path / "first.keras", files / "image.png", "--out", tmp_path / "map.png")[0] == 0
 
 
 def test_explain_takes_a_wrapped_model(files, tmp_path):

@@ -13,7 +13,7 @@ from command_line import one_line, run, write_files
 
 import keras_rar
 from keras_rar import cli
-from keras_rar.core import neighborhoods, quadrature, saliency_methods
+from keras_rar.core import channels, neighborhoods, quadrature, saliency_methods
 from keras_rar.evaluation import protocols
 from keras_rar.explaining import saliency_maps
 from keras_rar.networks import classifier
@@ -208,6 +208,7 @@ def test_the_names_to_choose_from_are_those_of_the_package():
     assert list(classifier.TARGETS) == options.TARGETS
     assert list(quadrature.RULES) == options.RULES
     assert list(protocols.PAPER) == options.DATASETS
+    assert ["auto", *channels.DATA_FORMATS] == options.DATA_FORMATS
     for name in options.PROTOCOLS:
         protocols.get(name, "mnist" if name == "paper" else None)
 

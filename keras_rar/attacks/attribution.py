@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -14,7 +14,6 @@ from keras_rar.attacks.attack import Attack
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, keywords, map_objectives
-from keras_rar.core.saliency_methods import IntegratedGradients
 from keras_rar.explaining import attackable
 from keras_rar.networks.classifier import TARGETS, Classifier
 
@@ -38,6 +37,7 @@ class AttributionAttack(Attack):
         saliency: What is attacked: `"ig"`, `"gradient"`, `"gradient_x_input"` or `"smoothgrad"`, a `Saliency` object,
             or a function `(model, x, y) -> attributions` of TensorFlow operations. Defaults to `"ig"`.
         target: The score explained: `"logit"`, `"loss"` or `"probability"` of the label. Defaults to `"logit"`.
+        data_format: Where inputs have their channels: as for `saliency_map`. Defaults to `"auto"`, found.
         rule: Name of the quadrature rule of IG. Defaults to `"right"`.
         m: Positive integer, its number of nodes. Defaults to `100`.
         baseline: Float or array, where the segments of IG begin. Defaults to `0.`.
@@ -71,6 +71,7 @@ class AttributionAttack(Attack):
         step_size: float | None = None,
         saliency: choices.AnySaliency = "ig",
         target: choices.Target = "logit",
+        data_format: choices.DataFormat = "auto",
         rule: choices.RuleName = "right",
         m: int = 100,
         baseline: npt.ArrayLike = 0.0,
@@ -98,6 +99,8 @@ class AttributionAttack(Attack):
         self.saliency = attackable.get_differentiable(saliency, rule=rule, m=m, baseline=baseline, chunk=chunk)
         self.target = checks.one_of("target", target, TARGETS)
         self.keep = checks.one_of("keep", keep, map_objectives.SIMILARITIES)
+        self.data_format: choices.DataFormat = checks.one_of("data_format", data_format, get_args(choices.DataFormat))
+        self._approved: tuple[Any, ...] = ()
         self.k_report = None if k_report is None else checks.positive_int("k_report", k_report)
 
     def default_step_size(self, epsilon: float) -> float:
@@ -114,12 +117,7 @@ class AttributionAttack(Attack):
         """
 
     def reference(self, before: tf.Tensor, smooth_before: Callable[[], tf.Tensor]) -> tf.Tensor:
-        """The map at the input that `objective` gets as `before`: the network's own, unless overridden.
-
-        Args:
-            before: The map at the input.
-            smooth_before: Function that computes that of the smooth twin.
-        """
+        """What `objective` gets as `before`: the map at the input, or that of the smooth twin, computed when called."""
         return before
 
     def __call__(
@@ -167,8 +165,7 @@ class AttributionAttack(Attack):
         Yields:
             An `AttackResult` for each batch of at most `batch_size` rows.
         """
-        classifier, run = self._function(model, gradient_model)
-        x, labels = self._checked(classifier, x, y)
+        classifier, run, x, labels = self._ready(model, x, y, gradient_model)
         watch = Watch(self.steps, self.restarts + 1, progress)
         size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
         for rows, (inputs, indices) in self._batches(size, x, np.arange(len(x)), first=first):
@@ -188,11 +185,7 @@ class AttributionAttack(Attack):
 
     def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
         """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
-        classifier, _ = self._function(model, gradient_model)
-        x, _ = self._checked(classifier, x, y)
-        gradient_classifier = None if gradient_model is None else Classifier(gradient_model)
-        explained.check_twin(gradient_classifier, classifier.input_shape)
-        self.check_map(self._explainers(classifier, gradient_classifier).check(x, self.follows_gradients))
+        self._ready(model, x, y, gradient_model)
 
     def check_map(self, shape: tuple[int, ...]) -> None:
         """Refuse settings that do not fit a map of this shape."""
@@ -207,11 +200,19 @@ class AttributionAttack(Attack):
 
     def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The inputs and labels, as arrays."""
-        x = classifier.check_inputs(x, self.bounds)
-        self.check_map(explained.map_shape(x.shape[1:]))
-        if isinstance(self.saliency, IntegratedGradients):
-            checks.broadcasts("baseline", self.saliency.baseline, classifier.input_shape)
+        x, shape = explained.checked_inputs(classifier, x, self.bounds, self.saliency, self.data_format)
+        self.check_map(shape)
         return x, None if y is None else classifier.check_labels(y, len(x))
+
+    def _ready(self, model: Any, x: Any, y: Any, gradient_model: Any) -> tuple[Classifier, Callable, np.ndarray, Any]:
+        """The network, the compiled attack, the inputs and the labels. Maps are checked once for a network."""
+        classifier, run = self._function(model, gradient_model)
+        x, labels = self._checked(classifier, x, y)
+        if self._approved != (run, x.shape[1:]):
+            twin = explained.twin_of(gradient_model, classifier.input_shape)
+            self._explainers(classifier, twin).check(x, self.follows_gradients)
+            self._approved = run, x.shape[1:]
+        return classifier, run, x, labels
 
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None) -> Callable:
         explainers = self._explainers(classifier, gradient_classifier)
@@ -239,8 +240,8 @@ class AttributionAttack(Attack):
         phases: dict[str, Callable[..., Any]] = {"look": look, "advance": advance}
         return lambda phase, *state: phases[phase](*state)
 
-    def _explainers(self, *classifiers: Any) -> explained.Explainers:
-        return explained.Explainers(self.saliency, self.target, self.softplus_beta, *classifiers)
+    def _explainers(self, network: Classifier, twin: Classifier | None) -> explained.Explainers:
+        return explained.Explainers(self.saliency, self.target, self.softplus_beta, network, twin, self.data_format)
 
     def _k_report(self, shape: Any) -> int:
         return explained.eighth(shape) if self.k_report is None else self.k_report

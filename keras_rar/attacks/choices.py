@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy.typing as npt
 
+from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
 
 Auto: TypeAlias = Literal["auto"]
@@ -31,6 +32,7 @@ class Options(TypedDict, total=False):
     step_size: float | None
     saliency: AnySaliency
     target: Target
+    data_format: DataFormat
     rule: RuleName
     m: int
     baseline: npt.ArrayLike

@@ -3,15 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.attacks.choices import AnySaliency
-from keras_rar.core import checks
+from keras_rar.attacks.choices import AnySaliency, Bounds, DataFormat
+from keras_rar.core import channels, checks
 from keras_rar.core.correlations import kendall_tau_b, spearman_rho
-from keras_rar.core.saliency_methods import AT_ONCE, METHODS, Saliency, normalize_map
+from keras_rar.core.saliency_methods import AT_ONCE, METHODS, IntegratedGradients, Saliency
 from keras_rar.core.top_sets import topk_intersection
-from keras_rar.explaining import attackable
+from keras_rar.explaining import attackable, user_maps
+from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.surrogates import softplus
 
@@ -25,6 +27,7 @@ class Explainers:
         beta: Sharpness of the softplus in the twin, or `None` to take gradients through the network as it is.
         classifier: The network.
         gradient_classifier: A smooth twin of the user's, or `None`.
+        data_format: Where inputs have their channels, or `"auto"`.
     """
 
     def __init__(
@@ -34,15 +37,16 @@ class Explainers:
         beta: float | None,
         classifier: Classifier,
         gradient_classifier: Classifier | None,
+        data_format: DataFormat = "auto",
     ):
-        self._saliency, self._target = saliency, target
+        self._saliency, self._target, self._data_format = saliency, target, data_format
         self._smooth_classifier = classifier if gradient_classifier is None else gradient_classifier
         self._beta = beta if gradient_classifier is None else None
         self.own = self._explainer(classifier, None)
         self.smooth = self._explainer(self._smooth_classifier, self._beta)
 
-    def check(self, x: np.ndarray, smooth: bool) -> tuple[int, ...]:
-        """Refuse what cannot be attacked; the shape of a map. Nothing is compiled, and no map computed.
+    def check(self, x: np.ndarray, smooth: bool) -> None:
+        """Refuse what cannot be attacked. By a saliency of the user's the maps of two examples are computed.
 
         Args:
             x: One or more inputs.
@@ -55,33 +59,27 @@ class Explainers:
         if isinstance(self._saliency, Saliency) and smooth:
             point, label = tf.constant(x[:1]), tf.constant([0], tf.int64)
             self._score(self._smooth_classifier, label, self._beta)(point)  # the twin is made, and called
-        if type(self._saliency) in METHODS.values():
-            return map_shape(x.shape[1:])
-        specs = tf.TensorSpec([2, *x.shape[1:]], x.dtype), tf.TensorSpec([2], tf.int64)
-        shapes = []
-        for explain in (self.own, self.smooth)[: 1 + smooth]:
-            found = tf.function(explain, autograph=False).get_concrete_function(*specs).structured_outputs
-            if found.shape.rank is None or found.shape.rank < 2 or found.shape[0] not in (2, None):
-                raise ValueError(
-                    "`saliency` must return one map per example, of shape (batch, ...). "
-                    f"Received, for a batch of 2: {found.shape}"
-                )
-            shapes.append(tuple(size or 1 for size in found.shape[1:]))
-        return shapes[0]
+        if is_of_user(self._saliency):
+            for explain in (self.own, self.smooth)[: 1 + smooth]:
+                user_maps.check_examples("saliency", explain, x)
 
     def _explainer(self, classifier: Classifier, beta: float | None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         if not isinstance(self._saliency, Saliency):
-            return attackable.of_function(self._saliency, classifier, beta)
-        saliency = self._saliency
-        return lambda x, y: normalize_map(saliency(self._score(classifier, y, beta), x))
+            return attackable.of_function(self._saliency, classifier, beta, self._data_format)
+        return attackable.of_saliency(self._saliency, classifier, self._target, beta, self._data_format)
 
     def _score(self, classifier: Classifier, y: tf.Tensor, beta: float | None) -> Callable[[tf.Tensor], tf.Tensor]:
         return classifier.score(y, TARGETS[self._target], None if beta is None else softplus(beta))
 
 
-def map_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of one map, given that of one input: images lose their channels."""
-    return tuple(shape[:-1]) if len(shape) == 3 else tuple(shape)
+def map_shape(shape: tuple[int, ...], data_format: str) -> tuple[int, ...]:
+    """The shape of one map, given that of one input: images and volumes lose their channels."""
+    return channels.map_shape(shape, data_format)
+
+
+def is_of_user(saliency: AnySaliency) -> bool:
+    """Whether the user has written the saliency, a function or a class."""
+    return type(saliency) not in METHODS.values()
 
 
 def batch_size(saliency: AnySaliency, shape: tuple[int, ...]) -> int:
@@ -94,12 +92,24 @@ def eighth(shape: Any) -> int:
     return max(1, int(np.prod(shape)) // 8)
 
 
-def check_twin(twin: Classifier | None, shape: tuple[int | None, ...]) -> None:
-    """Refuse a smooth twin of the user's that takes other inputs than the model."""
+def twin_of(gradient_model: keras.Model | None, shape: tuple[int | None, ...]) -> Classifier | None:
+    """The smooth twin of the user's, if there is one; refused if it takes other inputs than the model."""
+    twin = None if gradient_model is None else Classifier(gradient_model)
     if twin is not None and twin.input_shape != shape:
         raise ValueError(
             f"`gradient_model` must take the inputs of the model, of shape {shape}. Received: {twin.input_shape}"
         )
+    return twin
+
+
+def checked_inputs(
+    classifier: Classifier, x: Any, bounds: Bounds, saliency: AnySaliency, data_format: DataFormat
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The inputs as an array, and the shape of one map."""
+    x = classifier.check_inputs(x, bounds)
+    if isinstance(saliency, IntegratedGradients):
+        checks.broadcasts("baseline", saliency.baseline, classifier.input_shape)
+    return x, map_shape(x.shape[1:], data_format_of(classifier.model, x.shape[1:], data_format))
 
 
 def check_k(name: str, k: int | None, shape: tuple[int, ...]) -> None:

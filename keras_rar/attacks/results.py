@@ -14,7 +14,7 @@ class AttackResult:
         x_adv: The perturbed inputs, `(n, ...)`; the input itself where no change was found.
         y: The classes whose attributions were attacked, `(n,)`.
         correct: Whether the model predicts `y` at `x`, `(n,)`. Reports leave the others out.
-        map_before: Saliency maps at `x`, `(n, height, width)`, or of the shape of `x` where it is no image.
+        map_before: Saliency maps at `x`, `(n, height, width)`, or of the shape of `x` where it has no channels.
         map_after: Saliency maps at `x_adv`, of the same shape.
         scores: Similarity of the two maps by name, each `(n,)`: `kendall_tau`, `spearman_rho`, `topk_intersection`.
         iteration: The iterate kept, `(n,)`; 0 where no change was found.

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
 from keras_rar.core.accumulation import weighted_gradients
+from keras_rar.core.channels import DATA_FORMATS
 from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.quadrature import QuadratureRule
@@ -164,20 +165,24 @@ METHODS = {
 }
 
 
-def normalize_map(attributions: tf.Tensor) -> tf.Tensor:
+def normalize_map(attributions: tf.Tensor, data_format: str = "channels_last") -> tf.Tensor:
     """The map of attributions that the paper shows and compares.
 
     `Mⱼ = d · Σ_c |a_jc| / Σ_jc |a_jc|`: absolute values, summed over channels, scaled to sum to the
     number `d` of entries of the map (Ghorbani et al. 2019). All zeros stay zeros.
 
     Args:
-        attributions: Tensor of shape `(batch, height, width, channels)`, or of any other rank without channels.
+        attributions: Tensor of shape `(batch, height, width, channels)`, or of a higher rank for volumes; or of rank 2
+            or 3, without channels.
+        data_format: `"channels_last"`, `"channels_first"` for `(batch, channels, height, width)`, or `"none"` for
+            attributions of any rank without channels. Defaults to `"channels_last"`.
 
     Returns:
-        Tensor of shape `(batch, height, width)`, or of the shape of `attributions`.
+        Tensor of shape `(batch, height, width)`, or of the shape of `attributions` without channels.
 
     Raises:
         TypeError: If `attributions` is not floating point.
+        ValueError: If `data_format` is unknown.
 
     Example:
 
@@ -186,8 +191,9 @@ def normalize_map(attributions: tf.Tensor) -> tf.Tensor:
     """
     attributions = floating("attributions", attributions)
     saliency = tf.abs(attributions)
-    if attributions.shape.rank == 4:
-        saliency = tf.reduce_sum(saliency, axis=-1)
+    checks.one_of("data_format", data_format, DATA_FORMATS)
+    if attributions.shape.rank >= 4 and data_format != "none":
+        saliency = tf.reduce_sum(saliency, axis=1 if data_format == "channels_first" else -1)
     axes = list(range(1, saliency.shape.rank))
     entries = tf.cast(tf.reduce_prod(tf.shape(saliency)[1:]), saliency.dtype)
     return entries * tf.math.divide_no_nan(saliency, tf.reduce_sum(saliency, axes, keepdims=True))

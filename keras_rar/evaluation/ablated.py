@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import ablation, checks
+from keras_rar.core import ablation, channels, checks
 from keras_rar.core.memory import bytes_per_point
+from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled, kept_with
 
@@ -63,8 +64,18 @@ class Ablated:
         return maps if maps.dtype == "float64" else maps.astype("float32")
 
     def shape_of_maps(self, values: np.ndarray) -> tuple[int, ...]:
-        """The shape of maps whose entries are ablated as wholes: of images without the channels, which are last."""
-        return self.x.shape[:-1] if values.ndim == 4 else values.shape
+        """The shape of maps whose entries are ablated as wholes: of images and volumes without the channels."""
+        if values.shape != self.x.shape:
+            return values.shape
+        shape = self.x.shape[1:]
+        try:
+            data_format = data_format_of(self.classifier.model, shape)
+        except ValueError as error:
+            raise ValueError(
+                "`attributions` must be summed over channels where neither layers nor sizes say which axis has them. "
+                f"Received: shape {values.shape}"
+            ) from error
+        return (len(self.x), *channels.map_shape(shape, data_format))
 
     def without_channels(self, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Values of the shape of `x`, or of maps already, summed over the axis that maps of a shape do not have."""

@@ -6,15 +6,17 @@ from typing import Any
 import keras
 
 from keras_rar.core import checks
+from keras_rar.core.channels import DataFormat
 from keras_rar.evaluation.protocols import plain
 from keras_rar.evaluation.settings import Settings
 from keras_rar.methods.map_regularizers import IGTopKRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.networks.base_model import is_wrapped
+from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import Classifier
 
 
-def of_training(model: keras.Model) -> Settings:
+def of_training(model: keras.Model, data_format: DataFormat = "auto") -> Settings:
     """Radius, norm, bounds and baseline that a `RARModel` is trained with, and k if its method has one.
 
     Where ε follows a schedule it is the largest radius. `keras_rar.IGTopKRegularizer` counts the entries of an input,
@@ -22,6 +24,7 @@ def of_training(model: keras.Model) -> Settings:
 
     Args:
         model: Any model.
+        data_format: Where inputs have their channels, as for `saliency_map`. Defaults to `"auto"`.
 
     Returns:
         Settings by name; none for a model that keras_rar does not train.
@@ -45,8 +48,9 @@ def of_training(model: keras.Model) -> Settings:
     )
     if isinstance(regularizer, IGTopKRegularizer) and regularizer.k is not None:
         shape = Classifier(model).input_shape
-        channels = (shape[-1] or 1) if len(shape) == 3 else 1
-        ball["k"] = max(1, regularizer.k // channels)
+        layout = data_format_of(Classifier(model).model, shape, data_format)
+        channels = {"channels_last": shape[-1], "channels_first": shape[0]}.get(layout)
+        ball["k"] = max(1, regularizer.k // (channels or 1))
     return ball
 
 
@@ -61,7 +65,7 @@ def completed(model: keras.Model, given: Settings) -> Settings:
         ValueError: If the radius is missing: of a model that keras_rar does not train, or where the norm or the
             bounds given are not those of the training.
     """
-    return _complete(of_training(model), given)
+    return _complete(of_training(model, given.get("data_format", "auto")), given)
 
 
 def shared(models: Iterable[keras.Model], given: Settings) -> Settings:
@@ -70,7 +74,8 @@ def shared(models: Iterable[keras.Model], given: Settings) -> Settings:
     Raises:
         ValueError: As for `completed`, or if the models are trained in different balls and what differs is not given.
     """
-    balls = [ball for ball in map(of_training, models) if ball]
+    data_format = given.get("data_format", "auto")
+    balls = [ball for ball in (of_training(model, data_format) for model in models) if ball]
     first = balls[0] if balls else Settings()
     for name, value in first.items():
         others = [ball.get(name) for ball in balls if plain(ball.get(name)) != plain(value)]

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_rar.attacks import AttributionAttack, PGDAttack, TopKAttack, explained
-from keras_rar.attacks.choices import Auto, Bounds, JitCompile, Norm
+from keras_rar.attacks.choices import Auto, Bounds, DataFormat, JitCompile, Norm
 from keras_rar.core import checks, keywords
 from keras_rar.evaluation import ball
 from keras_rar.evaluation.held_out import read
 from keras_rar.evaluation.settings import Settings, is_auto
+from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import Classifier
 
 SCORES = ("kendall_tau", "spearman_rho", "topk_intersection")
@@ -61,6 +62,7 @@ class AttributionRobustness(keras.callbacks.Callback):
         steps: Positive integer, iterations of each attack, of size `2.5 * epsilon / steps` and at least
             `epsilon / 10`. Defaults to `10`.
         m: Positive integer, number of nodes of the attacked integrated gradients. Defaults to `10`.
+        data_format: Where inputs have their channels, as for `saliency_map`. Defaults to `"auto"`, found.
         max_images: Positive integer, how many examples to take, or `None` for all. They are the first: shuffle
             examples sorted by class. Defaults to `32`.
         prefix: What the names begin with. Defaults to `"val_"`.
@@ -101,6 +103,7 @@ class AttributionRobustness(keras.callbacks.Callback):
         k_report: int | None = None,
         steps: int | None = None,
         m: int | None = None,
+        data_format: DataFormat | None = None,
         max_images: int | None = 32,
         prefix: str = "val_",
         jit_compile: JitCompile = "auto",
@@ -115,7 +118,7 @@ class AttributionRobustness(keras.callbacks.Callback):
         self.epsilon, self.norm, self.bounds, self.baseline = epsilon, norm, bounds, baseline
         self.k, self.k_report, self.steps, self.m = k, k_report, steps, m
         self.prefix = prefix if isinstance(prefix, str) else checks.fail("prefix", "a string", prefix, TypeError)
-        self.jit_compile = jit_compile
+        self.jit_compile, self.data_format = jit_compile, data_format
         self.attack, self.pgd = attack, pgd
         for name, value, kind in (("attack", attack, AttributionAttack), ("pgd", pgd, PGDAttack)):
             if value is not None and not isinstance(value, kind):
@@ -174,12 +177,13 @@ class AttributionRobustness(keras.callbacks.Callback):
 
     def _ball(self) -> Settings:
         """What the arguments say of the ball."""
-        names = ("epsilon", "norm", "baseline", "k")
+        names = ("epsilon", "norm", "baseline", "k", "data_format")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return cast(Settings, given if is_auto(self.bounds) else {**given, "bounds": self.bounds})
 
     def _refuse_settings(self) -> None:
-        for name in ("epsilon", "norm", "bounds", "baseline", "k", "k_report", "steps", "m", "jit_compile"):
+        names = ("epsilon", "norm", "bounds", "baseline", "k", "k_report", "steps", "m", "data_format", "jit_compile")
+        for name in names:
             value = getattr(self, name)
             if value is not None and not is_auto(value):
                 checks.fail(name, "left out where `attack` is given, which has its own", value)
@@ -188,9 +192,14 @@ class AttributionRobustness(keras.callbacks.Callback):
         """The attack in this ball that the other arguments describe."""
         epsilon = checks.positive_float("epsilon", found["epsilon"])
         steps = checks.positive_int("steps", 10 if self.steps is None else self.steps)
-        k = found.get("k")
+        k, data_format = found.get("k"), found.get("data_format", "auto")
+        if k is None and self.model is None:
+            k = 1  # until the model is known, and with it where the channels are
+        elif k is None:
+            layout = data_format_of(Classifier(self.model).model, self.x.shape[1:], data_format)
+            k = explained.eighth(explained.map_shape(self.x.shape[1:], layout))
         return TopKAttack(
-            explained.eighth(explained.map_shape(self.x.shape[1:])) if k is None else k,
+            k,
             epsilon,
             norm=found.get("norm", "linf"),
             bounds=found.get("bounds", (0.0, 1.0)),
@@ -199,6 +208,7 @@ class AttributionRobustness(keras.callbacks.Callback):
             steps=steps,
             step_size=_step_size(epsilon, steps),
             m=10 if self.m is None else self.m,
+            data_format=data_format,
             jit_compile=self.jit_compile,
         )
 

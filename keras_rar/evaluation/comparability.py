@@ -49,6 +49,9 @@ def _same_data(first: RobustnessReport, second: RobustnessReport) -> bool:
 
 
 def _differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Settings whose values differ; one that an older report does not know counts as None."""
+    """Settings whose values differ; one that an older report does not know counts as None, or as it was then."""
     names = [name for name in {**first, **second} if name not in _FREE]
+    data_formats = [protocol["data_format"] for protocol in (first, second) if "data_format" in protocol]
+    if len(data_formats) == 1 and data_formats != ["channels_first"]:  # which 0.1.0 did not have
+        names.remove("data_format")
     return [name for name in names if first.get(name) != second.get(name)]

@@ -105,6 +105,9 @@ def compare(
             begun[name] = *parts, Controls(parts[0], parts[1], None, **options)
         except (TypeError, ValueError) as error:
             raise type(error)(f"model {name!r}: {error}") from error
+    found = {name: evaluation.settings.data_format for name, (evaluation, *_) in begun.items()}
+    if len(set(found.values())) > 1:
+        checks.fail("data_format", "given for models that take other channels of the same inputs", found)
     for name, (evaluation, pgd, *_) in begun.items():
         _say(name, progress)
         evaluation.predictions(pgd, progress)

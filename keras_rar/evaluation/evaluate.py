@@ -12,6 +12,7 @@ from keras_rar.attacks.choices import (
     Auto,
     Bounds,
     Chunk,
+    DataFormat,
     JitCompile,
     Norm,
     ObjectiveName,
@@ -47,6 +48,7 @@ def evaluate_robustness(
     keep: SimilarityName | None = None,
     saliency: AnySaliency | None = None,
     target: Target | None = None,
+    data_format: DataFormat | None = None,
     rule: RuleName | None = None,
     m: int | None = None,
     softplus_beta: float | Auto | None = "auto",
@@ -104,6 +106,8 @@ def evaluate_robustness(
         keep: The similarity that picks the iterate.
         saliency: The attribution method: a name, a `Saliency` object or a function.
         target: The score explained.
+        data_format: Where inputs have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or `"auto"`, as
+            `saliency_map` finds it.
         rule: Quadrature rule of IG.
         m: Its number of nodes.
         softplus_beta: Sharpness of the softplus twin; `None` for gradients through the model as it is.

@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from keras_rar.attacks import explained
 from keras_rar.core.maps import flat
-from keras_rar.core.saliency_methods import AT_ONCE, METHODS, Saliency, normalize_map
+from keras_rar.core.saliency_methods import AT_ONCE, METHODS, Saliency
 from keras_rar.core.smoothing import Smoothing
 from keras_rar.explaining import attackable
-from keras_rar.networks.classifier import TARGETS, Classifier
+from keras_rar.networks.channel_axis import data_format_of
+from keras_rar.networks.classifier import Classifier
 
 
 class Sums(NamedTuple):
@@ -114,17 +115,12 @@ def explainer(classifier: Classifier, saliency: Any, target: str) -> Callable[[t
     """The map `(x, y) -> (batch, ...)` of a classifier."""
     if not isinstance(saliency, Saliency):
         return attackable.of_function(saliency, classifier, None)
-    return lambda x, y: normalize_map(saliency(classifier.score(y, TARGETS[target]), x))
+    return attackable.of_saliency(saliency, classifier, target, None)
 
 
 def map_shape(classifier: Classifier, saliency: Any, target: str, x: np.ndarray) -> tuple[int, ...]:
     """The shape of one map; a `ValueError` if a method of the user's does not return one per example."""
     if type(saliency) in METHODS.values():
-        return explained.map_shape(x.shape[1:])
+        return explained.map_shape(x.shape[1:], data_format_of(classifier.model, x.shape[1:]))
     point = tf.constant(np.repeat(x[:1], 2, axis=0)), tf.zeros([2], tf.int64)
-    found = explainer(classifier, saliency, target)(*point).shape
-    if found.rank < 2 or found[0] != 2:
-        raise ValueError(
-            f"`method` must return one map per example, of shape (batch, ...). Received, for a batch of 2: {found}"
-        )
-    return tuple(found[1:])
+    return tuple(explainer(classifier, saliency, target)(*point).shape[1:])

@@ -9,9 +9,10 @@ import numpy as np
 
 from keras_rar import attacks
 from keras_rar.attacks.choices import Chunk, JitCompile
-from keras_rar.core import checks
+from keras_rar.core import channels, checks
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.running import Evaluation
+from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import Classifier
 
 
@@ -33,7 +34,8 @@ def prepared(
     checks.broadcasts("baseline", settings.baseline, classifier.input_shape)
     x = classifier.check_inputs(x, settings.bounds)
     y = classifier.check_labels(y, len(x))
-    shape = x.shape[1:-1] if x.ndim == 4 else x.shape[1:]
+    data_format = data_format_of(classifier.model, x.shape[1:], settings.data_format)
+    shape = channels.map_shape(x.shape[1:], data_format)
     pgd = settings.pgd_attack(batch_size=batch_size, jit_compile=jit_compile)
     attack = settings.attribution_attack(
         int(np.prod(shape)), chunk=chunk, batch_size=batch_size, jit_compile=jit_compile
@@ -44,6 +46,7 @@ def prepared(
         k_report=attack.k_report,
         step_size=attack.step_size,
         pgd_step_size=pgd.step_size,
+        data_format=data_format,
     )
     attack.check(classifier.model, x, y, gradient_model=gradient_model)
     evaluation = Evaluation(classifier, settings, x, y, path, batch_size, gradient_model)

@@ -46,6 +46,7 @@ class Protocol:
         keep: The similarity that picks the iterate.
         saliency: The attribution method: a name, a `Saliency` object or a function.
         target: The score explained.
+        data_format: Where inputs have their channels: `"auto"`, `"channels_last"`, `"channels_first"` or `"none"`.
         rule: Quadrature rule of IG.
         m: Its number of nodes.
         baseline: Where its segments begin.
@@ -85,6 +86,7 @@ class Protocol:
     keep: choices.SimilarityName = "kendall_tau"
     saliency: choices.AnySaliency = "ig"
     target: choices.Target = "logit"
+    data_format: choices.DataFormat = "auto"
     rule: choices.RuleName = "right"
     m: int = 100
     baseline: npt.ArrayLike = 0.0
@@ -150,6 +152,7 @@ class Protocol:
             step_size=self.step_size,
             saliency=self.saliency,
             target=self.target,
+            data_format=self.data_format,
             rule=self.rule,
             m=self.m,
             baseline=self.baseline,

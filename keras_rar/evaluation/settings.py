@@ -5,7 +5,16 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 import numpy.typing as npt
 
-from keras_rar.attacks.choices import AnySaliency, Bounds, Norm, ObjectiveName, RuleName, SimilarityName, Target
+from keras_rar.attacks.choices import (
+    AnySaliency,
+    Bounds,
+    DataFormat,
+    Norm,
+    ObjectiveName,
+    RuleName,
+    SimilarityName,
+    Target,
+)
 
 AttackName: TypeAlias = Literal["topk", "mass_center", "random"]
 ProtocolName: TypeAlias = Literal["quick", "paper"]
@@ -31,6 +40,7 @@ class Settings(TypedDict, total=False):
     keep: SimilarityName
     saliency: AnySaliency
     target: Target
+    data_format: DataFormat
     rule: RuleName
     m: int
     baseline: npt.ArrayLike

@@ -1,5 +1,6 @@
 """Saliency methods as attacks follow them: by name, as an object, or as a function of the user's."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +8,13 @@ import tensorflow as tf
 
 from keras_rar.core import checks
 from keras_rar.core import saliency_methods as core
-from keras_rar.core.saliency_methods import Saliency, normalize_map
+from keras_rar.core.channels import DataFormat
+from keras_rar.core.saliency_methods import Saliency
+from keras_rar.explaining import user_maps
 from keras_rar.explaining.saliency_maps import BACKWARD, get
-from keras_rar.networks.classifier import Classifier
-from keras_rar.networks.surrogates import softplus_twin
+from keras_rar.networks.channel_axis import data_format_of
+from keras_rar.networks.classifier import TARGETS, Classifier
+from keras_rar.networks.surrogates import softplus, softplus_twin
 
 
 def get_differentiable(
@@ -26,11 +30,13 @@ def get_differentiable(
     return get(method, rule, m, baseline, chunk)
 
 
-def of_function(function: Callable, classifier: Classifier, beta: float | None) -> Callable:
+def of_function(
+    function: Callable, classifier: Classifier, beta: float | None, data_format: DataFormat = "auto"
+) -> Callable:
     """The map by a function `(model, x, y) -> attributions` of TensorFlow operations, for an attack."""
     model = classifier.model if beta is None else softplus_twin(classifier.model, beta)
 
-    def explain(x, y):
+    def attribute(x, y):
         try:
             attributions = function(model, x, y)
         except (NotImplementedError, AttributeError) as error:  # asked a symbolic tensor for its values
@@ -40,6 +46,19 @@ def of_function(function: Callable, classifier: Classifier, beta: float | None) 
                 "`saliency` must be made of TensorFlow operations to be attacked. "
                 f"Received: a function that returns {type(attributions).__name__}"
             )
-        return normalize_map(attributions)
+        return attributions
 
-    return explain
+    return _maps_of(attribute, classifier, data_format)
+
+
+def of_saliency(
+    saliency: Saliency, classifier: Classifier, target: str, beta: float | None, data_format: DataFormat = "auto"
+) -> Callable:
+    """The map by a `Saliency` of a score, one of `TARGETS`, for an attack."""
+    relu = None if beta is None else softplus(beta)
+    return _maps_of(lambda x, y: saliency(classifier.score(y, TARGETS[target], relu), x), classifier, data_format)
+
+
+def _maps_of(attribute: Callable, classifier: Classifier, data_format: DataFormat) -> Callable:
+    layout = functools.cache(lambda shape: data_format_of(classifier.model, shape, data_format))
+    return lambda x, y: user_maps.as_maps("saliency", attribute(x, y), x, layout(tuple(x.shape[1:])))

@@ -11,7 +11,10 @@ import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
 from keras_rar.core import saliency_methods as core
-from keras_rar.core.saliency_methods import Saliency, normalize_map
+from keras_rar.core.channels import DataFormat
+from keras_rar.core.saliency_methods import Saliency
+from keras_rar.explaining import user_maps
+from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
 from keras_rar.networks.surrogates import deconvolution, guided
@@ -60,6 +63,7 @@ class _Options(TypedDict, total=False):
     noise: float
     seed: int
     normalize: bool
+    data_format: DataFormat
     batch_size: int
     chunk: int | Literal["auto"] | None
 
@@ -99,6 +103,7 @@ def saliency_map(
     noise: float = 0.1,
     seed: int = 0,
     normalize: bool = True,
+    data_format: DataFormat = "auto",
     batch_size: int = 32,
     chunk: int | Literal["auto"] | None = "auto",
     return_completeness: bool = False,
@@ -125,12 +130,14 @@ def saliency_map(
         noise: Their standard deviation, in the units of the input. Defaults to `0.1`.
         seed: Their integer seed. Defaults to `0`.
         normalize: Whether to reduce to the map above; if not, the signed attributions. Defaults to `True`.
+        data_format: Where images and volumes have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or
+            `"auto"`: as the first convolution or pooling layer has them, or as sizes tell. Defaults to `"auto"`.
         batch_size: Positive integer, examples explained at once. Defaults to `32`.
         chunk: Number of nodes evaluated at once: an integer, `None` for all, or `"auto"`. Defaults to `"auto"`.
         return_completeness: Whether to return a `Completeness` too, for `method="ig"`. Defaults to `False`.
 
     Returns:
-        NumPy array of shape `(n, height, width)`, or of the shape of `x` where that is no image or with
+        NumPy array of shape `(n, height, width)`, or of the shape of `x` where that has no channels or with
         `normalize=False`; with `return_completeness` a pair of it and a `Completeness`.
 
     Raises:
@@ -151,19 +158,14 @@ def saliency_map(
     if return_completeness and method != "ig":
         checks.fail("return_completeness", 'False unless method="ig"', return_completeness)
     y = _predicted(classifier, x, batch_size) if y is None else classifier.check_labels(y, len(x))
+    layout = data_format_of(classifier.model, x.shape[1:], data_format) if normalize else "none"
     completeness = None
     if method == "ig":
         explained, completeness = _complete_ig(
             classifier, x, y, target, rule, m, baseline, tolerance, chunk, batch_size
         )
     elif callable(method) and not isinstance(method, Saliency):
-        explained = np.asarray(method(classifier.model, x, y))
-        if explained.ndim < 2 or len(explained) != len(x) or explained.dtype.kind not in "fiu":
-            raise ValueError(
-                f"`method` must return an array of one map per example, {len(x)}. "
-                f"Received: shape {explained.shape}, dtype {explained.dtype.name}"
-            )
-        explained = explained if explained.dtype.kind == "f" else explained.astype(classifier.dtype)
+        explained = user_maps.of_function(method, classifier, x, y, layout if normalize else None)
     else:
         relu = BACKWARD.get(method) if isinstance(method, str) else None
         name = method if relu is None else "gradient"
@@ -172,9 +174,10 @@ def saliency_map(
         def explain(x, y):
             return saliency(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
 
+        user_maps.check_saliency(saliency, explain, x, layout)
         key = (method, target, samples, noise, seed, chunk) if isinstance(method, str) else None
         explained = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
-    result = normalize_map(tf.constant(explained)).numpy() if normalize else explained
+    result = user_maps.as_maps("method", explained, tf.constant(x), layout).numpy() if normalize else explained
     return (result, completeness) if completeness is not None and return_completeness else result
 
 

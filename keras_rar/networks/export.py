@@ -9,11 +9,13 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
+from keras_rar.core.channels import DataFormat
 from keras_rar.core.gradients import repeat_labels
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.labels import label_logit
 from keras_rar.core.saliency_methods import normalize_map
 from keras_rar.networks.base_model import check_base_model, is_wrapped
+from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.copies import copy_with
 from keras_rar.networks.output import head_of
 
@@ -26,6 +28,7 @@ def export_saved_model(
     rule: str = "right",
     m: int = 100,
     chunk: int = 10,
+    data_format: DataFormat = "auto",
     verbose: bool = False,
 ) -> None:
     """Write a TensorFlow SavedModel with the endpoints `serve` and `attribute`.
@@ -41,6 +44,8 @@ def export_saved_model(
         rule: Name of the quadrature rule. Defaults to `"right"`.
         m: Integer > 0, number of nodes. Defaults to `100`.
         chunk: Integer > 0, number of nodes evaluated at once. Defaults to `10`.
+        data_format: Where inputs have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or `"auto"`, as
+            `keras_rar.saliency_map` finds it. Defaults to `"auto"`.
         verbose: Whether to print the endpoints. Defaults to `False`.
 
     Raises:
@@ -59,6 +64,7 @@ def export_saved_model(
     nodes, chunk = quadrature.get(rule, m), checks.positive_int("chunk", chunk)
     baseline = checks.finite_array("baseline", baseline)
     checks.broadcasts("baseline", baseline, input_shape)
+    layout = data_format_of(base_model, input_shape, data_format)
     head, network = head_of(base_model), copy_with(base_model)
 
     def serve(x):
@@ -71,7 +77,7 @@ def export_saved_model(
             return head.gradient_scale * label_logit(repeat_labels(predicted, tf.shape(z)[0]), head.logits(z, False))
 
         start = tf.broadcast_to(tf.cast(baseline, x.dtype), tf.shape(x))
-        return normalize_map(integrated_gradients(predicted_logit, start, x, nodes, chunk=chunk))
+        return normalize_map(integrated_gradients(predicted_logit, start, x, nodes, chunk=chunk), layout)
 
     signature = [tf.TensorSpec((None, *input_shape), base_model.variable_dtype, name="x")]
     archive = keras.export.ExportArchive()

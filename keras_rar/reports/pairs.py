@@ -37,6 +37,11 @@ def pairs_of(result: Any, bounds: Any = None) -> dict[int, drawing.Pair]:
         checks.fail("results", "AttackResult or RobustnessReport objects", result, TypeError)
     if bounds is None and len(rows):
         bounds = range_of(examples["x"], examples["x_adv"])
+    if len(rows):
+        data_format = result.protocol.get("data_format") if isinstance(result, RobustnessReport) else None
+        before = examples["x"], examples["x_adv"]
+        bounds, x, x_adv = channels_last(bounds, examples["map_before"], *before, data_format=data_format)
+        examples = {**examples, "x": x, "x_adv": x_adv}
     names = ("label", "kendall_tau", "topk_intersection", "iteration", "correct")
     shown = {key: array for key, array in examples.items() if key != "index"}
     return {
@@ -99,6 +104,26 @@ def range_of(*inputs: np.ndarray) -> tuple[float, float]:
         if known[0] <= lower and upper <= known[1]:
             return known
     return lower, upper if upper > lower else lower + 1
+
+
+def channels_last(
+    bounds: Any, maps: np.ndarray, *inputs: np.ndarray, data_format: str | None = None
+) -> tuple[Any, ...]:
+    """Bounds and inputs as they are drawn, with their channels last.
+
+    Args:
+        bounds: Pair `(lower, upper)` of floats, or arrays that broadcast to an input.
+        maps: The maps of the inputs.
+        *inputs: Arrays of one shape, `(n, ...)`.
+        data_format: Where they have their channels. Defaults to `None`, to be told from the shape of the maps.
+    """
+    shape = inputs[0].shape[1:]
+    if data_format is None and maps.shape[1:] == shape[1:] != shape[:-1]:
+        data_format = "channels_first"
+    if data_format != "channels_first" or len(shape) != 3:
+        return bounds, *inputs
+    bounds = tuple(np.moveaxis(np.broadcast_to(bound, shape), 0, -1) for bound in bounds)
+    return bounds, *(np.moveaxis(x, 1, -1) for x in inputs)
 
 
 def counts_text(counts: list[float]) -> str:

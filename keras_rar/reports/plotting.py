@@ -16,6 +16,7 @@ from keras_rar.reports import bars, curves, drawing, histograms
 from keras_rar.reports.pairs import (
     ROWS,
     by_name,
+    channels_last,
     check_indices,
     common_examples,
     pairs_of,
@@ -118,11 +119,11 @@ def plot_saliency(
     titles = [""] * len(x) if titles is None else list(titles)
     if len(titles) != len(x):
         raise ValueError(f"`titles` must hold one title per example, {len(x)}. Received: {len(titles)} titles")
+    bounds, x = channels_last(range_of(x) if bounds is None else bounds, next(iter(columns.values()), x), x)
     panel = (width - 0.2) / (1 + len(columns))
     body = panel * drawing.aspect(x[0]) if feature_names is None else bars.height(x[0].size)
     figure = drawing.new_figure(width, len(x) * (body + 0.3))
     panels = figure.subplots(len(x), 1 + len(columns), squeeze=False)
-    bounds = range_of(x) if bounds is None else bounds
     for row, (axes, title) in enumerate(zip(panels, titles, strict=True)):
         groups = [([x[row]], "input"), *(([column[row]], "map") for column in columns.values())]
         drawing.draw_row(axes, groups, bounds, feature_names)

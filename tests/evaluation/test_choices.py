@@ -8,7 +8,7 @@ import pytest
 
 import keras_rar
 from keras_rar.attacks import AttributionAttack, choices
-from keras_rar.core import map_objectives, neighborhoods, quadrature, saliency_methods
+from keras_rar.core import channels, map_objectives, neighborhoods, quadrature, saliency_methods
 from keras_rar.evaluation import protocols, settings
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.networks import classifier
@@ -22,6 +22,7 @@ from keras_rar.networks import classifier
         (choices.RuleName, quadrature.RULES),
         (choices.SaliencyName, saliency_methods.METHODS),
         (choices.SimilarityName, map_objectives.SIMILARITIES),
+        (choices.DataFormat, ["auto", *channels.DATA_FORMATS]),
         (choices.ObjectiveName, classifier.OBJECTIVES),
         (settings.AttackName, protocols.ATTACKS),
         (settings.DatasetName, protocols.PAPER),

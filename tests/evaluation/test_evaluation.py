@@ -363,7 +363,7 @@ def test_the_report_records_every_setting(instant, dense):
     recorded = look(dense).protocol
     assert recorded["name"] == "quick, changed: " + ", ".join(f"{name}={value}" for name, value in CHANGED.items())
     expected = {field.name: getattr(protocols.QUICK, field.name) for field in dataclasses.fields(Protocol)}
-    expected |= {**CHANGED, "name": recorded["name"], "batch_size": 8}
+    expected |= {**CHANGED, "name": recorded["name"], "batch_size": 8, "data_format": "none"}
     assert recorded == json.loads(json.dumps(expected))
 
 
@@ -724,7 +724,7 @@ def bad_inputs():
         ({"model": out_of_reach()}, ValueError, "`model` must let its ReLUs be found"),
         ({"saliency": lambda model, x, y: np.abs(x)}, TypeError, "`saliency` must be made of TensorFlow operations"),
         ({"saliency": lambda model, x, y: x[0, 0]}, ValueError, "`saliency` must return one map per example"),
-        ({"saliency": lambda model, x, y: x[:, :1], "k": 1}, ValueError, "`k_report` must be at most the number"),
+        ({"saliency": lambda model, x, y: x[:, :1], "k": 1}, ValueError, "`saliency` must return one map per example"),
         ({"path": __file__}, ValueError, "`path` must be a file that RobustnessReport.save wrote"),
         ({"epsilon": 0}, ValueError, "`epsilon` must be a positive float"),
         ({"bounds": 1}, TypeError, "`bounds` must be"),

@@ -40,7 +40,7 @@ TABLE = {  # Chen et al. 2019, sec. 5 and supplement
 COMMON = {  # to all data sets
     "norm": "linf", "attack": "topk", "restarts": 0, "pgd_restarts": 0, "pgd_objectives": ("crossentropy",),
     "saliency": "ig", "target": "logit", "rule": "right", "m": 100, "baseline": 0.0,
-    "keep": "kendall_tau", "softplus_beta": 1.0, "attacked": None,
+    "keep": "kendall_tau", "softplus_beta": 1.0, "attacked": None, "data_format": "auto",
 }  # fmt: skip
 CELLS = [(dataset, name, value) for dataset, row in TABLE.items() for name, value in {**row, **COMMON}.items()]
 
@@ -124,6 +124,7 @@ REACHES = {  # setting: a value, and what the attribution attack and PGD then ho
     "m": (7, {"saliency": IG(quadrature.right(7), 0.0)}, {}),
     "baseline": (0.5, {"saliency": IG(quadrature.right(100), 0.5)}, {}),
     "softplus_beta": (None, {"softplus_beta": None}, {}),
+    "data_format": ("channels_first", {"data_format": "channels_first"}, {}),
     "seed": (9, {"seed": 9}, {"seed": 9}),
 }
 
@@ -278,6 +279,7 @@ WRONG = [
     ("m", 0, ValueError),
     ("baseline", NAN, ValueError),
     ("softplus_beta", 0.0, ValueError),
+    ("data_format", "first", ValueError),
     ("attacked", 0, ValueError),
     ("attacked", True, TypeError),
     *[(name, value, error) for name in ("noise", "faithful", "certified") for value, error in BAD_COUNTS],

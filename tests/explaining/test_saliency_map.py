@@ -521,7 +521,7 @@ def test_a_function_of_numpy_arrays():
 
 
 def test_a_function_may_return_lists_of_integers():
-    result = saliency_map(dense_model(), X, Y, lambda model, x, y: [[1, -1, 0, 2]] * 8)
+    result = saliency_map(dense_model(), X, Y, lambda model, x, y: [[1, -1, 0, 2]] * len(x))
     np.testing.assert_allclose(result, [[1, 1, 0, 2]] * 8)
 
 
@@ -606,7 +606,7 @@ def test_baseline_report_needs_a_known_shape():
         (
             {"method": lambda model, x, y: x[1:]},
             ValueError,
-            r"`method` must return .* example, 8. Received: .*\(7, 4\)",
+            r"`method` must return one map per example, of shape \(8, 4\)\. Received: .*\(7, 4\)",
         ),
         ({"method": lambda model, x, y: x[:, 0]}, ValueError, r"`method` must return .* Received: shape \(8,\)"),
         ({"method": lambda model, x, y: 1.0}, ValueError, r"`method` must return .* Received: shape \(\)"),

@@ -67,6 +67,34 @@ def rows_of(figure, columns=4):
 # Maps
 
 
+@pytest.mark.parametrize("kind", ["attack", "report", "report of a cube", "bounds per channel"])
+def test_images_with_channels_first_are_drawn_as_their_twins(kind):
+    """In colour, the right way up: what is drawn does not depend on where the channels are."""
+    shape = (3, 3, 3) if kind == "report of a cube" else (5, 4, 3)
+    bounds = np.array([0.0, 0.1, 0.2]), np.array([1.0, 1.1, 1.2])
+    if kind == "attack":
+        last = attacked(2, shape)
+        first = dataclasses.replace(last, x=np.moveaxis(last.x, -1, 1), x_adv=np.moveaxis(last.x_adv, -1, 1))
+    else:
+        last = reported([0.1, 0.2], shape=shape)
+        moved = {name: np.moveaxis(last.examples[name], -1, 1) for name in ("x", "x_adv")}
+        protocol = {**last.protocol, "data_format": "channels_first"}
+        first = dataclasses.replace(last, examples={**last.examples, **moved}, protocol=protocol)
+    indices = [1] if kind != "attack" else [0]
+    options = [{"bounds": bounds}, {"bounds": [b[:, None, None] for b in bounds]}] if "bounds" in kind else [{}, {}]
+    figures = [plotting.plot_maps(r, indices, **o) for r, o in zip((last, first), options, strict=True)]
+    assert shown(figures[0].axes[0]).shape == shape
+    for one, other in zip(*(figure.axes for figure in figures), strict=True):
+        np.testing.assert_array_equal(shown(one), shown(other))
+
+
+def test_plot_saliency_draws_channels_first_as_its_twin():
+    last = attacked(2, (5, 4, 3))
+    figures = [plotting.plot_saliency(x, last.map_before) for x in (last.x, np.moveaxis(last.x, -1, 1))]
+    for one, other in zip(*(figure.axes for figure in figures), strict=True):
+        np.testing.assert_array_equal(shown(one), shown(other))
+
+
 def test_a_row_shows_image_map_attacked_image_and_its_map():
     result = attacked()
     figure = plotting.plot_maps(result, indices=[2, 5])
