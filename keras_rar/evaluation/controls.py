@@ -214,6 +214,7 @@ class Controls:
             m=settings.m,
             baseline=settings.baseline,
             chunk=self._options["chunk"],
+            data_format=settings.data_format,
             normalize=normalize,
         )
 

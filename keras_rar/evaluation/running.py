@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_rar.core import channels
 from keras_rar.evaluation import found_by, wording
 from keras_rar.evaluation.fingerprint import fingerprint_of, versions
 from keras_rar.evaluation.progress import Progress
@@ -51,7 +52,7 @@ class Evaluation:
         about = {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
         about["batch_size"] = batch_size  # of which random starts and steps depend
         of_an_example = {name: value for name, value in as_of_0_1_0(about).items() if name not in _FREE}
-        self.entries = int(np.prod(x.shape[1:-1] if x.ndim == 4 else x.shape[1:]))
+        self.entries = int(np.prod(channels.map_shape(x.shape[1:], settings.data_format)))
         fingerprint = fingerprint_of([self.model, gradient_model], x, y, of_an_example)
         self.report = RobustnessReport(self.model.name, about, columns, {}, versions(), fingerprint)
         self.unit = wording.noun({"x": x})
