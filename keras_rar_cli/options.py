@@ -57,7 +57,15 @@ def nodes(text: str) -> int | str:
     return text if text == "auto" else _number(text, int, lambda value: value > 0, "a positive integer or auto")
 
 
+def kinds_of_maps(text: str) -> list[str]:
+    """Names of attribution methods with commas between them, or none."""
+    names = [] if text == "none" else [name.strip() for name in text.split(",")]
+    words = f"none, or some of {', '.join(SALIENCIES)} with commas between them"
+    return _number(text, lambda _: names, lambda found: set(found) <= set(SALIENCIES), words)
+
+
 METAVARS: dict[Any, str] = {positive_float: "X", finite_float: "X", positive_int: "N", nonnegative_int: "N"}
+METAVARS |= {kinds_of_maps: "MAPS"}
 
 SETTINGS: dict[str, tuple[Any, str]] = {
     "epsilon": (positive_float, "radius of the attacks, in the units of the input"),
@@ -80,5 +88,9 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "pgd_restarts": (nonnegative_int, "its random starts, in addition to the one at the input"),
     "attacked": (positive_int, "attack the maps of the first N correctly classified examples only"),
     "seed": (nonnegative_int, "seed of random starts, random steps and the bootstrap"),
+    "noise": (nonnegative_int, "attacked examples that noise, the control, is measured on; 0 for none"),
+    "other_maps": (kinds_of_maps, "maps attacked besides, such as gradient,smoothgrad, or none"),
+    "faithful": (nonnegative_int, "attacked examples whose maps are tested for faithfulness; 0 for none"),
+    "certified": (nonnegative_int, "attacked examples whose smoothed maps are certified (default: 0)"),
 }
 """Settings of a `Protocol` that the command line knows: the type or the choices, and the help."""

@@ -13,7 +13,9 @@ from keras_rar_cli import command
 
 X, Y = batch(10, (6, 6, 1))
 CHEAP = ["--steps", "2", "--m", "2", "--pgd-steps", "2", "--batch-size", "4"]
+CHEAP += ["--noise", "0", "--other-maps", "none", "--faithful", "0"]
 IN_PYTHON = {"steps": 2, "m": 2, "pgd_steps": 2, "batch_size": 4}
+IN_PYTHON |= {"noise": 0, "other_maps": [], "faithful": 0}
 
 
 def write_files(folder):

@@ -64,6 +64,7 @@ def test_every_setting_reaches_the_protocol(files, tmp_path):
         "data_format": "channels_last",
         "baseline": 0.5, "prediction_attack": "pgd", "pgd_steps": 1,
         "pgd_step_size": 2.0, "pgd_restarts": 2, "attacked": 3, "seed": 11,
+        "noise": 1, "other_maps": "none", "faithful": 2, "certified": 0,
     }  # fmt: skip
     assert set(settings) == set(cli_options.SETTINGS)
     given = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
@@ -72,6 +73,7 @@ def test_every_setting_reaches_the_protocol(files, tmp_path):
     assert (code, err) == (0, "")
     found = json.loads((tmp_path / "report.json").read_text("utf-8"))
     del settings["k"]  # of the top-k attack alone
+    settings["other_maps"] = []
     assert {name: found["protocol"][name] for name in settings} == settings
     assert found["protocol"]["bounds"] == [0, 255]
     assert found["counts"]["examples"] == 6
@@ -81,7 +83,8 @@ def test_every_setting_reaches_the_protocol(files, tmp_path):
 def test_the_settings_of_the_command_are_those_of_a_protocol():
     fields = {field.name for field in dataclasses.fields(protocols.Protocol)}
     # `bounds` is an option of its own; the others are for Python
-    assert fields - set(cli_options.SETTINGS) == {"name", "bounds", "pgd_objectives", "keep", "softplus_beta"}
+    python = {"name", "bounds", "pgd_objectives", "keep", "softplus_beta"}
+    assert fields - set(cli_options.SETTINGS) == python
 
 
 def test_the_papers_protocol_and_names_of_test_data(files, tmp_path):

@@ -7,7 +7,7 @@ import keras
 
 from keras_rar.core import checks
 from keras_rar.core.channels import DataFormat
-from keras_rar.evaluation.protocols import plain
+from keras_rar.evaluation.plain_values import plain
 from keras_rar.evaluation.settings import Settings
 from keras_rar.methods.map_regularizers import IGTopKRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from keras_rar.evaluation.report import RobustnessReport
+from keras_rar.evaluation.settings import CONTROLS, as_of_0_1_0
 
-_FREE = ("name", "attacked")
+_FREE = ("name", "attacked", *CONTROLS)
 """Settings of which the numbers of one example do not depend."""
 
 
@@ -26,7 +27,7 @@ def check(reports: dict[str, RobustnessReport]) -> None:
                 f"`models` must be reports of the same examples. Received: reports of {first_name!r} and {name!r}, "
                 "whose labels, row numbers or inputs differ"
             )
-        if differing := _differing(first.protocol, report.protocol):
+        if differing := _differing(as_of_0_1_0(first.protocol), as_of_0_1_0(report.protocol)):
             settings = ", ".join(
                 f"{key} ({first.protocol.get(key)} and {report.protocol.get(key)})" for key in differing
             )

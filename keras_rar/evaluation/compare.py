@@ -12,6 +12,7 @@ from keras_rar.attacks.choices import Chunk, JitCompile
 from keras_rar.core import checks, keywords
 from keras_rar.evaluation import ball, protocols
 from keras_rar.evaluation.comparison import Comparison
+from keras_rar.evaluation.controls import Controls
 from keras_rar.evaluation.preparing import prepared
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
@@ -40,7 +41,8 @@ def compare(
 
     The predictions of every model are attacked on all examples, and the maps on the first examples that all models
     classify correctly. So each difference between two models is a mean of differences per example, whose interval is
-    narrower than those of the two means. Where it holds 0 the models are not ranked.
+    narrower than those of the two means. Where it holds 0 the models are not ranked. The controls are those of
+    `evaluate_robustness`, on the first of the same examples.
 
     Reports of `evaluate_robustness` can stand in place of the models; then nothing is computed, and the maps are
     compared on the examples that were attacked for both.
@@ -98,19 +100,22 @@ def compare(
     for (name, model), file in zip(models.items(), files, strict=True):
         kept = None if path is None else Path(path) / file
         try:
-            begun[name] = prepared(model, x, y, settings, kept, None, batch_size, chunk, jit_compile)
+            parts = prepared(model, x, y, settings, kept, None, batch_size, chunk, jit_compile)
+            options: dict[str, Any] = {"batch_size": batch_size, "chunk": chunk, "jit_compile": jit_compile}
+            begun[name] = *parts, Controls(parts[0], parts[1], None, **options)
         except (TypeError, ValueError) as error:
             raise type(error)(f"model {name!r}: {error}") from error
     found = {name: evaluation.settings.data_format for name, (evaluation, *_) in begun.items()}
     if len(set(found.values())) > 1:
         checks.fail("data_format", "given for models that take other channels of the same inputs", found)
-    for name, (evaluation, pgd, _) in begun.items():
+    for name, (evaluation, pgd, *_) in begun.items():
         _say(name, progress)
         evaluation.predictions(pgd, progress)
     every = np.logical_and.reduce([evaluation.report.per_example["correct"] for evaluation, *_ in begun.values()])
-    for name, (evaluation, _, attack) in begun.items():
+    for name, (evaluation, _, attack, controls) in begun.items():
         _say(name, progress)
         evaluation.attributions(attack, None, progress, among=every)
+        controls.run(progress)
     reports = {name: evaluation.report for name, (evaluation, *_) in begun.items()}
     return Comparison({name: dataclasses.replace(report, model_name=name) for name, report in reports.items()})
 

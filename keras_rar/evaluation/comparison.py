@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_rar.core import checks, files
-from keras_rar.evaluation import comparability, comparison_text, wording
+from keras_rar.evaluation import comparability, comparison_controls, comparison_text, flags, wording
 from keras_rar.evaluation.intervals import mean_with_interval
 from keras_rar.evaluation.report import DRAWN_BY, RobustnessReport
 from keras_rar.evaluation.report_files import file_names
@@ -122,12 +122,19 @@ class Comparison:
         found, idle = {}, self._idle(first, second)
         for measure in MEASURES:
             values = self.values(measure, [first, second])
-            row = mean_with_interval(values[first] - values[second], self.protocol["seed"])
-            found[measure] = {
-                **row,
-                "verdict": comparison_text.verdict(row, "" if measure in wording.ACCURACIES else idle),
-            }
+            pairs = values[first] - values[second]
+            why = "" if measure in wording.ACCURACIES else "undefined" if np.isnan(pairs).all() else idle
+            row = mean_with_interval(pairs, self.protocol["seed"])
+            found[measure] = {**row, "verdict": comparison_text.verdict(row, why if len(pairs) else "")}
         return found
+
+    @functools.cached_property
+    def control_differences(self) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+        """As `differences`, of other kinds of map and of faithfulness: by columns such as `kendall_tau.gradient`.
+
+        `verdict` says `"higher"` or `"lower"` as numbers are; a low deletion and a low infidelity are faithful.
+        """
+        return {(b, a): comparison_controls.paired(self, b, a) for a, b in itertools.combinations(self.reports, 2)}
 
     def _idle(self, *names: str) -> str:
         """Why the maps of these models cannot be ranked: a score where nothing was found or explained is no merit."""
@@ -140,11 +147,11 @@ class Comparison:
     @property
     def warnings(self) -> list[str]:
         """What a reader has to know before the numbers, a sentence each; on every form of the comparison."""
-        found = [f"{name}: {fault}" for name, report in self.reports.items() for fault in wording.faults_of(report)]
+        found = [f"{name}: {fault}" for name, report in self.reports.items() for fault in flags.faults_of(report)]
         numbers = [row["n"] for row in self._rows()]
-        if not all(numbers):
+        if not self.values("kendall_tau")[next(iter(self.reports))].size:
             found.append(f"No {self.noun} was attacked for all models, so their maps cannot all be compared.")
-        return found + wording.cautions(numbers, self.noun)
+        return found + flags.few(numbers, self.noun)
 
     def _rows(self) -> list[dict[str, Any]]:
         summary = [row for measures in self.summary().values() for row in measures.values()]

@@ -3,12 +3,11 @@
 import math
 from typing import Any
 
+from keras_rar.evaluation import comparison_controls, flags
 from keras_rar.evaluation.intervals import cell, in_table, markdown_table
-from keras_rar.evaluation.protocols import brief
-from keras_rar.evaluation.report_files import file_names
+from keras_rar.evaluation.plain_values import brief
+from keras_rar.evaluation.report_files import file_names, without_nan
 from keras_rar.evaluation.wording import counted, titles
-
-_FEWEST = 6  # two-sided sign test: six differences of one sign have p = 2 · 2⁻⁶ = 0.03, five have 0.06
 
 
 def verdict(row: dict[str, float], idle: str = "") -> str:
@@ -23,13 +22,13 @@ def verdict(row: dict[str, float], idle: str = "") -> str:
     >>> verdict({"mean": 0.1, "low": -0.05, "high": 0.25, "n": 40})
     'no difference beyond the interval'
     """
+    if idle:
+        return idle
     if not row["n"]:
         return "not measured"
     if math.isnan(row["mean"]):
         return "undefined"
-    if idle:
-        return idle
-    if row["n"] < _FEWEST:
+    if row["n"] < flags.FEWEST:
         return "too few to tell"
     if row["low"] <= 0 <= row["high"]:
         return "no difference beyond the interval"
@@ -54,6 +53,7 @@ def markdown(comparison: Any) -> str:
             about_means(comparison),
             "\n".join(lines),
             about_differences(comparison),
+            *comparison_controls.markdown(comparison),
             f"Settings: {', '.join(settings)}.",
         ]
     )
@@ -110,20 +110,17 @@ def content(comparison: Any) -> dict[str, Any]:
         {"first": first, "second": second, "measures": measures}
         for (first, second), measures in comparison.differences.items()
     ]
-    return _without_nan(
+    controls = [
+        {"first": first, "second": second, "measures": measures}
+        for (first, second), measures in comparison.control_differences.items()
+    ]
+    return without_nan(
         {
             "models": models,
             "protocol": comparison.protocol,
             "summary": comparison.summary(),
             "differences": differences,
+            "control_differences": controls,
             "warnings": comparison.warnings,
         }
     )
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

@@ -1,5 +1,6 @@
 """`evaluate_robustness`: how far a classifier's predictions and explanations can be moved."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from keras_rar.attacks.choices import (
 )
 from keras_rar.core import checks, keywords
 from keras_rar.evaluation import ball, protocols
+from keras_rar.evaluation.controls import Controls
 from keras_rar.evaluation.preparing import prepared
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
@@ -57,6 +59,10 @@ def evaluate_robustness(
     pgd_restarts: int | None = None,
     attacked: int | Auto | None = "auto",
     seed: int | None = None,
+    noise: int | None = None,
+    other_maps: Sequence[AnySaliency] | None = None,
+    faithful: int | None = None,
+    certified: int | None = None,
     protocol: ProtocolName | Protocol = "quick",
     dataset: DatasetName | None = None,
     path: str | Path | None = None,
@@ -72,8 +78,9 @@ def evaluate_robustness(
     attribution attack on the saliency maps of the correctly classified ones, which gives the top-k intersection,
     Kendall's tau and Spearman's rho of each map with itself after the attack (Chen et al. 2019, sec. 5).
 
-    The scores are what these attacks found, so upper bounds of what there is to find. `attack="random"` is the
-    control: where noise scores as low, as it may in Kendall's tau and Spearman's rho, the attack has added nothing.
+    The scores are what these attacks found, so upper bounds of what there is to find. Controls run on a part of the
+    attacked examples: noise of the same budget, the same attack on other kinds of map, and how faithful the maps are.
+    The report warns where they say that a score means little.
 
     The ball of a `RARModel` is that of its training: `epsilon`, `norm`, `bounds`, `baseline`, and `k` if its method
     has one. For any other model `epsilon` must be given. With `protocol="paper"`, or a `Protocol` of your own, the
@@ -113,6 +120,10 @@ def evaluate_robustness(
         pgd_restarts: Random starts of it, after the one at the input.
         attacked: Number of examples whose maps are attacked, the first correctly classified; `None` for all.
         seed: Seed of random starts and steps, and of the bootstrap.
+        noise: Number of attacked examples that noise of the same budget is measured on, the control; 0 for none.
+        other_maps: Attribution methods attacked besides, on as many examples; `()` for none.
+        faithful: Number of attacked examples whose maps are tested for faithfulness; 0 for none.
+        certified: Number of attacked examples whose maps are certified; 0 for none.
         protocol: Where settings come from that are left at `None` or, where `None` is a value, at `"auto"`:
             `"quick"`, a first look; `"strong"`, the worst of several attacks; `"paper"`, the exact settings for a
             `dataset`; or a `Protocol`. The name of the protocol in the report says what was changed.
@@ -146,6 +157,8 @@ def evaluate_robustness(
     base = protocols.get(protocol, dataset)
     settings = base.changed(**(ball.completed(model, changes) if protocols.of_any_data(protocol) else changes))
     evaluation, pgd, attribution = prepared(model, x, y, settings, path, gradient_model, batch_size, chunk, jit_compile)
+    controls = Controls(evaluation, pgd, gradient_model, batch_size=batch_size, chunk=chunk, jit_compile=jit_compile)
     evaluation.predictions(pgd, progress)
     evaluation.attributions(attribution, gradient_model, progress)
+    controls.run(progress)
     return evaluation.report

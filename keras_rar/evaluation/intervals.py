@@ -68,17 +68,18 @@ def mean_with_interval(values: np.ndarray, seed: int = 0) -> dict[str, float]:
     """Mean of values, one per example, with its 95 % bootstrap interval.
 
     Args:
-        values: Float array of shape `(n,)`.
+        values: Float array of shape `(n,)`. What is not a number is left out.
         seed: Integer, of the resampling. Defaults to `0`.
 
     Returns:
-        `"mean"`, `"low"`, `"high"` and `"n"`; not a number where there are too few values.
+        `"mean"`, `"low"`, `"high"` and `"n"`, the number of values in it; not a number where there are too few values.
 
     Example:
 
     >>> mean_with_interval(np.ones(10))
     {'mean': 1.0, 'low': 1.0, 'high': 1.0, 'n': 10}
     """
+    values = values[~np.isnan(values)]
     row: dict[str, float] = {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "n": len(values)}
     if len(values):
         row["mean"] = float(values.mean())
@@ -86,6 +87,42 @@ def mean_with_interval(values: np.ndarray, seed: int = 0) -> dict[str, float]:
         means = _resampled_means(values, np.random.default_rng(seed))
         row["low"], row["high"] = (float(end) for end in np.quantile(means, [0.025, 0.975]))
     return row
+
+
+def mean_of_differences(values: np.ndarray) -> dict[str, float]:
+    """Mean of paired differences of controls, one per example, with its 95 % interval by Student's t.
+
+    Controls run on few examples. There it holds the true mean more often than the percentile bootstrap: of 16
+    differences 95 times in 100 in place of 92 (`benchmarks/intervals.py`).
+
+    Args:
+        values: Float array of shape `(n,)`. What is not a number is left out.
+
+    Returns:
+        As `mean_with_interval`.
+
+    Example:
+
+    >>> {name: round(value, 2) for name, value in mean_of_differences(np.arange(10.0)).items()}
+    {'mean': 4.5, 'low': 2.33, 'high': 6.67, 'n': 10}
+    """
+    values = values[~np.isnan(values)]
+    nan, n = float("nan"), len(values)
+    mean = float(values.mean()) if n else nan
+    away = _student(n - 1) * float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else nan
+    return {"mean": mean, "low": mean - away, "high": mean + away, "n": n}
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t, by the expansion in 1/ν (Abramowitz & Stegun 26.7.5): 1 % off from ν = 2."""
+    z = 1.959964
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 def _resampled_means(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -4,12 +4,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from keras_rar import attacks
 from keras_rar.attacks import choices
 from keras_rar.core import checks, keywords
+from keras_rar.evaluation.kinds_of_maps import other_saliencies
+from keras_rar.evaluation.plain_values import brief, plain
 from keras_rar.evaluation.settings import AttackName, DatasetName, PredictionAttackName, ProtocolName, Settings
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Protocol:
         softplus_beta: Sharpness of the softplus twin, or `"auto"` for one that is found for the model.
         attacked: Number of examples whose maps are attacked, the first correctly classified; `None` for all.
         seed: Seed of random starts and steps, and of the bootstrap.
+        noise: Number of attacked examples that noise of the same budget is measured on, the control; 0 for none.
+        other_maps: Attribution methods attacked besides, on as many examples; `None` for the gradient, or IG where
+            `saliency` is something else; `()` for none.
+        faithful: Number of attacked examples whose maps are tested for faithfulness; 0 for none.
+        certified: Number of attacked examples whose maps are certified; 0 for none.
 
     Raises:
         TypeError: If a setting is not of its type, or does not exist.
@@ -94,6 +100,10 @@ class Protocol:
     softplus_beta: float | choices.Auto | None = "auto"
     attacked: int | None = None
     seed: int = 0
+    noise: int = 16
+    other_maps: Sequence[choices.AnySaliency] | None = None
+    faithful: int = 16
+    certified: int = 0
 
     def __post_init__(self) -> None:
         checks.one_of("attack", self.attack, ATTACKS)
@@ -101,6 +111,9 @@ class Protocol:
         if self.attacked is not None:
             checks.positive_int("attacked", self.attacked)
         checks.nonnegative_int("seed", self.seed)  # attacks take any, the bootstrap does not
+        for name in ("noise", "faithful", "certified"):
+            checks.nonnegative_int(name, getattr(self, name))
+        other_saliencies(self.other_maps, self.saliency)
         self.pgd_attack(), self.attribution_attack(entries=1)  # refuse wrong settings now, not after hours
 
     def changed(self, **changes: "Unpack[Settings]") -> "Protocol":
@@ -202,26 +215,6 @@ PAPER = {
 
 OF_ANY_DATA: dict[str, Protocol] = {"quick": QUICK, "strong": STRONG}
 """Protocols whose `epsilon` is that of the training of a `RARModel`, and otherwise has to be given."""
-
-
-def plain(value: Any) -> Any:
-    """A setting as JSON has it: arrays as lists, objects by class and fields, functions by name."""
-    if value is None or type(value) in (str, int, float, bool):
-        return value
-    if hasattr(value, "__array__"):
-        return np.asarray(value).tolist()
-    if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"class": type(value).__name__, **fields}
-    return getattr(value, "__name__", type(value).__name__)
-
-
-def brief(value: Any) -> str:
-    """A setting for people, in at most 60 characters."""
-    text = str(plain(value))
-    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def of_any_data(protocol: ProtocolName | Protocol) -> bool:

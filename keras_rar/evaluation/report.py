@@ -1,9 +1,7 @@
 """`RobustnessReport`: what an evaluation found, per example and in summary."""
 
-import csv
 import dataclasses
 import functools
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from keras_rar.core import checks
-from keras_rar.evaluation import report_files, wording
+from keras_rar.evaluation import contrasts, flags, report_files, tables, wording
 from keras_rar.evaluation.intervals import cell, markdown_table, mean_with_interval
-from keras_rar.evaluation.protocols import brief
+from keras_rar.evaluation.plain_values import brief
 from keras_rar.evaluation.wording import MEASURES
 
 DRAWN_BY: dict[str, Callable] = {}
@@ -22,6 +20,7 @@ DRAWN_BY: dict[str, Callable] = {}
 
 
 _GROUPS = ("per_example", "examples")
+_ABOUT = ("model_name", "protocol", "versions", "fingerprint", "findings")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -37,11 +36,14 @@ class RobustnessReport:
         protocol: Every setting of the evaluation, by name.
         per_example: Columns of the table of examples by name, each `(n,)`: `index`, `label`, `predicted`, `correct`,
             `robust`, `attacked`, `topk_intersection`, `kendall_tau`, `spearman_rho`, `iteration`, `restart`,
-            `constant_map`. Where an example was not attacked the scores are NaN and the integers -1.
+            `constant_map`, and of the controls `kendall_tau.noise`, `kendall_tau.gradient`, `deletion.map` and so
+            on. Where an example was not attacked or measured the scores are NaN and the integers -1.
         examples: The first few attacked examples, for pictures: `x`, `x_adv`, `map_before`, `map_after`, `index`.
         versions: Versions of the libraries by name, and the `device` that it was begun on: the names of
             its GPUs, or `"CPU"`.
         fingerprint: Hash of the model's weights, the data and the protocol.
+        findings: What else was found, plain values: `"noise"`, `"twin"`, `"members"`, `"predictions_members"`,
+            `"maps"`, `"faithfulness"`, `"certificate"`. Empty in files of version 0.1.0.
 
     Example:
 
@@ -58,6 +60,7 @@ class RobustnessReport:
     examples: dict[str, np.ndarray]
     versions: dict[str, str]
     fingerprint: str
+    findings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def values(self, measure: str) -> np.ndarray:
         """The numbers that a measure is the mean of, one per example.
@@ -67,7 +70,8 @@ class RobustnessReport:
                 `"spearman_rho"`.
 
         Returns:
-            NumPy array of floats: of all examples for the accuracies, of those attacked for the others.
+            NumPy array of floats: of all examples for the accuracies, of those attacked for the others; a score that
+            is undefined is NaN.
         """
         column = MEASURES[checks.one_of("measure", measure, MEASURES)][0]
         rows = self._predicted if measure in wording.ACCURACIES else self.per_example["attacked"]
@@ -83,9 +87,8 @@ class RobustnessReport:
         counts = self.counts
         to_attack = counts["examples"] - counts["misclassified"]
         most = self.protocol.get("attacked")
-        return bool(self._predicted.all()) and counts["attacked"] == (
-            to_attack if most is None else min(to_attack, most)
-        )
+        attacked = counts["attacked"] == (to_attack if most is None else min(to_attack, most))
+        return bool(self._predicted.all()) and attacked and not self.findings.get("unfinished")
 
     @property
     def noun(self) -> str:
@@ -95,12 +98,15 @@ class RobustnessReport:
     @property
     def warnings(self) -> list[str]:
         """What a reader has to know before the numbers, a sentence each; on every form of the report with means."""
-        return wording.warnings_of(self)
+        names = wording.titles(self.protocol)
+        rows = {names[measure]: row for measure, row in self.summary().items()}
+        return flags.faults_of(self) + flags.cautions(rows, self.noun)
 
     def summary(self) -> dict[str, dict[str, float]]:
         """The mean of each measure with its 95 % interval, by the percentile bootstrap over examples.
 
-        The interval is too narrow for few examples: of 5 it holds the true mean some 80 times in 100, of 20 some 93
+        Scores that are undefined are left out, so they do not read as good; `warnings` names the examples. The
+        interval is too narrow for few examples: of 5 it holds the true mean some 80 times in 100, of 20 some 93
         times. Where all values are equal, as at an accuracy of 100 %, it is a point.
 
         Returns:
@@ -123,20 +129,22 @@ class RobustnessReport:
         table = self.per_example
         attacked = table["attacked"]
         undefined = np.isnan([table[name] for name in ("topk_intersection", *wording.CORRELATIONS)]).any(axis=0)
+        unchanged = attacked & (table["iteration"] == 0) & ~undefined
         return {
             "examples": len(table["index"]),
             "misclassified": int(np.sum(self._predicted & ~table["correct"])),
             "attacked": int(np.sum(attacked)),
-            "unchanged": int(np.sum(attacked & (table["iteration"] == 0))),
+            "unchanged": int(np.sum(unchanged)),
             "constant_maps": int(np.sum(attacked & table["constant_map"])),
             "undefined": int(np.sum(attacked & undefined)),
         }
 
     def to_markdown(self) -> str:
-        """The summary as a table, under its warnings, with the counts and the protocol below it."""
+        """The summary as a table, under its warnings, with the controls, the counts and the protocol below it."""
         settings = [f"{name} {brief(value)}" for name, value in self.protocol.items() if name != "name"]
         parts = [f"**{warning}**" for warning in self.warnings]
         parts += [markdown_table({self.model_name: self}), wording.counts_of(self)]
+        parts += [*tables.markdown(tables.of_report(self)), *tables.notes_of(self)]
         return "\n\n".join([*parts, f"Protocol: {self.protocol['name']}. {', '.join(settings)}."])
 
     def to_html(self, **options: Any) -> str:
@@ -155,7 +163,8 @@ class RobustnessReport:
         width = max(map(len, titles.values()))
         head = f"RobustnessReport of {self.model_name}, protocol {self.protocol['name']}"
         rows = [f"  {titles[measure]:{width}}  {cell(measure, row)}" for measure, row in summary.items()]
-        return "\n".join([head, *rows, *(f"  {warning}" for warning in self.warnings)])
+        noise = tables.line_of_noise(self)
+        return "\n".join([head, *rows, *([f"  {noise}"] if noise else []), *(f"  {text}" for text in self.warnings)])
 
     def _repr_html_(self) -> str:
         return DRAWN_BY["notebook"](self)
@@ -165,31 +174,27 @@ class RobustnessReport:
 
     def to_json(self) -> str:
         """Everything but the kept examples, as JSON; NaN becomes null."""
-        table = {name: [_plain(value) for value in column.tolist()] for name, column in self.per_example.items()}
-        summary = {m: {key: _plain(value) for key, value in row.items()} for m, row in self.summary().items()}
         content = {
             "model": self.model_name,
             "protocol": self.protocol,
-            "summary": summary,
+            "summary": self.summary(),
+            "controls": contrasts.content(self),
+            "findings": self.findings,
             "counts": self.counts,
             "complete": self.complete,
             "warnings": self.warnings,
             "versions": self.versions,
             "fingerprint": self.fingerprint,
-            "per_example": table,
+            "per_example": {name: column.tolist() for name, column in self.per_example.items()},
         }
-        return json.dumps(content, indent=2, allow_nan=False)
+        return json.dumps(report_files.without_nan(content), indent=2, allow_nan=False)
 
     def to_csv(self) -> str:
         """The per-example table as comma-separated values, one row per example.
 
         It holds neither means nor intervals, so no warning about them either: comments would break its readers.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.per_example)
-        writer.writerows(zip(*(column.tolist() for column in self.per_example.values()), strict=True))
-        return text.getvalue()
+        return report_files.csv_of(self.per_example)
 
     def save(self, path: str | Path) -> None:
         """Write everything to an `.npz` file, which `load` reads; the file appears whole or not at all.
@@ -197,7 +202,7 @@ class RobustnessReport:
         Args:
             path: The file.
         """
-        about = {name: getattr(self, name) for name in ("model_name", "protocol", "versions", "fingerprint")}
+        about = {name: getattr(self, name) for name in _ABOUT}
         report_files.write(path, about, {group: getattr(self, group) for group in _GROUPS})
 
     @classmethod
@@ -239,7 +244,3 @@ class RobustnessReport:
             A `matplotlib.figure.Figure`.
         """
         return DRAWN_BY["figure"](self, class_names=class_names, feature_names=feature_names, width=width)
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,6 +1,9 @@
 """A report as a file: named groups of arrays and a little JSON in an `.npz`, without pickles."""
 
+import csv
+import io
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +35,24 @@ def read(path: str | Path, groups: tuple[str, ...]) -> dict[str, Any]:
             if group in columns:
                 columns[group][column] = file[name]
         return {**about, **columns}
+
+
+def csv_of(columns: dict[str, np.ndarray]) -> str:
+    """Columns as comma-separated values, their names first."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    return text.getvalue()
+
+
+def without_nan(value: Any) -> Any:
+    """Plain values with None in place of what is not a number, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def file_names(names: Iterable[str]) -> list[str]:

@@ -8,19 +8,25 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_rar.evaluation import wording
+from keras_rar.core import channels
+from keras_rar.evaluation import found_by, wording
 from keras_rar.evaluation.fingerprint import fingerprint_of, versions
+from keras_rar.evaluation.plain_values import brief, plain
 from keras_rar.evaluation.progress import Progress
-from keras_rar.evaluation.protocols import Protocol, brief, plain
+from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
+from keras_rar.evaluation.settings import CONTROLS, as_of_0_1_0
 from keras_rar.networks.classifier import Classifier
 
 _EXAMPLES = 8
 
-_FREE = ("name", "attacked")
+_FREE = ("name", "attacked", *CONTROLS)
 """Settings that the numbers of one example do not depend on."""
 
-_SCORES = ("topk_intersection", "kendall_tau", "spearman_rho")
+_AGREEMENT = 32
+"""Examples that the agreement of network and twin is measured on."""
+
+SCORES = ("topk_intersection", "kendall_tau", "spearman_rho")
 
 
 class Evaluation:
@@ -41,15 +47,16 @@ class Evaluation:
         n = len(x)
         columns: dict[str, np.ndarray] = {"index": np.arange(n), "label": y, "predicted": np.full(n, -1)}
         columns |= {name: np.zeros(n, bool) for name in ("correct", "robust", "attacked")}
-        columns |= {name: np.full(n, np.nan, "float32") for name in _SCORES}
+        columns |= {name: np.full(n, np.nan, "float32") for name in SCORES}
         columns |= {name: np.full(n, -1) for name in ("iteration", "restart")}
         columns["constant_map"] = np.zeros(n, bool)
         about = {field.name: plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
         about["batch_size"] = batch_size  # of which random starts and steps depend
-        of_an_example = {name: value for name, value in about.items() if name not in _FREE}
+        of_an_example = {name: value for name, value in as_of_0_1_0(about).items() if name not in _FREE}
+        self.entries = int(np.prod(channels.map_shape(x.shape[1:], settings.data_format)))
         fingerprint = fingerprint_of([self.model, gradient_model], x, y, of_an_example)
         self.report = RobustnessReport(self.model.name, about, columns, {}, versions(), fingerprint)
-        self._unit = wording.noun({"x": x})
+        self.unit = wording.noun({"x": x})
         if self.path is not None:
             _check_folder(self.path)
             if self.path.exists():
@@ -60,7 +67,8 @@ class Evaluation:
         before, attacked = RobustnessReport.load(path), self.settings.attacked
         if before.fingerprint != self.report.fingerprint:
             settings = self.report.protocol
-            other = [name for name in settings if name not in _FREE and before.protocol.get(name) != settings[name]]
+            kept, now = as_of_0_1_0(before.protocol), as_of_0_1_0(settings)
+            other = [name for name in {**now, **kept} if name not in _FREE and kept.get(name) != now.get(name)]
             what = f"of other settings: {', '.join(f'{name}={brief(before.protocol.get(name))}' for name in other)}"
             raise ValueError(
                 "`path` must be a new file, or one that this very evaluation wrote: of the same model, examples, "
@@ -77,14 +85,16 @@ class Evaluation:
         """Fill in `predicted`, `correct` and `robust`."""
         table = self.report.per_example
         done = int(np.sum(table["predicted"] >= 0))
-        with Progress("predictions", len(self.x), self._unit, done, progress) as bar:
+        with Progress("predictions", len(self.x), self.unit, done, progress) as bar:
             for found in attack.iterate(
                 self.model, self.x, self.y, first=done, progress=bar.show if progress else None
             ):
                 rows = slice(done, done + len(found.x))
                 for name in ("predicted", "correct", "robust"):
                     table[name][rows] = getattr(found, name)
-                done = self._keep(bar, rows.stop)
+                found_by.predictions(self.report.findings, found)
+                bar.show(done := rows.stop)
+                self.keep()
 
     def attributions(
         self, attack: Any, gradient_model: keras.Model | None, progress: bool, among: np.ndarray | None = None
@@ -104,20 +114,26 @@ class Evaluation:
         if not len(rows):
             return
         # On all examples, so that an evaluation that goes on with more of them attacks through the same twin.
-        attack = attack.settled(self.model, self.x, gradient_model=gradient_model)
+        attack = found_by.settled(attack, self.model, self.x, gradient_model)
+        if gradient_model is None:
+            some = rows[:_AGREEMENT]
+            found_by.twin(self.report.findings, attack, self.model, self.x[some], self.y[some])
         options = {"gradient_model": gradient_model, "first": done}
-        with Progress("attributions", len(rows), self._unit, done, progress) as bar:
+        with Progress("attributions", len(rows), self.unit, done, progress) as bar:
             options["progress"] = bar.show if progress else None
             for found in attack.iterate(self.model, self.x[rows], self.y[rows], **options):
                 here = rows[done : done + len(found.x)]
                 table["attacked"][here] = True
-                for name in _SCORES:
+                for name in SCORES:
                     table[name][here] = found.scores[name]
                 table["iteration"][here], table["restart"][here] = found.iteration, found.restart
                 maps = found.map_before.reshape(len(here), -1)
                 table["constant_map"][here] = maps.max(axis=1) == maps.min(axis=1)
+                found_by.maps(self.report.findings, found, self.settings.k_report)
+                found_by.noise(self.report, found, here)
                 self._show(found, here)
-                done = self._keep(bar, done + len(here))
+                bar.show(done := done + len(here))
+                self.keep()
 
     def _show(self, found: Any, index: np.ndarray) -> None:
         """Keep the first few examples for pictures."""
@@ -126,11 +142,14 @@ class Evaluation:
         for name, array in new.items():
             examples[name] = np.concatenate([examples[name], array] if name in examples else [array])[:_EXAMPLES]
 
-    def _keep(self, bar: Progress, done: int) -> int:
-        bar.show(done)
+    def column(self, name: str) -> np.ndarray:
+        """A column of numbers of the table of examples, made where it is not there yet."""
+        return self.report.per_example.setdefault(name, np.full(len(self.x), np.nan, "float32"))
+
+    def keep(self) -> None:
+        """Write the file, if there is to be one."""
         if self.path is not None:
             self.report.save(self.path)
-        return done
 
 
 def _check_folder(path: Path) -> None:

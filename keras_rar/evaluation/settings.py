@@ -50,10 +50,33 @@ class Settings(TypedDict, total=False):
     softplus_beta: float | Auto | None
     attacked: int | None
     seed: int
+    noise: int
+    other_maps: Sequence[AnySaliency]
+    faithful: int
+    certified: int
 
+
+CONTROLS = ("noise", "other_maps", "faithful", "certified")
+"""Settings of what runs beside the attacks: the numbers of the attacks do not depend on them."""
+
+_SINCE_0_1_0 = {"prediction_attack": ("pgd",), "data_format": ("auto", "channels_last", "none")}
 
 OPTIONAL = ("bounds", "pgd_step_size", "k", "k_report", "step_size", "softplus_beta", "attacked")
 """Settings of which `None` is a value: what leaves them to the protocol is `"auto"`. The others are left by `None`."""
+
+
+def as_of_0_1_0(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that version 0.1.0 did not have, where they say what it did: so its files go on.
+
+    Args:
+        settings: By name, as plain values.
+
+    Example:
+
+    >>> as_of_0_1_0({"epsilon": 0.1, "prediction_attack": "pgd"})
+    {'epsilon': 0.1}
+    """
+    return {name: value for name, value in settings.items() if value not in _SINCE_0_1_0.get(name, ())}
 
 
 def given(arguments: Mapping[str, Any]) -> Settings:

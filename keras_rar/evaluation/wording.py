@@ -1,4 +1,4 @@
-"""How reports speak: the names of measures with their k and ε, the word for an example, and the warnings."""
+"""How reports speak: the names of measures with their k and ε, the word for an example, and counts."""
 
 from typing import Any
 
@@ -100,33 +100,6 @@ def noun(examples: dict[str, np.ndarray]) -> str:
 def counted(n: int, noun: str) -> str:
     """A number of things, as text: "1 image", "2 images"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def warnings_of(report: Any) -> list[str]:
-    """What a reader has to know before the numbers of a `RobustnessReport`, a sentence each, the gravest first."""
-    return faults_of(report) + cautions([row["n"] for row in report.summary().values()], report.noun)
-
-
-def faults_of(report: Any) -> list[str]:
-    """The warnings that do not depend on how many examples there are."""
-    counts, found = report.counts, []
-    if not report.complete:
-        found.append("Incomplete: the evaluation was interrupted.")
-    if not counts["attacked"]:
-        found.append("No map was attacked, so nothing is known of the explanations.")
-    elif counts["unchanged"] == counts["attacked"]:
-        found.append("The attack changed no map: the scores of 1 say that it failed, not that the maps are robust.")
-    if counts["attacked"] and counts["constant_maps"] == counts["attacked"]:
-        found.append("Every map attacked has one value everywhere: its score says nothing.")
-    if undefined := counts["undefined"]:
-        found.append(f"The scores of {counted(undefined, report.noun)} are undefined, so their means are too.")
-    return found
-
-
-def cautions(numbers: list[int], noun: str) -> list[str]:
-    """The warning about few examples, if a mean is of few; of none, nothing is shown."""
-    few = any(0 < n < FEW for n in numbers)
-    return [f"Intervals of fewer than {FEW} {noun}s are too narrow."] if few else []
 
 
 def counts_of(report: Any) -> str:

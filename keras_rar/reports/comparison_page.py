@@ -4,6 +4,7 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from keras_rar.evaluation import comparison_controls
 from keras_rar.evaluation.comparison import Comparison
 from keras_rar.evaluation.comparison_text import about_differences, about_means
 from keras_rar.evaluation.intervals import number
@@ -52,6 +53,7 @@ def comparison_to_html(
 <h2>Paired differences</h2>
 {parts.lines(differences_tables(comparison))}
 <p>{html.escape(about_differences(comparison))}</p>
+{_controls(comparison)}
 <h2>Figures</h2>
 {_figures(comparison, {"class_names": class_names, "feature_names": feature_names})}
 <h2>Settings</h2>
@@ -63,6 +65,11 @@ def comparison_to_html(
         for name, report in comparison.reports.items()
     )
     return parts.document(f"{heading}, {settings}", header, body, prints)
+
+
+def _controls(comparison: Comparison) -> str:
+    table = comparison_controls.table(comparison)
+    return "" if table is None else f"<h2>{html.escape(table.title)}</h2>\n{parts.plain_table(table)}"
 
 
 def means_table(comparison: Comparison) -> str:

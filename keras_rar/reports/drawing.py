@@ -91,13 +91,18 @@ def height(width: float, pairs: list[Pair], feature_names: Sequence[str] | None 
 
 def warn(figure: Any, warnings: Sequence[str], width: float) -> None:
     """Write warnings under everything else, small."""
-    lines = [line for warning in warnings for line in textwrap.wrap(warning, int(21 * width))]
+    lines = _wrapped(warnings, width)
     if lines:
         figure.supxlabel("\n".join(lines).replace("$", r"\$"), fontsize=TINY, x=0.02, ha="left")
 
 
 def lines_of_warnings(warnings: Sequence[str], width: float) -> int:
-    return sum(len(textwrap.wrap(warning, int(21 * width))) for warning in warnings)
+    return len(_wrapped(warnings, width))
+
+
+def _wrapped(warnings: Sequence[str], width: float) -> list[str]:
+    """Lines of 20 letters per inch, which fit if they are wide ones too."""
+    return [line for warning in warnings for line in textwrap.wrap(warning, int(20 * width))]
 
 
 def styles(n: int) -> list[tuple]:

@@ -2,6 +2,7 @@
 
 import html
 
+from keras_rar.evaluation import tables
 from keras_rar.evaluation.comparison import Comparison
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.wording import counts_of, settings_line
@@ -12,10 +13,11 @@ from keras_rar.reports.page import summary_table
 
 def of_report(report: RobustnessReport) -> str:
     """The summary of a report as a fragment of HTML."""
+    sentences = [counts_of(report), tables.line_of_noise(report)]
     return _fragment(
         f"Robustness of {report.model_name}, {settings_line(report.protocol)}",
         report.warnings,
-        [summary_table(report), f"<p>{html.escape(counts_of(report))}</p>"],
+        [summary_table(report), *(f"<p>{html.escape(text)}</p>" for text in sentences if text)],
     )
 
 

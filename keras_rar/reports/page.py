@@ -2,9 +2,11 @@
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from keras_rar.evaluation import tables
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.wording import CORRELATIONS, counted, settings_line, titles
 from keras_rar.reports import page_parts as parts
@@ -55,6 +57,7 @@ Protocol: {html.escape(report.protocol["name"])}.</p>"""
 <h2>Summary</h2>
 {_summary(report)}
 <p>{_counts(report)}</p>
+{_tables(report)}
 <h2>Figures</h2>
 {_figures(report, {"class_names": class_names, "feature_names": feature_names})}
 <h2>Protocol</h2>
@@ -91,6 +94,12 @@ def _summary(report: RobustnessReport) -> str:
 </dl>"""
 
 
+def _tables(report: RobustnessReport) -> str:
+    """The controls, and what was found besides."""
+    found = [f"<h2>{html.escape(table.title)}</h2>\n{parts.plain_table(table)}" for table in tables.of_report(report)]
+    return parts.lines([*found, *(f"<p>{html.escape(note)}</p>" for note in tables.notes_of(report))])
+
+
 def _counts(report: RobustnessReport) -> str:
     counts = report.counts
     wrong, attacked = counts["misclassified"], counts["attacked"]
@@ -119,7 +128,7 @@ def _figures(report: RobustnessReport, names: dict[str, Any]) -> str:
 def _histogram_texts(report: RobustnessReport) -> tuple[str, str]:
     row = report.summary()["kendall_tau"]
     caption = f"Kendall's tau of each attacked {report.noun}, and the number for which no change was found."
-    if not row["n"]:
+    if not report.counts["attacked"]:
         return caption, "No map was attacked."
     mean = "Mean undefined" if math.isnan(row["mean"]) else f"Mean {row['mean']:.2f}"
     unchanged = report.counts["unchanged"]
@@ -145,4 +154,4 @@ def _per_example(report: RobustnessReport) -> str:
         "<tr>" + "".join(f"<td>{parts.cell(value)}</td>" for value in row) + "</tr>"
         for row in zip(*(column.tolist() for column in table.values()), strict=True)
     )
-    return parts.numbers([name.replace("_", " ") for name in table], rows)
+    return parts.numbers([re.sub("[._]", " ", name) for name in table], rows)

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from keras_rar.evaluation.tables import Table
+
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --faint: #8881; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
@@ -97,6 +99,20 @@ def numbers(head: Iterable[str], rows: Iterable[str], caption: str = "") -> str:
 def row(title: str, cells: Iterable[str]) -> str:
     """A row of a table: its title as plain text, its cells as HTML."""
     return f'<tr><th scope="row">{html.escape(title)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def plain_table(table: Table) -> str:
+    """A table of plain cells, and the sentence about it; a unit or an interval begins a line of its own."""
+    rows = [row(first, map(_broken, cells)) for first, *cells in table.rows]
+    about = f"\n<p>{html.escape(table.about)}</p>" if table.about else ""
+    return region(html.escape(table.title), numbers(table.head, rows)) + about
+
+
+def _broken(text: str) -> str:
+    """A cell as tables in Markdown have it, with the interval in small letters below the mean."""
+    mean, bracket, rest = html.escape(text).partition(" [")
+    interval, _, n = rest.partition("] ")
+    return f"{mean}<br><small>{interval.replace(', ', ' to ')}<br>{n}</small>" if bracket else mean
 
 
 def interval(row: dict[str, float], percent: bool) -> str:

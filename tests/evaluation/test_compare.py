@@ -18,7 +18,8 @@ import keras_rar
 from keras_rar.evaluation.comparison_text import verdict
 from keras_rar.evaluation.report import RobustnessReport
 
-CHEAP = {"epsilon": 0.1, "steps": 2, "m": 2, "pgd_steps": 2, "progress": False}
+ALONE = {"noise": 0, "other_maps": (), "faithful": 0}  # the controls are in `test_controls.py`
+CHEAP = {"epsilon": 0.1, "steps": 2, "m": 2, "pgd_steps": 2, "progress": False, **ALONE}
 SCORES = ["topk_intersection", "kendall_tau", "spearman_rho"]
 
 
@@ -309,7 +310,7 @@ def test_names_of_protocols_and_how_many_were_attacked_may_differ():
 
 def test_the_ball_is_that_of_the_trainings_if_it_is_one():
     first, second = (keras_rar.wrap(dense_model(), "madry", epsilon=0.3, bounds=(0.0, 2.0)) for _ in range(2))
-    x, options = np.full((2, 4), 1.5), {"steps": 1, "m": 1, "pgd_steps": 1, "progress": False}
+    x, options = np.full((2, 4), 1.5), {"steps": 1, "m": 1, "pgd_steps": 1, "progress": False, **ALONE}
     comparison = keras_rar.compare({"a": first, "b": second}, x, [0, 1], **options)
     assert (comparison.protocol["epsilon"], comparison.protocol["bounds"]) == (0.3, [0.0, 2.0])
 

@@ -26,7 +26,7 @@ from keras_rar.paper import datasets
 SCORES = ["topk_intersection", "kendall_tau", "spearman_rho"]
 SETTINGS = {
     "epsilon": 0.1, "k": 6, "k_report": 5, "steps": 5, "step_size": 0.03, "m": 3,
-    "pgd_steps": 3, "pgd_step_size": 0.02, "attacked": 13,
+    "pgd_steps": 3, "pgd_step_size": 0.02, "attacked": 13, "noise": 0, "other_maps": [], "faithful": 0,
 }  # fmt: skip
 NO_RESTARTS = {"restarts": 0, "pgd_restarts": 0}
 OPTIONS = {"batch_size": 8, "progress": False}

@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from keras_rar import attacks, quadrature
 from keras_rar.core import saliency_methods as saliency
-from keras_rar.evaluation import protocols
+from keras_rar.evaluation import plain_values, protocols
 from keras_rar.evaluation.protocols import Protocol
+from keras_rar.evaluation.settings import CONTROLS
 
 NAN = float("nan")
 ENTRIES = {"mnist": 28 * 28, "fashion_mnist": 28 * 28, "gtsrb": 32 * 32, "oxford_flower17": 128 * 128}
@@ -61,7 +62,7 @@ def test_every_setting_of_the_paper_is_in_the_table():
     fields = {field.name for field in dataclasses.fields(Protocol)}
     assert set(protocols.PAPER) == set(TABLE)
     for row in TABLE.values():
-        assert fields - {"name", "seed"} == {*row, *COMMON}
+        assert fields - {"name", "seed", *CONTROLS} == {*row, *COMMON}
 
 
 @pytest.mark.parametrize("dataset", TABLE)
@@ -174,7 +175,8 @@ def test_a_setting_reaches_its_attack(name):
 
 
 def test_every_setting_is_tested():
-    assert {*REACHES, "name", "attacked", "prediction_attack"} == {field.name for field in dataclasses.fields(Protocol)}
+    known = {*REACHES, "name", "attacked", "prediction_attack", *CONTROLS}
+    assert known == {field.name for field in dataclasses.fields(Protocol)}
 
 
 def test_options_reach_both_attacks():
@@ -265,23 +267,24 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("value", "expected"), SETTINGS)
 def test_settings_become_json(value, expected):
-    found = protocols.plain(value)
+    found = plain_values.plain(value)
     assert found == expected
     assert type(found) is type(expected)
     assert json.loads(json.dumps(found)) == expected
 
 
 def test_settings_that_differ_differ_as_json():
-    rules = [protocols.plain(saliency.IntegratedGradients(rule)) for rule in map(quadrature.right, (3, 4))]
+    rules = [plain_values.plain(saliency.IntegratedGradients(rule)) for rule in map(quadrature.right, (3, 4))]
     baselines = np.zeros((2, 2000))
     baselines[1, 1000] = 1  # where NumPy prints an ellipsis
-    baselines = [protocols.plain(saliency.IntegratedGradients(baseline=baseline)) for baseline in baselines]
+    baselines = [plain_values.plain(saliency.IntegratedGradients(baseline=baseline)) for baseline in baselines]
     assert rules[0] != rules[1]
     assert baselines[0] != baselines[1]
 
 
 # What is refused
 
+BAD_COUNTS = [(-1, ValueError), (1.5, ValueError)]
 WRONG = [
     ("epsilon", -1, ValueError),
     ("epsilon", NAN, ValueError),
@@ -312,6 +315,10 @@ WRONG = [
     ("data_format", "first", ValueError),
     ("attacked", 0, ValueError),
     ("attacked", True, TypeError),
+    *[(name, value, error) for name in ("noise", "faithful", "certified") for value, error in BAD_COUNTS],
+    ("other_maps", "gradient", TypeError),
+    ("other_maps", ("tau",), ValueError),
+    ("other_maps", (3,), ValueError),
     ("seed", -1, ValueError),
     ("seed", 1.5, ValueError),
     ("seed", None, TypeError),

@@ -410,7 +410,7 @@ WARNED = {
     ),
     "undefined": (
         lambda: all_of("kendall_tau", np.nan),
-        "The scores of 30 examples are undefined, so their means are too.",
+        "The scores of all 30 examples attacked are undefined, so their means are too.",
     ),
 }
 
@@ -426,8 +426,10 @@ def test_a_warning_is_on_every_form_of_the_report(kind, form):
 
 
 def sound():
-    report = of_values(np.linspace(0, 1, 20))
+    report = of_values(np.linspace(0.8, 0.9, 20))
     report.per_example["iteration"][:], report.per_example["constant_map"][:] = 1, False
+    for name in SCORES:
+        report.per_example[name] = report.per_example["kendall_tau"]
     return dataclasses.replace(report, examples={})
 
 

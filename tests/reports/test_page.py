@@ -50,6 +50,7 @@ def report_of(model, n=10, **settings):
     y = model.predict(x, verbose=0).argmax(axis=1)
     y[0] = (y[0] + 1) % 3
     cheap = {"epsilon": 0.2, "steps": 2, "m": 2, "pgd_steps": 2, "batch_size": 4, "progress": False}
+    cheap |= {"noise": 0, "other_maps": (), "faithful": 0}
     return keras_rar.evaluate_robustness(model, x, y, **cheap, **settings)
 
 

@@ -66,8 +66,9 @@ def test_counts_are_in_words(pictures):
 
 def test_scores_that_are_not_a_number_are_a_dash_and_said(pictures):
     words = words_of(page.to_html(reported([np.nan, 0.5], **TABULAR)))
-    assert "Kendall's tau – – 2" in words
-    assert "Mean undefined, of 2 examples" in words
+    assert "Kendall's tau 0.500 – 1" in words
+    assert "Mean 0.50, of 1 example" in words
+    assert "The score of example 1 is undefined" in words
     assert "Kendall's tau of examples 1, 3: undefined, 0.50." in words
 
 
