@@ -46,6 +46,7 @@ class Worst(NamedTuple):
             iteration: Its number.
         """
         x = floating("x", x, self.x.dtype)
+        similarity = tf.cast(similarity, self.similarity.dtype)
         better = tf.convert_to_tensor(allowed) & (similarity < self.similarity)
         mask = tf.reshape(better, tf.concat([tf.shape(better), tf.ones([x.shape.rank - 1], tf.int32)], 0))
         return Worst(

@@ -299,6 +299,7 @@ WRONG = [
     ("pgd_objectives", (), ValueError),
     ("pgd_restarts", -1, ValueError),
     ("attack", "target", ValueError),
+    ("prediction_attack", "topk", ValueError),
     ("k", 0, ValueError),
     ("k_report", 2.5, ValueError),
     ("steps", 0, ValueError),
