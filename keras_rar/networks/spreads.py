@@ -31,7 +31,7 @@ def relu_spread(classifier: Classifier, x: tf.Tensor) -> float | None:
     Example:
 
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.ReLU()])
-    >>> relu_spread(Classifier(model), tf.constant([[1.0, 7.0]]))
+    >>> round(relu_spread(Classifier(model), tf.constant([[1.0, 7.0]])), 3)
     5.0
     """
     if next(relus.changes(classifier.model, _noted), None) is None:
