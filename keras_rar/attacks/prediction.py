@@ -191,7 +191,7 @@ class PGDAttack(Attack):
 
         def run(phase, x, y, *state):
             if phase == "closeness":
-                return classifier.score(y, closeness)(x)
+                return classifier.score(y, closeness_of(classifier))(x)
             x_prime, kept, first, last, seed = state
             gradient = _gradient_of(classifier.score(y, OBJECTIVES[phase], relu))
             return attack_loop.advance(
@@ -199,7 +199,7 @@ class PGDAttack(Attack):
                 x_prime,
                 kept,
                 direction=directions.unless_undefined(gradient, attack_loop.random_direction(seed, tf.shape(x))),
-                similarity=classifier.score(y, closeness),
+                similarity=classifier.score(y, closeness_of(classifier)),
                 allowed=lambda z: tf.fill(tf.shape(z)[:1], True),
                 first=first,
                 last=last,
@@ -209,20 +209,26 @@ class PGDAttack(Attack):
         return run
 
 
-def closeness(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """How far the label is from being another one: minus the margin, and −∞ where scores are NaN or infinite.
+def closeness_of(classifier: Classifier) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """How far the label is from being another one, as a function `(y, logits) -> (n,)`.
 
-    Such a network does not say the label, so that there is nothing worse to look for.
+    It is minus the margin, and −∞ where scores are NaN or infinite: such a network does not say the label, so that
+    there is nothing worse to look for.
     """
-    margin = OBJECTIVES["margin"](y, logits)
-    said = tf.math.is_finite(margin) & ~tf.reduce_any(tf.math.is_nan(logits), axis=-1)
-    return tf.where(said, -margin, tf.constant(-np.inf, margin.dtype))
+    margin_of = classifier.of_labels(OBJECTIVES["margin"])
+
+    def closeness(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        margin = margin_of(y, logits)
+        said = tf.math.is_finite(margin) & ~tf.reduce_any(tf.math.is_nan(logits), axis=-1)
+        return tf.where(said, -margin, tf.constant(-np.inf, margin.dtype))
+
+    return closeness
 
 
 def is_right(classifier: Classifier, x: Any, y: np.ndarray) -> np.ndarray:
     """Whether the labels are predicted, by scores that are finite, `(n,)`."""
     x = tf.convert_to_tensor(x)
-    said = np.isfinite(closeness(tf.constant(y), classifier.logits(x)))
+    said = np.isfinite(closeness_of(classifier)(tf.constant(y), classifier.logits(x)))
     return (classifier.predicted(x).numpy() == y) & said
 
 

@@ -69,7 +69,7 @@ class PredictionEnsembleAttack(Attack):
     - `"apgd_ratio"`: Auto-PGD on the difference of logits ratio, which a large scale of the logits does not blind. With
       fewer than three classes there is no such ratio: it is the margin then.
     - `"apgd_targeted"`: Auto-PGD towards each of the `targets` likeliest wrong classes, by the targeted ratio. Left out
-      with fewer than four classes.
+      with fewer than four classes, or several labels.
     - `"square"`: a random search without gradients: squares in L∞ and L2 (Andriushchenko et al. 2020), other pixels in
       L0 (Croce et al. 2022). Where it breaks what the others leave, gradients are masked.
     - `"noise"`: as many random vertices of the ball, for a control: `members="noise"`.
@@ -233,7 +233,7 @@ class PredictionEnsembleAttack(Attack):
             self.neighborhood,
             self.steps,
             self.restarts,
-            self.targets,
+            0 if classifier.multilabel else self.targets,
             self.queries,
             self.seed,
         )

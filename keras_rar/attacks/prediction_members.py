@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_rar.attacks.choices import MemberName
-from keras_rar.attacks.prediction import closeness
+from keras_rar.attacks.prediction import closeness_of
 from keras_rar.core import (
     apgd,
     checks,
@@ -104,7 +104,7 @@ class Members:
 
         def look(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             """How close each label is to another, and the other classes from the likeliest down."""
-            return classifier.score(y, closeness)(x), self._likeliest(y, classifier.logits(x))
+            return classifier.score(y, closeness_of(classifier))(x), self._likeliest(y, classifier.logits(x))
 
         def begin_apgd(*given: tf.Tensor) -> Any:
             x, y, aim, rows, number, turn = given
@@ -129,20 +129,22 @@ class Members:
 
         def begin_noise(*given: tf.Tensor) -> Kept:
             x, y = given[:2]
-            return Kept(x, classifier.score(y, closeness)(x), tf.zeros(tf.shape(x)[:1], tf.int32))
+            return Kept(x, classifier.score(y, closeness_of(classifier))(x), tf.zeros(tf.shape(x)[:1], tf.int32))
 
         def begin_square(*given: tf.Tensor) -> Kept:
             x, y, _, rows, number, turn = given
             seed, proposals = self._seed(number, turn), self._proposals(x)
             start = proposals.start(x, row_draws.uniform(seed, -1, self._shifts(x, rows, seed, proposals.draws)))
-            return Kept(start, classifier.score(y, closeness)(start), tf.zeros(tf.shape(x)[:1], tf.int32))
+            return Kept(
+                start, classifier.score(y, closeness_of(classifier))(start), tf.zeros(tf.shape(x)[:1], tf.int32)
+            )
 
         def advance_search(propose: Callable[..., random_search.Propose], *given: Any) -> Kept:
             x, y, _, rows, number, turn, kept, first, last = given
             return random_search.search(
                 kept,
                 propose=propose(x, rows, self._seed(number, turn)),
-                similarity=classifier.score(y, closeness),
+                similarity=classifier.score(y, closeness_of(classifier)),
                 first=first,
                 last=last,
                 steps=self.queries,
@@ -171,8 +173,11 @@ class Members:
     ) -> apgd.Evaluate:
         """One pass forward and one back: the objective, its gradient, never zero nor NaN, and how close y is."""
 
+        closeness = closeness_of(classifier)
+
         def both(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-            return tf.stack([_objective(number, y, aim, logits), closeness(y, tf.stop_gradient(logits))], axis=-1)
+            objective = _objective(classifier, number, y, aim, logits)
+            return tf.stack([objective, closeness(y, tf.stop_gradient(logits))], axis=-1)
 
         score, shifts = classifier.score(y, both), self._shifts(x, rows, seed, *x.shape[1:])
 
@@ -221,13 +226,13 @@ class Members:
         return tf.argsort(tf.where(chosen, logits.dtype.min, logits), axis=-1, direction="DESCENDING", stable=True)
 
 
-def _objective(number: tf.Tensor, y: tf.Tensor, aim: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def _objective(classifier: Classifier, number: tf.Tensor, y: tf.Tensor, aim: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """What a member ascends, of labels, classes to aim at, and logits. To choose late costs less than other graphs."""
-    margin = OBJECTIVES["margin"](y, logits)
-    known = {"apgd_crossentropy": OBJECTIVES["crossentropy"](y, logits), "apgd_margin": margin}
+    margin, crossentropy = (classifier.of_labels(OBJECTIVES[name])(y, logits) for name in ("margin", "crossentropy"))
+    known = {"apgd_crossentropy": crossentropy, "apgd_margin": margin}
     if logits.shape[-1] >= 3:
         known["apgd_ratio"] = ratios.difference_ratio(margin, logits)
-    if logits.shape[-1] >= 4:
+    if logits.shape[-1] >= 4 and not classifier.multilabel:
         difference = labels.label_logit(aim, logits) - labels.label_logit(y, logits)
         known["apgd_targeted"] = ratios.targeted_ratio(difference, logits)
     chosen = margin

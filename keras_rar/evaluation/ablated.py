@@ -130,7 +130,7 @@ class Ablated:
             rows = self._rows()
             parts = [self.x[first : first + rows] for first in range(0, len(self.x), rows)]
             self.y = np.concatenate([predicted(tf.constant(part), tf.zeros(len(part), "int64")) for part in parts])
-        return self.y
+        return self.classifier.explained(self.x, self.y, self._rows())
 
     def _rows(self) -> int:
         if self.batch_size is None:

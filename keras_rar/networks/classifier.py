@@ -149,12 +149,16 @@ class Classifier:
             relu: What stands for the model's ReLUs, such as `surrogates.softplus(beta)`; `None` for themselves.
         """
 
-        target = _OF_LABELS.get(target, target) if self.multilabel else target
+        target = self.of_labels(target)
 
         def scaled(logits):
             return self.head.gradient_scale * target(repeat_labels(y, tf.shape(logits)[0]), logits)
 
         return self.head.scored(scaled, relu, staged=False)  # rounded as the published code, which attacks amplify
+
+    def of_labels(self, target: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable:
+        """A target or objective as it is of the labels of this model: of a multi-label one each has its own sigmoid."""
+        return _OF_LABELS.get(target, target) if self.multilabel else target
 
     def check_inputs(self, x: Any, bounds: Any = None) -> np.ndarray:
         """The inputs as an array of the model's dtype.
