@@ -68,7 +68,7 @@ class FollowingAttack(Attack):
         own = classifier.logits(tf.constant(x)).numpy()
         size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
         parts = [
-            run(*map(tf.constant, batch)) for _, batch in self._batches(size, x, labels)
+            run("maps", *map(tf.constant, batch)) for _, batch in self._batches(size, x, labels)
         ]  # the last one is filled up
         maps, smooth_maps = (np.concatenate([part[i] for part in parts])[: len(x)] for i in (0, 1))
         return agreement.TwinAgreement(
@@ -137,7 +137,7 @@ class FollowingAttack(Attack):
 
         if what == "maps":
             explainers = explainers_of(self.saliency)
-            return lambda x, y: (explainers.own(x, y), explainers.smooth(x, y))
+            return lambda phase, x, y: (explainers.own(x, y), explainers.smooth(x, y))
         return self._attack(classifier, explainers_of)
 
     @abc.abstractmethod
