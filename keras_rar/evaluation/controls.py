@@ -122,7 +122,7 @@ class Controls:
         column, classifier = evaluation.column("robust.noise"), Classifier(evaluation.model)
         settings = evaluation.settings
         objectives = 1 if isinstance(settings.pgd_objectives, str) else len(settings.pgd_objectives)
-        queries = settings.pgd_steps * (settings.pgd_restarts + 1) * objectives
+        queries = int(settings.pgd_steps) * (int(settings.pgd_restarts) + 1) * objectives
         x, y = evaluation.x[rows], evaluation.y[rows]
         center, still = tf.constant(x), np.full(len(rows), True)
         with Progress("noise, predictions", queries, "point", 0, progress) as bar:
@@ -222,7 +222,7 @@ class Controls:
         """How many iterates the attack on maps looks at."""
         settings = self._evaluation.settings
         found = int(self._evaluation.report.findings.get("queries", 0))
-        return max(found, settings.steps * (settings.restarts + 1))
+        return max(found, int(settings.steps) * (int(settings.restarts) + 1))
 
     def _noise_of(self, saliency: Any) -> list[attacks.AttributionAttack]:
         """Noise of the same budget; against the worst case per measure it may choose the worst per measure too."""

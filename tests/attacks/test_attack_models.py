@@ -136,7 +136,7 @@ def test_a_smooth_twin_of_the_user_s_is_a_way_out(hidden):
     smooth, plain = tabular("softplus"), tabular()
     for model in (smooth, plain):
         model.set_weights(hidden.get_weights())
-    attack = small(saliency="gradient")
+    attack = small(saliency="gradient", softplus_beta=1.0)  # that of a softplus layer
     reference = attack(plain, X, Y)
     assert same(attack(hidden, X, Y, gradient_model=smooth), reference)
     assert not same(attack(hidden, X, Y, gradient_model=plain), reference)  # negative control
