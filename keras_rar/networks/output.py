@@ -41,9 +41,10 @@ class OutputHead:
         self.model = model
         self.inputs = input_structure(model)
         classes = check_base_model(model)[1]
-        ending = list(_ending(model))
+        seen = vars(model).get("original", model)  # of a twin of the user's: both end alike
+        ending = list(_ending(seen))
         once = not any(_is_called_twice(last, outer) for outer, last in ending if last)
-        self.squashing = endings.find(model, self.inputs, ending[-1][1] if once else None, classes)
+        self.squashing = endings.find(seen, self.inputs, ending[-1][1] if once else None, classes)
         self.activation = self.squashing.kind
         if self.activation == "softmax" and classes == 1:
             raise ValueError(
