@@ -194,7 +194,7 @@ class Experiment:
     def measure(self, network: keras.Model, name: str = "report", **changes: Any) -> RobustnessReport:
         """A report by the paper's protocol, with `changes`, on the test images."""
         if self.smoke:
-            changes |= {"attacked": 2, "steps": 2, "m": 4, "pgd_steps": 2}
+            changes |= {"attacked": 2, "steps": 2, "m": 4, "pgd_steps": 2, "noise": 0, "other_maps": (), "faithful": 0}
         x, y = datasets.scaled(self.dataset, *self.images("test"))
         path = self.folder / f"{name}.npz"
         dataset: Any = self.settings_of

@@ -115,6 +115,7 @@ def test_more_iterations_never_weaken_the_kept_result(network, data, found):
     assert np.mean(longer < shorter) > 0.1
 
 
+@pytest.mark.slow
 def test_more_restarts_never_weaken_the_kept_result(network, data, found):
     none, two = found("topk").scores["kendall_tau"], found("restarts").scores["kendall_tau"]
     three = KINDS["restarts"](restarts=3)(network, *data)

@@ -227,9 +227,8 @@ def test_one_input_and_one_output_in_a_structure(kind):
     model = keras.Model(inputs, outputs)
     x, y = ({"features": X}, {"out": Y}) if kind == "dictionary" else ([X], [Y])
     options = {"epsilon": 0.1, "steps": 2, "m": 2}
-    reports = [
-        keras_rar.evaluate_robustness(model, a, b, pgd_steps=2, progress=False, **options) for a, b in ((X, Y), (x, y))
-    ]
+    alone = {"pgd_steps": 2, "progress": False, "noise": 0, "other_maps": (), "faithful": 0}
+    reports = [keras_rar.evaluate_robustness(model, a, b, **alone, **options) for a, b in ((X, Y), (x, y))]
     assert reports[0].to_json() == reports[1].to_json()
     np.testing.assert_array_equal(AttributionRobustness(x, y, **options).x, X)
     np.testing.assert_array_equal(AttributionRobustness(x, y, **options).y, Y)

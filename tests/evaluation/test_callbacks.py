@@ -407,7 +407,7 @@ def robust_noisy(**options):
 @pytest.mark.parametrize(
     ("make", "options", "unit"),
     [
-        (plain_noisy, {"run_eagerly": True}, "epoch"),
+        pytest.param(plain_noisy, {"run_eagerly": True}, "epoch", marks=pytest.mark.slow),
         pytest.param(plain_noisy, {"jit_compile": True}, "epoch", marks=pytest.mark.slow),
         (plain_noisy, {"steps_per_execution": 2}, "batch"),
         (robust_noisy, {}, "epoch"),
@@ -440,7 +440,7 @@ def test_a_callback_that_trains_would_be_noticed():
     assert any(np.any(first != second) for first, second in zip(*weights, strict=True))
 
 
-@pytest.mark.parametrize("name", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", [pytest.param("mixed_float16", marks=pytest.mark.slow), "mixed_bfloat16"])
 def test_mixed_precision(name, policy):
     policy(name)
     model = compiled(noisy(activity_regularizer=None))
@@ -453,6 +453,7 @@ def test_mixed_precision(name, policy):
 # Compilation
 
 
+@pytest.mark.slow
 def test_xla_on_cpu_gives_the_same_numbers():
     """Without max-pooling, whose second derivative XLA computes in reduced precision; the rest to rounding."""
     numbers = []
@@ -585,6 +586,7 @@ def test_what_does_not_fit_the_model_is_refused_before_it_is_trained(arguments, 
         np.testing.assert_array_equal(value, kept)
 
 
+@pytest.mark.slow
 def test_images_with_channels_and_max_pooling():
     """Maps of images lose their channels: k is an eighth of 36 pixels."""
     x, y = np.random.default_rng(0).uniform(size=(8, 6, 6, 1)).astype("float32"), np.arange(8) % 3

@@ -17,6 +17,7 @@ L = keras.layers
 X, Y = batch(6, (6, 6, 3))
 FIRST = np.moveaxis(X, -1, 1)
 SETTINGS = {"epsilon": 0.05, "steps": 3, "m": 3, "pgd_steps": 2, "pgd_restarts": 0, "progress": False}
+SETTINGS |= {"noise": 0, "other_maps": ()}
 
 
 def twins():

@@ -138,6 +138,7 @@ def loaded_elsewhere(how, folder):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_saved_resnet_loads_where_keras_rar_alone_is_imported(tmp_path):
     model, x = small(), images()
     model.save(tmp_path / "model.keras")
@@ -149,6 +150,7 @@ def test_a_saved_resnet_loads_where_keras_rar_alone_is_imported(tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), model(x), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_resnet_trains_with_every_method_of_the_paper():
     x, y = images(8), np.arange(8) % 5
     for method in keras_rar.METHODS:
