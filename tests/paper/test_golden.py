@@ -161,7 +161,15 @@ def test_saliency(network):
 
 TOP_LEFT = np.zeros((28, 28), bool)
 TOP_LEFT[:10, :10] = True
-OF_ATTACK = {"epsilon": 0.1, "steps": 12, "step_size": 0.01, "m": 20, "k_report": 100, "batch_size": 4}
+OF_ATTACK = {
+    "softplus_beta": 1.0,
+    "epsilon": 0.1,
+    "steps": 12,
+    "step_size": 0.01,
+    "m": 20,
+    "k_report": 100,
+    "batch_size": 4,
+}
 ATTACKS = {
     "ifia_topK_kendall": lambda: TopKAttack(100, **OF_ATTACK),
     "ifia_topK_intersection": lambda: TopKAttack(100, keep="topk_intersection", **OF_ATTACK),
