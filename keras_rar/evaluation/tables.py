@@ -131,12 +131,14 @@ def _members(report: Any) -> Table | None:
         (title, member, str(count))
         for title, counts in found.items()
         for member, count in [*counts.items(), ("none found a change", totals[title] - sum(counts.values()))]
+        if count
     ]
     return Table(
         "Which attack was the worst",
         ("measure", "attack", f"{report.noun}s"),
         rows,
-        f"For how many {report.noun}s each attack of the ensemble found the lowest score.",
+        f"For how many {report.noun}s each attack of the ensemble found the lowest score. One that is not here never "
+        "did.",
     )
 
 

@@ -11,6 +11,7 @@ from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.wording import CORRELATIONS, counted, settings_line, titles
 from keras_rar.reports import page_parts as parts
 from keras_rar.reports import plotting
+from keras_rar.reports.certificate_figure import plot_certificate_of_report
 
 _MEANINGS = {
     "natural_accuracy": "{noun}s classified correctly",
@@ -120,6 +121,11 @@ def _figures(report: RobustnessReport, names: dict[str, Any]) -> str:
         if index:
             maps = plotting.plot_maps(report, index, **names)
             figures.insert(0, parts.picture(maps, *_maps_texts(report, index)))
+        if (report.findings.get("certificate") or {}).get("radii"):
+            curve = plot_certificate_of_report(report.findings["certificate"])
+            figures.append(
+                parts.picture(curve, "Proved lower bounds of smoothed maps over the L2 radius; see the table.")
+            )
     except ImportError as error:
         return f"<p>{html.escape(str(error))}</p>"
     return f'<div class="figures">\n{parts.lines(figures)}\n</div>'
