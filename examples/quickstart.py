@@ -36,7 +36,7 @@ def main():
     x_test, y_test, protocol = x_test[:500], y_test[:500], PROTOCOL
     if arguments.smoke:
         x, y, x_test, y_test = x[:200], y[:200], x_test[:40], y_test[:40]
-        protocol = protocol.changed(steps=2, m=4, pgd_steps=2, attacked=8)
+        protocol = protocol.changed(steps=2, m=4, pgd_steps=2, attacked=8, noise=0, other_maps=(), faithful=0)
     reports = {}
     for method, name in NAMES.items():
         network = train(method, x, y, epochs=3)

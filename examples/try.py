@@ -14,6 +14,7 @@ from keras_rar.reports import plotting
 
 FOLDER = Path(__file__).parent / "networks"
 SETTINGS = {"epsilon": 0.1, "steps": 20, "m": 10, "attacked": 30, "pgd_steps": 20, "k": 100}
+ALONE = {"noise": 0, "other_maps": (), "faithful": 0}  # the attacks, without the controls of a report
 CLASSES = ["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 
 
@@ -23,11 +24,11 @@ def networks():
 
 def measured(models, x, y, smoke=False):
     """Both networks under the attack, and under noise of the same size as a control."""
-    settings = SETTINGS | ({"steps": 2, "m": 2, "attacked": 4, "pgd_steps": 2} if smoke else {})
+    settings = SETTINGS | ({"steps": 2, "m": 2, "attacked": 4, "pgd_steps": 2, **ALONE} if smoke else {})
     print(f"Attacks on the predictions and on the maps of two networks, with epsilon = {settings['epsilon']}")
     found = keras_rar.compare(models, x, y, **settings)
     print("\nThe control: noise of the same size in place of the attack")
-    noise = keras_rar.compare(models, x, y, **settings | {"attack": "random", "pgd_steps": 1})
+    noise = keras_rar.compare(models, x, y, **settings | ALONE | {"attack": "random", "pgd_steps": 1})
     return found, noise
 
 

@@ -44,7 +44,7 @@ def main():
     epochs, settings, rows = 10, {"epsilon": 0.1, "steps": 20, "m": 10, "k": 100, "attacked": 100}, {}
     if arguments.smoke:
         (x, y, x_test, y_test), epochs = (part[:100] for part in (x, y, x_test, y_test)), 1
-        settings |= {"steps": 2, "m": 2, "attacked": 4, "pgd_steps": 2}
+        settings |= {"steps": 2, "m": 2, "attacked": 4, "pgd_steps": 2, "noise": 0, "other_maps": (), "faithful": 0}
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.only:
         network, seconds = trained(name, x, y, epochs)

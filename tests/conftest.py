@@ -1,5 +1,6 @@
 """Small models and data shared by the tests."""
 
+import dataclasses
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -9,11 +10,19 @@ import numpy as np
 import pytest
 
 import keras_rar
+from keras_rar.evaluation import protocols
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def without_controls(monkeypatch):
+    """An evaluation runs its attacks alone, in a third of the time; the controls have tests of their own."""
+    alone = dataclasses.replace(protocols.QUICK, noise=0, other_maps=(), faithful=0)
+    monkeypatch.setitem(protocols.OF_ANY_DATA, "quick", alone)
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_public_docstring_is_complete(name):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_docstring_examples_run(module, tmp_path):
+def test_docstring_examples_run(module, tmp_path, without_controls):
     module = imported(module)
     names = {"keras": keras, "keras_rar": keras_rar, "np": np, "tf": tf, "tmp_path": tmp_path}
     core = {**vars(imported("keras_rar.core.quadrature")), **vars(imported("keras_rar.core.neighborhoods"))}

@@ -41,8 +41,10 @@ def small_network(**options):
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
-def test_the_code_of_a_page_runs(page, monkeypatch, tmp_path):
+def test_the_code_of_a_page_runs(page, monkeypatch, tmp_path, request):
     """From top to bottom, on a small network and small data."""
+    if page.stem != "measuring":  # which is about the controls
+        request.getfixturevalue("without_controls")
     monkeypatch.setattr(datasets, "load", small_data)
     monkeypatch.setattr(networks, "cnn", small_network)
     monkeypatch.chdir(tmp_path)

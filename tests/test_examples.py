@@ -22,7 +22,7 @@ from keras_rar.paper.results_table import table
 ROOT = Path(__file__).parents[1]
 
 
-def test_readme_code_runs(monkeypatch, tmp_path):
+def test_readme_code_runs(monkeypatch, tmp_path, without_controls):
     """Every Python block, in order, on a small network and small data."""
     x, y = batch(60, (12, 12, 1))
     monkeypatch.setattr(datasets, "load", lambda name: ((x, y), (x, y)))
