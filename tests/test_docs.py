@@ -76,6 +76,7 @@ def test_the_commands_of_the_pages_run(files_named, monkeypatch, capsys):
                 run.append(program)
                 if program == "keras-rar":
                     few = ["--steps", "2", "--m", "2", "--pgd-steps", "2"] if arguments[0] != "explain" else []
+                    few += ["--noise", "0", "--other-maps", "none", "--faithful", "0"] if few else []
                     assert command.main([*arguments, *few]) == 0, (line, capsys.readouterr().err)
                 elif program == "python":
                     script = (ROOT / arguments[0]).read_text("utf-8")
