@@ -36,6 +36,7 @@ def evaluated(files, tmp_path_factory):
 # Evaluate
 
 
+@pytest.mark.slow
 def test_evaluate_writes_what_the_function_returns(files, evaluated):
     folder, *_ = evaluated
     with np.load(files / "data.npz") as data:
@@ -87,6 +88,7 @@ def test_the_settings_of_the_command_are_those_of_a_protocol():
     assert fields - set(cli_options.SETTINGS) == python
 
 
+@pytest.mark.slow
 def test_the_papers_protocol_and_names_of_test_data(files, tmp_path):
     options = ["--protocol", "paper", "--dataset", "mnist", "--k", 9, "--k-report", 9, "--attacked", 2, "--images", 4]
     code, *_ = run("evaluate", files / "model.keras", files / "test.npz", *options, *CHEAP, "--out", tmp_path)
@@ -96,6 +98,7 @@ def test_the_papers_protocol_and_names_of_test_data(files, tmp_path):
     assert protocol["epsilon"] == 0.3
 
 
+@pytest.mark.slow
 def test_a_wrapped_model_is_measured_as_its_base_model_in_the_ball_of_its_training(files, evaluated, tmp_path):
     base = keras.models.load_model(files / "model.keras")
     wrapped(base_model=base, epsilon=0.2).save(tmp_path / "rar.keras")
@@ -106,6 +109,7 @@ def test_a_wrapped_model_is_measured_as_its_base_model_in_the_ball_of_its_traini
     assert found.summary() == expected.summary()
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on(files, evaluated, tmp_path, monkeypatch):
     command = ["evaluate", files / "model.keras", files / "data.npz", "--epsilon", 0.2, *CHEAP, "--out", tmp_path]
     saved, save = [], keras_rar.RobustnessReport.save
@@ -204,6 +208,7 @@ def test_a_finished_comparison_is_only_written_again(compared, monkeypatch):
     assert (folder / "comparison.html").exists()
 
 
+@pytest.mark.slow
 def test_compare_without_matplotlib(compared, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     folder, arguments, out, _ = compared
@@ -216,6 +221,7 @@ def test_compare_without_matplotlib(compared, monkeypatch):
     assert (folder / "comparison.png").exists()
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_names(files, tmp_path):
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(3, 4))

@@ -268,6 +268,7 @@ def test_an_answer_within_a_second_without_tensorflow(here, line, expected):
     pytest.fail(f"{min(seconds):.2f} s")
 
 
+@pytest.mark.slow
 def test_a_command_that_succeeds_shows_nothing_of_tensorflow(here):
     """Neither the lines of its log, nor those that its libraries print before there is a log."""
     code = "import os; os.environ['KERAS_BACKEND'] = 'jax'\n" + WATCHED  # of other work in the same shell
@@ -278,6 +279,7 @@ def test_a_command_that_succeeds_shows_nothing_of_tensorflow(here):
     assert loud.stderr  # negative control: it is not the machine that is quiet
 
 
+@pytest.mark.slow
 def test_python_m():
     environment = {**os.environ, "PYTHONPATH": PATHS}
     arguments = [sys.executable, "-m", "keras_rar", "--help"]

@@ -133,6 +133,7 @@ def checked(tmp_path_factory):
     return {line: "\n".join(text for number, text in told if int(number) == first + i) for i, line in enumerate(lines)}
 
 
+@pytest.mark.slow
 def test_a_users_script_passes_strict(tmp_path):
     assert mypy(tmp_path, SCRIPT) == ""
 

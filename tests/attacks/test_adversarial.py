@@ -145,6 +145,7 @@ def test_more_is_never_weaker(weaker, stronger):
     assert np.mean(margin(second) > margin(first) + 1e-4) > 0.1
 
 
+@pytest.mark.slow
 def test_a_larger_epsilon_is_never_weaker_on_average():
     model = relu_network()
     y = correct_labels(model)
@@ -154,6 +155,7 @@ def test_a_larger_epsilon_is_never_weaker_on_average():
     assert accuracies[-1] < 0.3
 
 
+@pytest.mark.slow
 def test_gradients_of_the_softplus_twin_lead_where_those_of_the_model_vanish():
     """Behind a threshold that an attack can cross; the margin that counts is that of the model."""
     inputs = keras.Input((1,))
@@ -186,6 +188,7 @@ def test_any_iterate_counts(objectives):
     np.testing.assert_array_equal(result.robust, [False])
 
 
+@pytest.mark.slow
 def test_the_margin_breaks_a_model_that_hides_its_gradient():
     """Logits times 10⁴: the cross-entropy is 0 to float32, and so is its gradient; the decisions are as before."""
     model, hiding = linear_model(1)[0], linear_model(1, scale=1e4)[0]
@@ -201,6 +204,7 @@ def test_the_margin_breaks_a_model_that_hides_its_gradient():
     np.testing.assert_array_equal(PGDAttack(**options)(hiding, X, y).robust, honest.robust)
 
 
+@pytest.mark.slow
 def test_a_softmax_hides_no_gradient():
     """Where it is 1 to float32: it is taken off."""
     (logits, *_), (probabilities, *_) = linear_model(scale=5), linear_model(scale=5, output="softmax")
@@ -279,6 +283,7 @@ class Traced(keras.layers.Layer):
         return x
 
 
+@pytest.mark.slow
 def test_an_attack_is_traced_once_and_follows_the_weights():
     model = keras.Sequential([keras.Input((5,)), Traced(), *dense_model(5).layers])
     attack = PGDAttack(0.1, steps=3, batch_size=25)
@@ -297,6 +302,7 @@ def test_an_attack_is_traced_once_and_follows_the_weights():
 # Any classifier, any label
 
 
+@pytest.mark.slow
 def test_layouts_of_labels():
     model = relu_network()
     reference = PGDAttack(0.1, steps=3)(model, X, Y)
@@ -306,6 +312,7 @@ def test_layouts_of_labels():
         np.testing.assert_array_equal(result.y, Y)
 
 
+@pytest.mark.slow
 def test_a_wrapped_model_is_attacked_through_its_base_model():
     model = relu_network()
     results = [PGDAttack(0.1, steps=3)(m, X, Y) for m in (model, wrapped(base_model=model))]
@@ -321,6 +328,7 @@ class Hidden(keras.Model):
         return self.out(tf.nn.relu(self.hidden(x)))
 
 
+@pytest.mark.slow
 def test_a_subclassed_model_needs_no_twin():
     model, hidden = relu_network(), Hidden()
     hidden(X)
@@ -329,6 +337,7 @@ def test_a_subclassed_model_needs_no_twin():
     np.testing.assert_allclose(results[0].x_adv, results[1].x_adv, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(precision):
     """As strong as in float32, on examples that are decided to the precision of the logits."""
@@ -414,6 +423,7 @@ def test_calls_validate(options, error, message):
 # XLA, and another library
 
 
+@pytest.mark.slow
 def test_xla_gives_the_same_numbers():
     model = relu_network()
     results = [PGDAttack(0.1, steps=4, jit_compile=jit)(model, X, Y) for jit in (True, False)]

@@ -43,6 +43,7 @@ def test_the_batch_size_changes_memory_alone(batch_size):
         np.testing.assert_array_equal(getattr(result, name), getattr(reference, name))
 
 
+@pytest.mark.slow
 def test_batches_can_be_had_one_by_one_and_gone_on_with():
     model, attack = tabular(), small(batch_size=4, restarts=1)
     whole = attack(model, X, Y)
@@ -72,6 +73,7 @@ class Counted(Gradient):
         return x * super().__call__(f, x)
 
 
+@pytest.mark.slow
 @compiled
 def test_an_attack_is_traced_once_and_follows_the_weights():
     model, attack = tabular("tanh"), small(saliency=Counted(), batch_size=4)
@@ -92,6 +94,7 @@ def test_an_attack_is_traced_once_and_follows_the_weights():
 # Compilation
 
 
+@pytest.mark.slow
 @compiled
 def test_a_compiled_attack_is_the_attack():
     model, options = tabular(), {"saliency": SmoothGrad(5, chunk=3), "norm": "l2", "restarts": 1}
@@ -100,6 +103,7 @@ def test_a_compiled_attack_is_the_attack():
     assert same(result, small(**options)(model, X, Y))
 
 
+@pytest.mark.slow
 @compiled
 def test_xla_gives_the_same_numbers():
     model = tabular()
@@ -138,6 +142,7 @@ def test_max_pooling_under_xla():
     assert mean(results[0]) < 0.9
 
 
+@pytest.mark.slow
 def test_chunks_of_nodes_can_be_gone_through_again():
     """TensorFlow's optimizer made a temporary variable of sums in the nested loop, found again at the next call."""
     attack = TopKAttack(98, 0.1, steps=1, m=30, chunk=15, batch_size=16)

@@ -53,6 +53,7 @@ def found():
     return result_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saliency", METHODS)
 def test_every_differentiable_saliency_can_be_attacked(network, data, saliency):
     x, y = data[0][:8], data[1][:8]
@@ -152,6 +153,7 @@ def test_the_random_attack_needs_no_twin(hidden):
     assert np.any(RandomAttack(0.2, steps=3, m=4)(hidden, X, Y).iteration > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision(network, data, found, precision):
     """Its maps are not zeros, and it is attacked as well: within 0.05 of the mean Kendall in float32."""
@@ -180,6 +182,7 @@ class RaiseTheLeft(AttributionAttack):
         return tf.reduce_sum(after[:, 4:10, :7], axis=[1, 2])
 
 
+@pytest.mark.slow
 def test_an_attack_of_one_s_own(network, data, found):
     assert same(RaiseTheLeft(**OPTIONS, k_report=20)(network, *data), found("target"))
 

@@ -37,6 +37,7 @@ def found():
     return result_of
 
 
+@pytest.mark.slow
 @every_kind
 def test_the_perturbed_images_are_in_the_ball_and_in_the_box(found, kind):
     result = found(kind)

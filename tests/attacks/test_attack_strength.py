@@ -73,6 +73,7 @@ def test_independent_maps_score_about_0(network):
     assert result.scores["topk_intersection"][moved].mean() == pytest.approx(20 / 196, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("saliency", "keep"), [("ig", "topk_intersection"), ("gradient", "topk_intersection"), ("gradient", "kendall_tau")]
 )
@@ -107,6 +108,7 @@ def test_each_attack_is_the_strongest_in_what_it_ascends(found):
     assert max(share, key=share.get) == "target"
 
 
+@pytest.mark.slow
 def test_more_iterations_never_weaken_the_kept_result(network, data, found):
     """For each example: the first ten iterates are the same."""
     longer = KINDS["topk"](steps=20)(network, *data).scores["kendall_tau"]
@@ -127,6 +129,7 @@ def test_more_restarts_never_weaken_the_kept_result(network, data, found):
     np.testing.assert_array_equal(found("restarts").x_adv[deterministic], found("topk").x_adv[deterministic])
 
 
+@pytest.mark.slow
 def test_a_larger_epsilon_never_raises_the_mean_score(network, data, found):
     """Beyond noise: a hundredth."""
     means = [mean(KINDS["topk"](epsilon=e, step_size=e / 5)(network, *data)) for e in (0.01, 0.03, 0.3)]
@@ -135,6 +138,7 @@ def test_a_larger_epsilon_never_raises_the_mean_score(network, data, found):
     assert means[0] > means[-1] + 0.2
 
 
+@pytest.mark.slow
 def test_the_kept_iterate_is_the_one_of_the_least_score(network, data):
     """Of the similarity asked for, at least as low as by the others."""
     results = {name: KINDS["topk"](keep=name)(network, *data) for name in ("spearman_rho", "topk_intersection")}
@@ -175,6 +179,7 @@ def test_the_twin_is_what_makes_gradients_attackable(network, data, found):
     assert mean(found("gradient")) < min(0.7, mean(random) - 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "stuck"),
     [

@@ -46,6 +46,7 @@ def found():
     return of_features()
 
 
+@pytest.mark.slow
 def test_the_worst_of_a_map_that_is_the_input_is_found():
     """Within 0.1 only the first two entries can change places: one pair of three, and the highest entry."""
     found = ensemble(steps=8)(sum_of_inputs(), np.array([[0.5, 0.45, 0.2], [0.3, 0.7, 0.62]]))
@@ -86,6 +87,7 @@ def test_the_inputs_returned_are_the_worst_for_kendall_s_tau(found):
     np.testing.assert_array_equal(other.map_after.argmax(axis=1) == other.map_before.argmax(axis=1), False)
 
 
+@pytest.mark.slow
 def test_predictions_stay_and_so_does_the_ball(found):
     assert np.abs(found.x_adv - found.x).max() <= 0.1 + 1e-6
     model = dense_model(6, hidden=16, activation="relu")
@@ -98,6 +100,7 @@ def test_predictions_stay_and_so_does_the_ball(found):
     )
 
 
+@pytest.mark.slow
 def test_batches_of_other_sizes_find_the_same(found):
     keras.utils.set_random_seed(0)
     model, x = dense_model(6, hidden=16, activation="relu"), batch(4, 6)[0]
@@ -122,6 +125,7 @@ def test_segments_change_nothing_and_progress_only_grows(found, monkeypatch):
     assert told[-1] == pytest.approx(4)
 
 
+@pytest.mark.slow
 def test_what_is_settled_is_attacked_no_further_and_is_the_same(monkeypatch):
     """The first member turns the first example round, and no similarity can be lower; it cannot turn the second."""
     model, x = sum_of_inputs(2), np.array([[0.5, 0.45], [0.5, 0.1]])
@@ -189,6 +193,7 @@ def test_integrated_gradients_are_followed_with_fewer_nodes_and_reported_with_al
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

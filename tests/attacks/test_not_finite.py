@@ -46,6 +46,7 @@ def test_coordinates_of_infinite_slope_go_the_way_of_their_sign():
     assert not found.robust[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("undefined", [np.nan, np.inf])
 def test_scores_that_are_not_finite_are_not_robust(undefined):
     """Beyond 0.55 the network says nothing; before, it says the label."""
@@ -71,6 +72,7 @@ def test_a_network_that_says_nothing_at_the_input_is_refused():
             attack(model, np.array([[0.5]]), [0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["topk", "random"])
 def test_a_map_that_is_nan_is_undefined_and_the_others_are_not(kind):
     model, x, y = with_a_norm()

@@ -77,6 +77,7 @@ def test_gradients_that_are_masked_hide_nothing_from_squares():
     assert found.robust.mean() == pytest.approx(honest.robust.mean(), abs=0.15)  # steps of 0.05 in front
 
 
+@pytest.mark.slow
 def test_a_saturated_softmax_hides_nothing_from_the_ratio():
     """Logits times 10⁵: the cross-entropy is 0 in float32, and the decisions are as before."""
     model, _, y = linear(3)
@@ -116,6 +117,7 @@ def test_columns_fit_together(wide):
     assert np.all(np.abs(found.x_adv - X) <= 0.2 + 1e-6)
 
 
+@pytest.mark.slow
 def test_neither_the_batch_nor_where_it_is_gone_on_changes_anything(wide):
     model, y, found = wide
     attack = PredictionEnsembleAttack(0.2, steps=6, queries=30, batch_size=25)

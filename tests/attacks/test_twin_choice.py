@@ -108,6 +108,7 @@ def test_a_network_without_relus_is_its_own_twin():
     assert same(attack(model, X, Y), small(softplus_beta=None)(model, X, Y), 0, 0)
 
 
+@pytest.mark.slow
 def test_the_same_choice_each_time_and_from_any_row():
     model, attack = tabular(), small(batch_size=2)
     first = attack.twin_agreement(model, X, Y)

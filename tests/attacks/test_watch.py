@@ -41,6 +41,7 @@ def test_segments_go_on_from_each_other_to_the_end(monkeypatch):
     assert told == sorted(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack",
     [
@@ -82,6 +83,7 @@ def test_going_on_tells_the_rows_done_before():
     assert 4 < told[0] < told[-1] == 7
 
 
+@pytest.mark.slow
 def test_segments_under_xla(monkeypatch):
     monkeypatch.setattr(watch, "SECONDS", 0.0)
     network = model()
@@ -91,6 +93,7 @@ def test_segments_under_xla(monkeypatch):
     np.testing.assert_array_equal(whole.x_adv, parts.x_adv)
 
 
+@pytest.mark.slow
 def test_the_map_of_the_smooth_twin_is_handed_to_every_segment(monkeypatch):
     """`MassCenterAttack` ascends from it."""
     monkeypatch.setattr(watch, "SECONDS", 0.0)

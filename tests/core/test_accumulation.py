@@ -46,6 +46,7 @@ def flat(size_and_derivatives):
     return np.concatenate([np.ravel(value) for value in tf.nest.flatten(size_and_derivatives)])
 
 
+@pytest.mark.slow
 @every_rule
 @pytest.mark.parametrize("mode", ["eager", "graph", "unknown batch", "xla"])
 def test_chunked_derivatives_are_those_of_the_whole_sum(name, mode, segment):

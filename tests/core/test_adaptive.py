@@ -102,6 +102,7 @@ def test_segments_change_nothing():
     tf.nest.map_structure(np.testing.assert_array_equal, whole, parts)
 
 
+@pytest.mark.slow
 def test_compiled_it_is_the_same():
     objective = quadratic(tf.constant([0.7, 0.4], tf.float64))
     compiled = tf.function(lambda: run(objective, steps=30), jit_compile=True)()

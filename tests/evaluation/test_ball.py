@@ -73,7 +73,8 @@ def test_evaluation_and_callback_attack_in_it(made):
     assert described(watched(model)) == TRAINED
 
 
-def test_the_report_says_so():
+@pytest.mark.slow
+def test_the_report_says_so(without_controls):
     report = keras_rar.evaluate_robustness(
         wrapped("madry", epsilon=0.3), X, Y, k=3, steps=1, m=1, pgd_steps=1, progress=False
     )
@@ -137,7 +138,8 @@ def test_k_of_the_training_counts_channels_apart_and_that_of_a_map_does_not():
     assert ball.of_training(keras_rar.wrap(base_model, "ig_topk", k=1))["k"] == 1
 
 
-def test_k_is_an_eighth_where_none_is_asked_for():
+@pytest.mark.slow
+def test_k_is_an_eighth_where_none_is_asked_for(without_controls):
     model = keras_rar.wrap(dense_model(), "ig_topk", k=3, epsilon=0.1)
     report = keras_rar.evaluate_robustness(model, X, Y, k=None, steps=1, m=1, pgd_steps=1, progress=False)
     assert (report.protocol["k"], report.protocol["k_report"]) == (1, 1)
@@ -188,7 +190,8 @@ def test_models_of_different_balls_need_one_given():
 # Settings of any kind
 
 
-def test_settings_may_be_numpy():
+@pytest.mark.slow
+def test_settings_may_be_numpy(without_controls):
     settings = {"epsilon": np.float32(0.125), "seed": np.int64(3), "k": np.int32(2), "steps": np.int64(1)}
     report = keras_rar.evaluate_robustness(
         dense_model(), X, Y, baseline=np.zeros(4), m=np.int16(1), pgd_steps=np.uint8(1), progress=False, **settings
@@ -220,6 +223,7 @@ def test_a_misspelt_argument_lists_the_right_ones():
 # One input and one output by name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dictionary", "list"])
 def test_one_input_and_one_output_in_a_structure(kind):
     inputs = keras.Input((4,), name="features")

@@ -89,6 +89,7 @@ def test_every_setting_reaches_the_attacks():
         assert history[key][-1] == pytest.approx(value, rel=1e-5), key  # the same computation, compiled twice
 
 
+@pytest.mark.slow
 def test_a_wrapped_model_is_attacked_in_the_ball_it_is_trained_in():
     ball = {"epsilon": 0.3, "norm": "l2", "bounds": (-1.0, 2.0)}
     model = robust(**ball)
@@ -99,6 +100,7 @@ def test_a_wrapped_model_is_attacked_in_the_ball_it_is_trained_in():
         assert history[key][-1] == pytest.approx(value, rel=1e-5), key
 
 
+@pytest.mark.slow
 def test_attacks_of_one_s_own_are_used():
     attack, pgd = RandomAttack(epsilon=0.2, steps=3, m=3), PGDAttack(epsilon=1e-5, steps=1)
     model = compiled()
@@ -127,6 +129,7 @@ def test_predictions_are_attacked_in_the_ball_of_the_attack_and_in_as_many_steps
     assert pgd.step_size == pytest.approx(0.2 / 2)  # 2.5 / 5 of ε
 
 
+@pytest.mark.slow
 def test_images_classified_wrongly_count_for_the_adversarial_accuracy_alone(plain):
     plain.reset(0.0)
     x, y = HELD_OUT
@@ -168,6 +171,7 @@ def test_every_kind_of_data_is_read_as_arrays(data):
     np.testing.assert_array_equal(callback.y, HELD_OUT[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data", [(DATASET.batch(5),), (HELD_OUT[0], keras.utils.to_categorical(HELD_OUT[1]))], ids=["tf.data", "one-hot"]
 )
@@ -175,6 +179,7 @@ def test_every_kind_of_data_gives_the_same_numbers(data, plain):
     assert plain.fit(data=data) == plain.fit()
 
 
+@pytest.mark.slow
 def test_a_data_set_is_read_once(plain):
     read = []
 
@@ -208,6 +213,7 @@ class BatchLogs(keras.callbacks.Callback):
         self.found.append(logs["val_kendall_tau"])
 
 
+@pytest.mark.slow
 def test_between_measurements_the_last_numbers_stand(plain):
     each, every_second = plain.fit(epochs=5), plain.fit(epochs=5, every=2)
     for key in KEYS:
@@ -215,6 +221,7 @@ def test_between_measurements_the_last_numbers_stand(plain):
     assert len(set(each["val_kendall_tau"])) == 5
 
 
+@pytest.mark.slow
 def test_batches_are_counted_over_all_epochs_and_their_logs_have_the_numbers(plain):
     logs = BatchLogs()
     history = plain.fit(logs, unit="batch", epochs=2)
@@ -226,6 +233,7 @@ def test_batches_are_counted_over_all_epochs_and_their_logs_have_the_numbers(pla
     assert history["val_kendall_tau"] == [each[2], each[4]]
 
 
+@pytest.mark.slow
 def test_several_batches_in_one_execution_are_counted_as_several():
     """Two executions of two batches an epoch: the first is measured, then whenever four more batches have passed."""
     logs, model = BatchLogs(), compiled(steps_per_execution=2)
@@ -252,6 +260,7 @@ class Counted(Saliency):
         return IntegratedGradients(keras_rar.quadrature.right(2))(f, x)
 
 
+@pytest.mark.slow
 def test_the_attack_is_traced_once():
     saliency, model = Counted(), compiled()
     callback = AttributionRobustness(*HELD_OUT, attack=TopKAttack(2, 0.1, steps=2, saliency=saliency))
@@ -265,6 +274,7 @@ def test_the_attack_is_traced_once():
     assert saliency.calls > traced  # negative control: another model is another graph
 
 
+@pytest.mark.slow
 def test_another_fit_measures_anew_and_another_model_in_its_own_ball():
     callback = AttributionRobustness(*HELD_OUT, steps=2, m=2, every=9)
     models = [robust(epsilon=epsilon, compile={"run_eagerly": True}) for epsilon in (0.1, 0.4)]
@@ -279,12 +289,14 @@ def test_another_fit_measures_anew_and_another_model_in_its_own_ball():
 # Who reads them
 
 
+@pytest.mark.slow
 def test_early_stopping_stops(plain):
     """Weights that stand still are no improvement: the first epoch is best, and two more are waited for."""
     stop = keras.callbacks.EarlyStopping(monitor="val_kendall_tau", mode="max", patience=2)
     assert len(plain.fit(stop, learning_rate=0.0, epochs=9)["loss"]) == 3
 
 
+@pytest.mark.slow
 def test_callbacks_before_it_do_not_find_the_numbers_and_say_so(plain):
     stop = keras.callbacks.EarlyStopping(monitor="val_kendall_tau", mode="max", patience=1)
     with pytest.warns(UserWarning, match="`val_kendall_tau` which is not available"):
@@ -292,6 +304,7 @@ def test_callbacks_before_it_do_not_find_the_numbers_and_say_so(plain):
     assert len(history["loss"]) == 4
 
 
+@pytest.mark.slow
 def test_model_checkpoint_saves_the_best(plain, tmp_path):
     path = tmp_path / "best.keras"
     save = keras.callbacks.ModelCheckpoint(path, monitor="val_spearman_rho", mode="max", save_best_only=True)
@@ -301,6 +314,7 @@ def test_model_checkpoint_saves_the_best(plain, tmp_path):
     assert by_hand(best, **plain.attacks)["val_spearman_rho"] == pytest.approx(max(found), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_csv_logger_has_a_column_for_each(plain, tmp_path):
     path = tmp_path / "log.csv"
     history = plain.fit(keras.callbacks.CSVLogger(path), every=2, epochs=3)
@@ -341,6 +355,7 @@ class Biased(keras.callbacks.Callback):
         self.model.trainable_variables[-1].assign_add(self.shift if epoch == 0 else -self.shift)
 
 
+@pytest.mark.slow
 def test_where_no_image_is_classified_correctly_a_monitor_waits_for_a_real_number(plain, tmp_path):
     path = tmp_path / "best.keras"
     save = keras.callbacks.ModelCheckpoint(path, monitor="val_kendall_tau", mode="max", save_best_only=True)
@@ -404,6 +419,7 @@ def robust_noisy(**options):
     return wrapped("madry", noisy(), optimizer="adam", compile={"metrics": ["accuracy"], **options})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "options", "unit"),
     [
@@ -440,6 +456,7 @@ def test_a_callback_that_trains_would_be_noticed():
     assert any(np.any(first != second) for first, second in zip(*weights, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("mixed_float16", marks=pytest.mark.slow), "mixed_bfloat16"])
 def test_mixed_precision(name, policy):
     policy(name)
@@ -477,6 +494,7 @@ def test_xla_on_cpu_gives_the_same_numbers():
     assert numbers[0][0] < 0.95  # there was something to agree about
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jit_compile", "expected"), [("auto", False), (False, False), (True, True)])
 def test_attacks_are_compiled_by_xla_where_asked_or_on_a_gpu(jit_compile, expected, monkeypatch):
     if jit_compile == "auto" and tf.config.list_physical_devices("GPU"):

@@ -86,6 +86,7 @@ def test_maps_are_attacked_where_every_model_is_right_and_predictions_everywhere
     assert (summary["natural_accuracy"]["n"], summary["kendall_tau"]["n"]) == (len(x), right.sum())
 
 
+@pytest.mark.slow
 def test_each_model_is_measured_as_if_alone(measured):
     models, x, y, _, comparison = measured
     alone = keras_rar.evaluate_robustness(models["1"], x, y, **CHEAP).per_example
@@ -96,6 +97,7 @@ def test_each_model_is_measured_as_if_alone(measured):
     np.testing.assert_allclose(found["kendall_tau"][rows], alone["kendall_tau"][rows], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_attacked_bounds_the_examples_of_all(measured):
     models, x, y, _, comparison = measured
     few = keras_rar.compare(models, x, y, attacked=2, **CHEAP)
@@ -104,6 +106,7 @@ def test_attacked_bounds_the_examples_of_all(measured):
     np.testing.assert_array_equal(rows, [expected] * 3)
 
 
+@pytest.mark.slow
 def test_nothing_that_all_get_right_is_said(measured):
     models, x, *_ = measured
     y = np.array([(model.predict(x[:1], verbose=0).argmax() + 1) % 3 for model in models.values()])
@@ -129,6 +132,7 @@ def test_a_finished_comparison_is_not_measured_again(measured, monkeypatch):
     assert again.to_json() == comparison.to_json()
 
 
+@pytest.mark.slow
 def test_what_is_missing_of_a_comparison_is_measured_and_nothing_else(measured, tmp_path, monkeypatch):
     models, x, y, folder, comparison = measured
     shutil.copytree(folder, tmp_path / "copy")
@@ -308,6 +312,7 @@ def test_names_of_protocols_and_how_many_were_attacked_may_differ():
 # The ball
 
 
+@pytest.mark.slow
 def test_the_ball_is_that_of_the_trainings_if_it_is_one():
     first, second = (keras_rar.wrap(dense_model(), "madry", epsilon=0.3, bounds=(0.0, 2.0)) for _ in range(2))
     x, options = np.full((2, 4), 1.5), {"steps": 1, "m": 1, "pgd_steps": 1, "progress": False, **ALONE}
@@ -396,6 +401,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_warnings_are_on_every_form(form, two):
     few = keras_rar.compare({"a": made(12), "b": made(12, seed=1)})
@@ -428,6 +434,7 @@ def test_the_figure_has_titles_with_epsilon_and_k_and_hollow_marks_where_nothing
     assert faces[3] == "white"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "noun"), [((3, 3, 1), "image"), ((9,), "example"), ((3, 3), "example")])
 def test_only_images_are_called_images(shape, noun):
     comparison = keras_rar.compare({"a": made(12, shape=shape), "b": made(12, seed=1, shape=shape)})

@@ -69,12 +69,14 @@ def test_random_points_are_in_the_ball_and_change_fewer_predictions_than_pgd(mea
     assert np.mean(column[rows]) >= np.mean(measured.table["robust"][rows])
 
 
+@pytest.mark.slow
 def test_noise_changes_predictions_in_a_large_ball(measured):
     settings = {**SETTINGS, "epsilon": 1.0, "steps": 1, "pgd_steps": 20, "other_maps": (), "faithful": 0}
     report = keras_rar.evaluate_robustness(measured.model, measured.x, measured.y, **settings)
     assert np.nanmean(report.per_example["robust.noise"]) < 1
 
 
+@pytest.mark.slow
 def test_other_maps_are_attacked_as_the_first_kind(measured):
     rows = rows_of(measured, 3)
     options = {**ATTACK, "saliency": "gradient"}
@@ -95,6 +97,7 @@ def test_faithfulness_is_that_of_the_maps_before_the_attack(measured):
             np.testing.assert_allclose(measured.table[f"{measure}.{name}"][rows], values, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_attacks_themselves_are_as_without_controls(measured):
     settings = {**SETTINGS, "noise": 0, "faithful": 0, "other_maps": ()}
     report = keras_rar.evaluate_robustness(measured.model, measured.x, measured.y, **settings)
@@ -131,6 +134,7 @@ def test_a_finished_evaluation_runs_no_control_again(measured, tmp_path, monkeyp
     assert kept.per_example.keys() == measured.table.keys()
 
 
+@pytest.mark.slow
 def test_controls_are_added_to_a_file_without_and_extended(measured, tmp_path, monkeypatch):
     path, alone = tmp_path / "report.npz", {"noise": 0, "faithful": 0, "other_maps": ()}
     keras_rar.evaluate_robustness(measured.model, measured.x, measured.y, path=path, **{**SETTINGS, **alone})
@@ -146,6 +150,7 @@ def test_controls_are_added_to_a_file_without_and_extended(measured, tmp_path, m
     np.testing.assert_array_equal(longer["kendall_tau.noise"][rows[:3]], measured.table["kendall_tau.noise"][rows[:3]])
 
 
+@pytest.mark.slow
 def test_an_evaluation_interrupted_in_its_controls_is_incomplete_and_goes_on(measured, tmp_path, monkeypatch):
     path = tmp_path / "report.npz"
 
@@ -300,6 +305,7 @@ def test_maps_that_cannot_be_attacked_are_left_out_and_said_or_refused_if_asked_
 # What is undefined
 
 
+@pytest.mark.slow
 def test_an_undefined_example_leaves_the_others_their_scores():
     """The norm has no derivative at 0, so the map there is not a number."""
     i = keras.Input((6,))

@@ -187,6 +187,7 @@ def test_more_restarts_never_score_better(measured, without_restarts):
     assert np.all(without_restarts.per_example["restart"] <= 0)
 
 
+@pytest.mark.slow
 def test_batch_size_does_not_change_the_numbers(measured, without_restarts):
     """Without random starts. Two batches of four images, the last one filled up, against a batch of eight."""
     report = evaluate(measured.model, measured.x[:7], measured.y[:7], batch_size=4, **NO_RESTARTS)
@@ -197,6 +198,7 @@ def test_batch_size_does_not_change_the_numbers(measured, without_restarts):
         np.testing.assert_allclose(report.per_example[name], without_restarts.per_example[name][:7], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_probabilities_and_one_unit_are_understood():
     keras.utils.set_random_seed(1)
     model = dense_model(classes=1, output="sigmoid", activation="relu")
@@ -214,6 +216,7 @@ def test_probabilities_and_one_unit_are_understood():
 # What cannot be measured is counted
 
 
+@pytest.mark.slow
 def test_maps_without_a_change_are_reported():
     """Of a model that is constant but where the first feature is above 0.7, as it is in one example alone."""
     model = dense_model(activation="relu")
@@ -391,6 +394,7 @@ def test_the_report_records_the_device(names, recorded, instant, dense, monkeypa
     assert look(dense).versions["device"] == recorded
 
 
+@pytest.mark.slow
 def test_the_report_records_what_the_defaults_stand_for(instant):
     report = keras_rar.evaluate_robustness(conv_model(8), *batch(4, (8, 8, 1)), epsilon=0.5, progress=False)
     recorded = {name: report.protocol[name] for name in ("k", "k_report", "step_size", "pgd_step_size")}
@@ -439,6 +443,7 @@ def test_the_paper_s_protocol_by_name(instant):
     assert (report.protocol["steps"], report.protocol["m"], report.protocol["k"]) == (100, 100, 100)
 
 
+@pytest.mark.slow
 def test_a_protocol_of_one_s_own(instant, dense):
     mine = Protocol("mine", epsilon=0.1, steps=7)
     assert keras_rar.evaluate_robustness(dense, X, Y, protocol=mine, progress=False).protocol["name"] == "mine"
@@ -490,6 +495,7 @@ def test_the_file_of_a_killed_evaluation_is_a_report_of_a_part(measured, resumed
     assert resumed.part.summary()["natural_accuracy"] == measured.report.summary()["natural_accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(BATCHES)))
 @pytest.mark.parametrize("where", ["attack", "progress", "save"])
 def test_an_interruption_anywhere_loses_at_most_a_batch(where, number, instant, dense, tmp_path, monkeypatch):
@@ -647,6 +653,7 @@ def natural():
     return model, verdict(model)
 
 
+@pytest.mark.slow
 def test_the_random_attack_is_weaker_at_what_topk_is_for(natural):
     """The intersection. Kendall's tau falls as far by noise alone, which reorders the many small entries of a map."""
     random = verdict(natural[0], attack="random", step_size=None, k=None)
@@ -664,6 +671,7 @@ def test_what_is_kept_keeps_the_prediction_where_nearly_all_can_be_turned(natura
     assert np.all(report.per_example["iteration"][examples["index"]] > 0)
 
 
+@pytest.mark.slow
 def test_a_larger_ball_never_scores_better(natural):
     smaller = verdict(natural[0], epsilon=0.03).summary()
     for measure in ("adversarial_accuracy", "topk_intersection", "kendall_tau", "spearman_rho"):

@@ -262,6 +262,7 @@ def test_one_difference_has_no_interval_and_none_has_no_mean():
 # Tables
 
 
+@pytest.mark.slow
 def test_the_tables_are_in_markdown_page_and_json():
     members = {"kendall_tau": {"topk": 12, "evolution": 5}}
     certificate = {"radii": [0.0, 0.5], "topk": [0.95, 0.5559], "cosine": [1.0, 0.4], "n": 4, "k": 3, "sigma": 0.25,

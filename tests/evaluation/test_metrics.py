@@ -95,6 +95,7 @@ def test_options_reach_the_function():
     assert len({float(metric.result()) for metric in (wide, narrow, larger)}) == 3
 
 
+@pytest.mark.slow
 def test_in_a_graph_and_under_xla_without_a_known_batch(case):
     metric, _ = case
     metric.update_state(A, B)

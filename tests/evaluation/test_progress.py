@@ -130,7 +130,8 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-def test_an_evaluation_tells_shares_of_a_batch(monkeypatch, screen):
+@pytest.mark.slow
+def test_an_evaluation_tells_shares_of_a_batch(monkeypatch, screen, without_controls):
     """Within the only batch: segments that take long enough are told."""
     told = []
     show = Progress.show

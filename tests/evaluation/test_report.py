@@ -208,6 +208,7 @@ def test_one_value_has_no_interval():
     assert math.isnan(row["high"])
 
 
+@pytest.mark.slow
 def test_ten_thousand_images_take_little_memory_and_time():
     values = np.random.default_rng(0).uniform(size=10_000)
     report = of_values(values)

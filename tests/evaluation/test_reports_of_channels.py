@@ -46,6 +46,7 @@ def test_the_report_is_that_of_the_twin(reports):
     assert first.noun == "image"
 
 
+@pytest.mark.slow
 def test_its_page_has_the_pictures_of_the_twin(reports):
     pages = [report.to_html() for report in reports]
     assert all(page.count("<img") == pages[0].count("<img") > 0 for page in pages)
@@ -75,6 +76,7 @@ def test_models_of_other_channels_are_refused_before_they_are_compared(monkeypat
         keras_rar.compare(models, x, [0, 1], **SETTINGS)
 
 
+@pytest.mark.slow
 def test_what_nothing_tells_is_refused_and_named_in_the_protocol():
     model = keras.Sequential([keras.Input((4, 4, 4)), L.Flatten(), L.Dense(3)])
     x, y = batch(3, (4, 4, 4))

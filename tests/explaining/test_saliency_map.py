@@ -163,6 +163,7 @@ def test_other_options_are_another_function(options):
     assert np.abs(raw(model, **options) - before).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["weights", "activation", "layer"])
 def test_a_changed_model_is_explained_as_it_is(change):
     def seeded():
@@ -329,6 +330,7 @@ def test_the_gap_is_reported():
     assert np.abs(completeness.gap).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_auto_doubles_m_until_the_gap_is_small_enough():
     model = dense_model()
     model.set_weights([4 * weight for weight in model.get_weights()])
@@ -354,6 +356,7 @@ def test_auto_is_done_at_once_where_the_rule_is_exact():
     assert np.abs(completeness.gap).max() < 1e-5  # rounding
 
 
+@pytest.mark.slow
 def test_auto_says_where_4096_nodes_are_not_enough():
     """A step of 4 that the gradient does not see: IG is 0, and the gap is the step."""
     inputs = keras.Input((4,))
@@ -500,6 +503,7 @@ def test_a_saliency_of_the_user_s():
     np.testing.assert_allclose(raw(model, method=Occlusion()), X * w.T[Y], **ROUNDING)
 
 
+@pytest.mark.slow
 def test_a_function_of_numpy_arrays():
     """Such as an explainer of another library: it gets the model, all the inputs and class indices."""
     model, w, _ = linear_model()

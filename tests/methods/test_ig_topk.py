@@ -92,6 +92,7 @@ def test_the_gradient_by_central_differences():
     np.testing.assert_allclose(tf.reduce_sum(gradient * direction, axis=[1, 2, 3]), slope, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [None, 5])
 def test_the_same_under_xla(k):
     a = maps()[0].astype("float32")
@@ -179,6 +180,7 @@ def test_the_derivatives_of_the_objective_by_central_differences(policy):
         np.testing.assert_allclose(tf.reduce_sum(gradient * step), (ends[0] - ends[1]) / 2, rtol=1e-6, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_factor_zero_is_adversarial_training():
     weights = []
     for method, options in (("ig_topk", {"factor": 0.0}), ("madry", {}), ("ig_topk", {"factor": 5.0})):
@@ -190,6 +192,7 @@ def test_factor_zero_is_adversarial_training():
     assert np.abs(weights[2] - weights[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_what_x_star_ascends():
     base_model = dense_model()
     options = {"steps": 8, "step_size": 0.02, "random_start": False, "factor": 30.0}
@@ -200,6 +203,7 @@ def test_what_x_star_ascends():
     assert np.mean(model.objective(X, x_star, Y)) > 1.01 * np.mean(model.objective(X, of_loss, Y))
 
 
+@pytest.mark.slow
 def test_an_image_of_zeros_is_trained_on():
     """Its map from the baseline 0 is zero."""
     model = wrapped("ig_topk", conv_model(), optimizer="sgd", random_start=False)

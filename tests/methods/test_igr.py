@@ -153,6 +153,7 @@ def update(method, **options):
     return history["loss"][0], model.get_weights()
 
 
+@pytest.mark.slow
 def test_factor_zero_is_adversarial_training():
     loss, weights = update("igr", factor=0.0)
     expected_loss, expected = update("madry")
@@ -184,6 +185,7 @@ def written_out(base_model, x_prime, m, factor):
     return tf.nn.sparse_softmax_cross_entropy_with_logits(Y, base_model(x_prime)) + factor * (1 - cosine)
 
 
+@pytest.mark.slow
 def test_x_star_ascends_the_objective_when_asked_to():
     """Step by step as written out; and not where that of the loss goes."""
     base_model = dense_model()
@@ -225,6 +227,7 @@ def test_what_depends_on_x_alone_is_computed_once_for_all_steps():
     assert computed == [False] * 4
 
 
+@pytest.mark.slow
 def test_an_image_of_zeros_is_trained_on():
     """Its map from the baseline 0 is zero, and so is its gradient."""
     model = wrapped("igr", conv_model(), optimizer="sgd", random_start=False)
@@ -237,6 +240,7 @@ def test_an_image_of_zeros_is_trained_on():
     assert all(np.all(np.isfinite(weight)) for weight in model.get_weights())
 
 
+@pytest.mark.slow
 def test_the_history_names_its_terms():
     assert set(wrapped("igr").fit(X, Y, verbose=0).history) == {"loss", "perturbed_loss", "map_distance"}
 

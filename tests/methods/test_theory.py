@@ -114,6 +114,7 @@ def test_quadratic_loss(rule, m):
 # Completeness of the compiled loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "order"), [("left", 1), ("right", 1), ("midpoint", 2), ("trapezoid", 2)])
 def test_completeness_of_the_compiled_loss(rule, order):
     (x, x_prime, y), base_model = segment(), dense_model()
@@ -130,6 +131,7 @@ def test_completeness_of_the_compiled_loss(rule, order):
 # Special cases of the methods
 
 
+@pytest.mark.slow
 def test_beta_zero_is_madry():
     x, x_prime, y = segment()
     ig_sum_norm, madry = pair("ig_sum_norm", {"beta": 0, "steps": 5}, "madry", {"steps": 5})
@@ -148,6 +150,7 @@ def test_factor_zero_is_natural_training():
     assert_same_training(*pair("ig_norm", {"factor": 0}, "natural", {}), *segment())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0, 1])
 def test_fit_with_factor_zero_is_natural_fit(factor):
     """With λ = 1 as the negative control."""
@@ -326,6 +329,7 @@ def distance_to_kinks(model, x, x_prime, y):
     return min(distances)
 
 
+@pytest.mark.slow
 @every_objective
 @every_network
 def test_gradients_are_exact(method, options, network, features):

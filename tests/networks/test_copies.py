@@ -232,6 +232,7 @@ def test_logits_follow_a_layer_that_was_changed():
     np.testing.assert_allclose(tf.nn.softmax(after), model(x), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_kept_goes_with_the_model_and_is_not_saved(tmp_path):
     model = dense_model(activation="relu", output="softmax")
     x, y = batch()
@@ -306,6 +307,7 @@ def test_a_subclassed_model_that_calls_its_last_layer_twice_keeps_its_first_soft
     np.testing.assert_allclose(OutputHead(model).logits(tf.constant(x), False), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_subclassed_classifier_is_trained_measured_and_explained():
     model, (x, y) = own(), batch()
     result = keras_rar.attacks.TopKAttack(1, 0.2, steps=3, m=4)(model, x, y)

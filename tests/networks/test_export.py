@@ -138,6 +138,7 @@ def test_signatures_serve_both_endpoints(images):
         np.testing.assert_array_equal(output, endpoint(IMAGES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "baseline", "rule"),
     [
@@ -171,6 +172,7 @@ def passes(served):
     return sum(node.op == "Conv2D" for node in nodes)
 
 
+@pytest.mark.slow
 def test_the_graph_does_not_grow_with_the_number_of_nodes(tmp_path):
     """Chunks are passes of one loop."""
     model = conv_model()
@@ -193,6 +195,7 @@ def test_one_sigmoid_unit_is_explained_by_its_logit(tmp_path):
     np.testing.assert_allclose(served.serve(TABULAR), model.predict(TABULAR, verbose=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_trained_weights_are_exported_and_stay_as_they_were(tmp_path):
     model = wrapped("natural", optimizer=keras.optimizers.SGD(1.0))
     before = exported(model, tmp_path / "before", m=2)
@@ -222,6 +225,7 @@ for name in ("keras", "tf_keras", "keras_rar"):
 """
 
 
+@pytest.mark.slow
 def test_a_process_without_keras_and_keras_rar_serves_the_same(tmp_path):
     model = dense_model(output="softmax")
     served = exported(model, tmp_path / "served")

@@ -137,6 +137,7 @@ def test_names_of_binary_losses(loss):
     assert_same_gradients(*twins(probabilities, loss, L.BinaryCrossentropy(from_logits=True)), BINARY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 def test_twins_train_to_the_same_weights_and_predict_probabilities(ending):
     loss = L.SparseCategoricalCrossentropy

@@ -69,6 +69,7 @@ def test_several_sigmoids_or_a_binary_loss_of_logits_make_several_labels():
         assert not Classifier(model).multilabel
 
 
+@pytest.mark.slow
 def test_another_loss_makes_another_model():
     """What was compiled for the same network as a softmax is not used again."""
     model = network(None)
@@ -187,6 +188,7 @@ def test_a_multi_label_model_is_evaluated_from_end_to_end(tmp_path):
     assert any(name in title for name in ("cat", "dog", "owl", "no label") for title in titles)
 
 
+@pytest.mark.slow
 def test_a_multi_label_model_is_trained_and_exported(tmp_path):
     model = keras_rar.wrap(network(), "ig_sum_norm", steps=1, m=2, attack_m=2, seed=0)
     model.compile("sgd", "binary_crossentropy")

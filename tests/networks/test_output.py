@@ -208,6 +208,7 @@ def test_in_the_code_of_a_subclassed_model(function, kind, scale):
     np.testing.assert_allclose(found, scale * expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eagerly", [False, True])
 def test_a_subclassed_model_that_squashes_itself_is_trained(eagerly):
     (model, twin), loss = subclassed(tf.nn.softmax), keras.losses.SparseCategoricalCrossentropy

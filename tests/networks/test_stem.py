@@ -386,6 +386,7 @@ def test_the_rest_depends_on_what_the_stem_returned_alone(build):
     assert np.abs(first - f.rest(f.stem(z))).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", WITHOUT_A_STEM)
 def test_no_stem_where_it_is_not_sure(build):
     assert stem.find(build()) is None
@@ -597,6 +598,7 @@ def test_no_other_activation_is_moved(name):
     assert reordered(KEPT[name]()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POOLED)
 def test_values_and_derivatives_with_max_pooling_are_those_of_a_plain_call(name):
     model = POOLED[name]()

@@ -276,6 +276,7 @@ def curvature(model, x, jit_compile=None):
     return second(tf.constant(x)).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "jit_compile"), [*((name, None) for name in NETWORKS), ("residual", True), ("convolutional", True)]
 )
@@ -358,6 +359,7 @@ def test_a_twin_of_a_float64_model_computes_in_float64(float64):
 # Nothing is copied, nothing is left behind
 
 
+@pytest.mark.slow
 @every_network
 def test_twin_has_the_very_variables(name):
     model = network(name)

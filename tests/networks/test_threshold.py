@@ -93,6 +93,7 @@ def test_the_softplus_twin_sees_what_the_network_does_not(network):
     assert np.all(tape.gradient(score, x).numpy() != 0)
 
 
+@pytest.mark.slow
 def test_it_trains_is_saved_and_loaded_without_this_package(tmp_path):
     network = keras.Sequential([keras.Input((4,)), keras_rar.firm_threshold(WIDTH), keras.layers.Dense(3)])
     model = keras_rar.wrap(network, "igr", epsilon=0.1, steps=1, m=1, baseline=WIDTH, seed=0)

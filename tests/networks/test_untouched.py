@@ -170,6 +170,7 @@ def test_eight_threads_give_the_numbers_of_one():
     assert model.layers[-1].activation is keras.activations.softmax
 
 
+@pytest.mark.slow
 def test_an_attack_used_again_after_the_model_got_another_layer_attacks_the_new_one():
     model = keras.Sequential([keras.Input((6,)), layers.Dense(16, "relu"), layers.Dense(3)])
     x = tf.random.stateless_uniform([8, 6], [0, 0]).numpy()

@@ -60,6 +60,7 @@ def test_no_flower_is_in_both_splits(tmp_path):
     assert len(found) == len(set(found)) == 1360
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gtsrb", "oxford_flower17"])
 def test_unpacked_archives_are_read_too(tmp_path, name):
     packed = signs(tmp_path / "packed") if name == "gtsrb" else flowers(tmp_path / "packed")

@@ -86,6 +86,7 @@ def test_the_pipeline_is_balanced_and_transforms_copies_only():
     assert not np.array_equal(np.concatenate([b[0] for b in epochs[0]]), np.concatenate([b[0] for b in epochs[1]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [1, 4])
 def test_the_pipeline_goes_on_from_any_batch_on(start):
     """Transformations too, in a new process or behind what was made ahead."""

@@ -30,6 +30,7 @@ def published(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gtsrb", "oxford_flower17"])
 def test_downloaded_by_tensorflow_datasets_they_are_the_same(published, name):
     for split in ("train", "test"):

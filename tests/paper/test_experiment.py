@@ -28,6 +28,7 @@ def made(out, method="madry", **options):
     return Experiment("fashion_mnist", method, out=out, smoke=True, **options)
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_result_and_its_picture(small, tmp_path):
     result = made(tmp_path, attacked=2, restarted=2).run()
     assert (tmp_path / "fashion_mnist-madry-smoke.json").read_text() == json.dumps(result, indent=2) + "\n"
@@ -43,6 +44,7 @@ def test_a_run_writes_its_result_and_its_picture(small, tmp_path):
     assert keras.saving.load_model(tmp_path / "fashion_mnist-madry-smoke/model.keras").count_params()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("attacked", "restarted", "n"), [(5, 2, 2), (3, 30, 3)])
 def test_starts_are_compared_on_the_same_images(small, tmp_path, monkeypatch, attacked, restarted, n):
     measured, measure = [], Experiment.measure
@@ -179,11 +181,13 @@ def test_a_damaged_result_is_named(tmp_path):
         table(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_on_noise_is_marked(small, tmp_path):
     made(tmp_path, restarted=0).run()
     assert "on noise" in table(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_plan_a_threshold_a_policy_and_a_name_of_ones_own(tmp_path):
     plan = Plan([Phase("igr", 3, {"steps": 1})])
     own = made(tmp_path, "igr", plan=plan, threshold=0.1, dtype="mixed_bfloat16", name="own")
@@ -278,6 +282,7 @@ def test_a_damaged_file_of_settings_is_named(tmp_path, dtype):
         begun.train()
 
 
+@pytest.mark.slow
 def test_a_result_says_with_which_plan_also_if_json_has_no_word_for_it(small, tmp_path):
     plan = Plan([Phase("igr", 1, {"baseline": np.zeros((28, 28, 1))})])
     made(tmp_path, "igr", plan=plan, restarted=0).run()

@@ -65,6 +65,7 @@ def text(report):
     return report.to_html()
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else(text, report):
     assert text == page.to_html(report)
     parsed = Page(text)

@@ -535,6 +535,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_written_overlaps_or_leaves_the_page_at_column_width(name):
     with warnings.catch_warnings():

@@ -553,6 +553,7 @@ def test_bad_batch_after_a_good_one(value):
         np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"steps_per_execution": 2}, {"jit_compile": True}, {"run_eagerly": True}], ids=str)
 def test_images_outside_bounds_however_a_step_runs(how):
     """Under `steps_per_execution` a good batch follows in the same call: nothing is trained on it either."""
@@ -561,6 +562,7 @@ def test_images_outside_bounds_however_a_step_runs(how):
     refused(model, ValueError, OUTSIDE.format("[0-9.]+", r"1\.5"), spoilt(1.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"jit_compile": True}, {"steps_per_execution": 2}], ids=str)
 def test_labels_out_of_range_however_a_step_runs(how):
     y = Y.copy()
@@ -632,6 +634,7 @@ def poisoned_model(kind, method="madry", **options):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "method"), [("nan", "madry"), ("inf", "madry"), ("gradient", "natural")])
 def test_nonfinite_updates_are_skipped_and_counted(kind, method):
     """With "natural" the last has a finite loss: no x* is spoilt by the gradient."""
@@ -670,6 +673,7 @@ def test_history_leaves_skipped_updates_out():
     assert both["clean_loss"] == pytest.approx(good["clean_loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, {"steps_per_execution": 2}], ids=str)
 def test_nonfinite_updates_can_stop_the_fit(how):
     model = poisoned_model("nan", on_nonfinite="raise", compile=how)

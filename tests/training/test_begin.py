@@ -124,6 +124,7 @@ def test_a_step_outside_fit_is_of_the_whole_objective():
     assert np.isfinite(logs["map_distance"])
 
 
+@pytest.mark.slow
 def test_several_steps_per_call():
     """The term begins with a call: that of the steps 2 and 3 for a beginning at step 1."""
     model = wrapped("ig_topk", begin=0.25, compile={"steps_per_execution": 2}, steps=1)
@@ -134,6 +135,7 @@ def test_several_steps_per_call():
     ]
 
 
+@pytest.mark.slow
 def test_nothing_is_traced_again():
     traces = []
 
