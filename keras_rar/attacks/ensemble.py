@@ -162,7 +162,8 @@ class EnsembleAttack(AttributionAttack):
 
         def call(phase, *state):
             if phase not in compiled:
-                compiled[phase] = super(EnsembleAttack, self)._compile(functools.partial(run, phase))
+                part = functools.partial(run, phase)
+                compiled[phase] = tf.function(part, autograph=False, jit_compile=self._compiles())
             return compiled[phase](*state)
 
         return call

@@ -1,4 +1,4 @@
 """The mathematics: quadrature, gradients, sizes, neighborhoods, ascent, saliency, rank metrics, the attack loop.
 
-May import nothing of keras_rar, and never Keras: TensorFlow and NumPy only.
+May import nothing of keras_rar, and never Keras: TensorFlow, NumPy and special functions of SciPy only.
 """

@@ -47,6 +47,10 @@ class Climb(NamedTuple):
     checked_step: tf.Tensor
     checked_value: tf.Tensor
 
+    def changed(self, **changes: tf.Tensor) -> "Climb":
+        """A copy with some entries changed."""
+        return self._replace(**changes)
+
     @classmethod
     def begun(cls, x: tf.Tensor, start: tf.Tensor, allowed: tf.Tensor, step_size: float) -> "Climb":
         """The state before the first iteration.
@@ -151,7 +155,7 @@ def ascend(
         x_prime = neighborhood.project(x, moved)
         may = allowed(x_prime)
         worst = worst.updated(x_prime, similarities(x_prime), may, k + 1)
-        return k + 1, climb._replace(x=x_prime, before=climb.x, allowed=may), worst
+        return k + 1, climb.changed(x=x_prime, before=climb.x, allowed=may), worst
 
     begin = (tf.convert_to_tensor(first), climb, worst)
     _, climb, worst = tf.while_loop(
@@ -170,7 +174,7 @@ def _noted(climb: Climb, value: tf.Tensor, gradient: tf.Tensor) -> Climb:
     usable = climb.allowed & tf.math.is_finite(value)
     value = tf.where(usable, tf.cast(value, climb.value.dtype), -math.inf)
     better = value > climb.best_value
-    return climb._replace(
+    return climb.changed(
         value=value,
         rises=climb.rises + tf.cast(value > climb.value, tf.int32),
         best_x=choose(better, climb.x, climb.best_x),
@@ -186,7 +190,7 @@ def _checked(climb: Climb, gradient: tf.Tensor, here: tf.Tensor, length: tf.Tens
     halve = here & (rarely | same)
     step = tf.where(halve, climb.step / 2, climb.step)
     x = choose(halve, climb.best_x, climb.x)
-    after = climb._replace(
+    after = climb.changed(
         x=x,
         before=choose(halve, x, climb.before),
         step=step,

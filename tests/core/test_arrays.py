@@ -268,6 +268,7 @@ TAKES_NO_NUMBERS = {
     "apgd.Climb": "a tuple",
     "apgd.checkpoints": "of a number of steps",
     "adaptive.checkpoints": "of a number of iterations",
+    "adaptive.Climb.changed": "of tensors of a loop",
     "attack_loop.Kept": "a tuple",
     "attack_loop.improved": "of tensors that `as_tensors` made",
     "attack_loop.of_examples": "of tensors of a loop",
