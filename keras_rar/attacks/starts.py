@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_rar.attacks.watch import Watch
 from keras_rar.core.attack_loop import Kept
+from keras_rar.core.worst import choose
 
 
 def worst_case(
@@ -37,12 +38,8 @@ def worst_case(
             x_prime, kept = run("advance", x, y, before, reference, predicted, x_prime, kept, first, last, seed)
             kept.iteration.numpy()  # a GPU answers before it has computed
         better = kept.similarity < worst.similarity
-        worst = Kept(*(_select(better, new, old) for new, old in zip(kept, worst, strict=True)))
+        worst = Kept(*(choose(better, new, old) for new, old in zip(kept, worst, strict=True)))
         worst_restart = tf.where(better, restart, worst_restart)
     after, *_ = run("look", worst.x, y)
     maps = {"map_before": before, "map_after": after}
     return {"x_adv": worst.x, "iteration": worst.iteration, "restart": worst_restart, **maps}
-
-
-def _select(better: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
-    return tf.where(tf.reshape(better, [-1] + [1] * (new.shape.rank - 1)), new, old)

@@ -7,15 +7,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_rar.core import checks, graphs
+from keras_rar.core import apgd, checks, graphs
+from keras_rar.core.attack_loop import of_examples
 from keras_rar.core.gradients import floating
 from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.core.worst import Worst, choose
-
-MOMENTUM = 0.75
-"""Share of a step that is new; the rest repeats the last one."""
-RISING = 0.75
-"""Share of the iterations since a checkpoint at which the objective must have risen, for the step to stay as it is."""
 
 
 class Climb(NamedTuple):
@@ -72,7 +68,7 @@ class Climb(NamedTuple):
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
-    """After how many iterations the step may be halved: `⌈pⱼ N⌉`, `p₁ = .22, pⱼ₊₁ = pⱼ + max(pⱼ − pⱼ₋₁ − .03, .06)`.
+    """After how many iterations the step may be halved: those of `apgd.checkpoints` within the ascent.
 
     Args:
         steps: Positive integer N, number of iterations of the whole ascent.
@@ -88,12 +84,8 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     >>> checkpoints(100)
     (22, 41, 57, 70, 80, 87, 93, 99)
     """
-    steps = checks.positive_int("steps", steps)
-    shares = [0.0, 0.22]
-    while shares[-1] < 1:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    found = {math.ceil(round(share * steps, 9)) for share in shares[1:]}
-    return tuple(sorted(point for point in found if point < steps))
+    marks = apgd.checkpoints(checks.positive_int("steps", steps))
+    return tuple(mark for mark in marks if 0 < mark < steps)
 
 
 def ascend(
@@ -141,31 +133,22 @@ def ascend(
     ends = tf.constant([*points[1:], -1])  # never empty
     lengths = tf.constant([*(b - a for a, b in itertools.pairwise(points)), 1], x.dtype)
 
-    @graphs.body
     def step(k, climb, worst):
         value, gradient = objective(k, climb.x)
         climb = _noted(climb, value, gradient)
         here = tf.equal(ends, k)
         length = tf.reduce_sum(tf.where(here, lengths, tf.zeros_like(lengths)))
         climb, gradient = _checked(climb, gradient, tf.reduce_any(here), length)
-        push = tf.reshape(climb.step, [-1] + [1] * (x.shape.rank - 1)) * neighborhood.steepest(gradient)
+        push = of_examples(climb.step, x) * neighborhood.steepest(gradient)
         there = neighborhood.project(x, climb.x + push)
-        share = tf.where(k == 0, tf.ones([], x.dtype), tf.constant(MOMENTUM, x.dtype))
+        share = tf.where(k == 0, tf.ones([], x.dtype), tf.constant(apgd.MOMENTUM, x.dtype))
         moved = climb.x + share * (there - climb.x) + (1 - share) * (climb.x - climb.before)
         x_prime = neighborhood.project(x, moved)
         may = allowed(x_prime)
         worst = worst.updated(x_prime, similarities(x_prime), may, k + 1)
-        return k + 1, climb.changed(x=x_prime, before=climb.x, allowed=may), worst
+        return climb.changed(x=x_prime, before=climb.x, allowed=may), worst
 
-    begin = (tf.convert_to_tensor(first), climb, worst)
-    _, climb, worst = tf.while_loop(
-        lambda k, *_: k < last,
-        step,
-        begin,
-        shape_invariants=tf.nest.map_structure(lambda value: value.shape, begin),
-        maximum_iterations=steps,
-        parallel_iterations=1,
-    )
+    climb, worst = graphs.loop(step, (climb, worst), first=first, last=last, steps=steps)
     return climb, worst
 
 
@@ -185,7 +168,7 @@ def _noted(climb: Climb, value: tf.Tensor, gradient: tf.Tensor) -> Climb:
 
 def _checked(climb: Climb, gradient: tf.Tensor, here: tf.Tensor, length: tf.Tensor) -> tuple[Climb, tf.Tensor]:
     """At a checkpoint, with halved steps where they do not pay; and the direction of the next step."""
-    rarely = tf.cast(climb.rises, length.dtype) < RISING * length
+    rarely = tf.cast(climb.rises, length.dtype) < apgd.PAYING * length
     same = (climb.step == climb.checked_step) & (climb.best_value == climb.checked_value)
     halve = here & (rarely | same)
     step = tf.where(halve, climb.step / 2, climb.step)

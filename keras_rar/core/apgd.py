@@ -136,7 +136,6 @@ def advance(
     for mark, mark_before in zip(marks[1:], marks, strict=False):
         since[mark] = mark - mark_before
 
-    @graphs.body
     def step(k, climb, kept):
         size = of_examples(climb.step_size, x)
         moved = neighborhood.project(x, climb.x_prime + size * neighborhood.steepest(climb.gradient))
@@ -168,20 +167,13 @@ def advance(
             best_then=tf.where(check, best_value, climb.best_then),
             halved=tf.where(check, halve, climb.halved),
         )
-        return k + 1, climb, kept
+        return climb, kept
 
-    _, climb, kept = tf.while_loop(
-        lambda k, *_: k < last,
-        step,
-        (tf.convert_to_tensor(first), climb, kept),
-        shape_invariants=(
-            tf.TensorShape([]),
-            Climb(*(x.shape if value.shape.rank > 1 else x.shape[:1] for value in climb)),
-            Kept(x.shape, x.shape[:1], x.shape[:1]),
-        ),
-        maximum_iterations=steps,
-        parallel_iterations=1,
+    shapes = (
+        Climb(*(x.shape if value.shape.rank > 1 else x.shape[:1] for value in climb)),
+        Kept(x.shape, x.shape[:1], x.shape[:1]),
     )
+    climb, kept = graphs.loop(step, (climb, kept), first=first, last=last, steps=steps, shapes=shapes)
     return climb, kept
 
 

@@ -167,23 +167,12 @@ def advance(
     x_prime = floating("x_prime", x_prime, x.dtype)
     kept = as_tensors(kept, x.dtype)
 
-    @graphs.body
     def step(k, x_prime, kept):
         x_prime = neighborhood.project(x, x_prime + step_size * neighborhood.steepest(direction(k, x_prime)))
-        return k + 1, x_prime, improved(kept, x_prime, similarity(x_prime), k + 1, allowed(x_prime))
+        return x_prime, improved(kept, x_prime, similarity(x_prime), k + 1, allowed(x_prime))
 
-    _, x_prime, kept = tf.while_loop(
-        lambda k, *_: k < last,
-        step,
-        (tf.convert_to_tensor(first), x_prime, kept),
-        shape_invariants=(
-            tf.TensorShape([]),
-            x.shape,
-            Kept(x.shape, kept.similarity.shape, kept.iteration.shape),
-        ),
-        maximum_iterations=steps,
-        parallel_iterations=1,
-    )
+    shapes = x.shape, Kept(x.shape, kept.similarity.shape, kept.iteration.shape)
+    x_prime, kept = graphs.loop(step, (x_prime, kept), first=first, last=last, steps=steps, shapes=shapes)
     return x_prime, kept
 
 

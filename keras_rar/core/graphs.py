@@ -29,6 +29,46 @@ def body(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
+def loop(
+    step: Callable[..., Any],
+    state: Sequence[Any],
+    *,
+    first: tf.Tensor | int,
+    last: tf.Tensor | int,
+    steps: int,
+    shapes: Sequence[Any] | None = None,
+) -> Any:
+    """Some iterations of a loop that can be paused: `state ← step(k, *state)` for k from `first` to before `last`.
+
+    Args:
+        step: Function of the number of the iteration and of the state that returns the state. It is a `body`.
+        state: What an iteration begins with, tensors or tuples of them.
+        first: The first iteration, from 0; an integer tensor, so that one graph serves all.
+        last: The iteration to stop before.
+        steps: Most iterations, known when it is compiled, as XLA needs.
+        shapes: What the graph knows of the shapes of the state. Defaults to those of `state`.
+
+    Returns:
+        The state after.
+
+    Example:
+
+    >>> [int(value) for value in loop(lambda k, total: [total + k], [tf.constant(0)], first=1, last=4, steps=9)]
+    [6]
+    """
+    one = body(step)
+    known = tf.nest.map_structure(lambda value: value.shape, tuple(state)) if shapes is None else shapes
+    _, *state = tf.while_loop(
+        lambda k, *_: k < last,
+        lambda k, *state: (k + 1, *one(k, *state)),
+        (tf.convert_to_tensor(first), *state),
+        shape_invariants=(tf.TensorShape([]), *known),
+        maximum_iterations=steps,
+        parallel_iterations=1,
+    )
+    return state
+
+
 def in_parts(function: Callable[..., tf.Tensor], rows: Sequence[tf.Tensor], size: int) -> tf.Tensor:
     """Apply a function to at most `size` rows at a time.
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_rar.core import graphs
 from keras_rar.core.gradients import floating
 from keras_rar.core.neighborhoods import Neighborhood
-from keras_rar.core.worst import Worst, by_rows, normal_by_rows
+from keras_rar.core.worst import Worst, by_rows, choose, normal_by_rows
 
 Proposal = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -53,25 +53,15 @@ def search(
     parent = floating("parent", parent, x.dtype)
     total = tf.convert_to_tensor(total)
 
-    @graphs.body
     def query(k, parent, total, worst):
         proposal = neighborhood.project(x, propose(k, parent))
         found, may = similarities(proposal), allowed(proposal)
         worst = worst.updated(proposal, found, may, k + 1)
         sums = tf.cast(tf.reduce_sum(found, axis=0), total.dtype)
         better = may & (sums <= total)
-        mask = tf.reshape(better, [-1] + [1] * (x.shape.rank - 1))
-        return k + 1, tf.where(mask, proposal, parent), tf.where(better, sums, total), worst
+        return choose(better, proposal, parent), tf.where(better, sums, total), worst
 
-    begin = (tf.convert_to_tensor(first), parent, total, worst)
-    _, parent, total, worst = tf.while_loop(
-        lambda k, *_: k < last,
-        query,
-        begin,
-        shape_invariants=tf.nest.map_structure(lambda value: value.shape, begin),
-        maximum_iterations=steps,
-        parallel_iterations=1,
-    )
+    parent, total, worst = graphs.loop(query, (parent, total, worst), first=first, last=last, steps=steps)
     return parent, total, worst
 
 

@@ -47,17 +47,10 @@ def search(
     kept = as_tensors(kept)
     shape = kept.x.shape
 
-    @graphs.body
     def step(k, kept):
         tried = propose(k, kept.x)
-        return k + 1, improved(kept, tried, similarity(tried), k + 1)
+        return [improved(kept, tried, similarity(tried), k + 1)]
 
-    _, kept = tf.while_loop(
-        lambda k, _: k < last,
-        step,
-        (tf.convert_to_tensor(first), kept),
-        shape_invariants=(tf.TensorShape([]), Kept(shape, shape[:1], shape[:1])),
-        maximum_iterations=steps,
-        parallel_iterations=1,
-    )
+    shapes = [Kept(shape, shape[:1], shape[:1])]
+    (kept,) = graphs.loop(step, [kept], first=first, last=last, steps=steps, shapes=shapes)
     return kept

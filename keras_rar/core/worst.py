@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_rar.core.attack_loop import of_examples
 from keras_rar.core.gradients import floating
 from keras_rar.core.neighborhoods import Neighborhood
 
@@ -59,7 +60,7 @@ class Worst(NamedTuple):
 def choose(condition: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
     """`tf.where` by rows: the condition is of shape `(batch,)`."""
     new = tf.convert_to_tensor(new)
-    return tf.where(tf.reshape(condition, [-1] + [1] * (new.shape.rank - 1)), new, old)
+    return tf.where(of_examples(condition, new), new, old)
 
 
 def by_rows(draw: Callable[[tf.Tensor], tf.Tensor], seed: tf.Tensor, rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:

@@ -273,6 +273,7 @@ TAKES_NO_NUMBERS = {
     "attack_loop.improved": "of tensors that `as_tensors` made",
     "attack_loop.of_examples": "of tensors of a loop",
     "graphs.body": "of a function",
+    "graphs.loop": "of a function",
     "label_sets.indices": "of one number",
     "memory.bytes_per_point": "of a function",
     "memory.chunk_size": "of sizes",
