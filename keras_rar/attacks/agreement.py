@@ -106,7 +106,7 @@ def twin_logits(classifier: Classifier, beta: float, x: tf.Tensor) -> np.ndarray
 
 def same_predictions(classifier: Classifier, a: np.ndarray, b: np.ndarray) -> float:
     """The share of examples for which two arrays of logits, `(n, classes)`, predict the same."""
-    if classifier.classes == 1 or getattr(classifier, "multilabel", False):
+    if classifier.classes == 1 or classifier.multilabel:
         return float(np.mean(np.all((a > 0) == (b > 0), axis=1)))
     return float(np.mean(a.argmax(axis=1) == b.argmax(axis=1)))
 
@@ -119,11 +119,3 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     return float(np.sum(a * b) / norms) if norms > 0 else 0.0
-
-
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """The mean cosine of pairs of maps: of two that are zero 1, of one 0."""
-    a, b = (maps.reshape(len(maps), -1).astype("float64") for maps in (a, b))
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosines = np.sum(a * b, axis=1) / np.where(norms == 0, 1, norms)
-    return float(np.mean(np.where(np.all(a == b, axis=1), 1.0, cosines)))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_rar.attacks import explained
 from keras_rar.attacks.watch import Watch
-from keras_rar.core import adaptive, attack_loop, map_objectives, map_search
+from keras_rar.core import adaptive, directions, map_objectives, map_search
 from keras_rar.core.gradients import value_and_gradient
 from keras_rar.core.map_objectives import MapObjective
 from keras_rar.core.neighborhoods import Neighborhood
@@ -90,10 +90,7 @@ def phases(
 
         def objective(step, z):
             value, gradient = value_and_gradient(lambda z: follow(reference, explainers.smooth(z, y)), z)
-            direction = attack_loop.unless_zero(
-                lambda *_: gradient, lambda step, z: normal_by_rows(tf.random.fold_in(seed, step), rows, z)
-            )
-            return value, direction(step, z)
+            return value, directions.leading(gradient, normal_by_rows(tf.random.fold_in(seed, step), rows, z))
 
         return adaptive.ascend(x, state, worst, objective=objective, **measured(y, search, first, last))
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_rar.attacks import agreement, explained
 from keras_rar.attacks.attack import Attack
 from keras_rar.core.channels import DataFormat
+from keras_rar.core.correlations import cosine_similarity
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.networks.classifier import Classifier
 
@@ -56,11 +57,11 @@ class FollowingAttack(Attack):
         beta = None if gradient_model is not None else self._beta(model, x, gradient_model)
         classifier, run = self._function(model, gradient_model, beta, "maps")
         x, labels = self._checked(classifier, x, y)
+        if beta is None and gradient_model is None:
+            return agreement.ITSELF
         x = x[: agreement.EXAMPLES]
         labels = classifier.predict(x) if labels is None else labels[: agreement.EXAMPLES]
         labels = classifier.explained(x, labels)
-        if beta is None and gradient_model is None:
-            return agreement.ITSELF
         if beta is None:
             logits = Classifier(gradient_model).logits(tf.constant(x)).numpy()
         else:
@@ -75,7 +76,7 @@ class FollowingAttack(Attack):
             beta,
             predictions=agreement.same_predictions(classifier, logits, own),
             scores=agreement.correlation(logits, own),
-            maps=agreement.cosine(smooth_maps, maps),
+            maps=float(np.mean(cosine_similarity(smooth_maps, maps))),
         )
 
     def settled(self, model: keras.Model, x: Any, *, gradient_model: keras.Model | None = None) -> "Self":

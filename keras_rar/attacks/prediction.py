@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_rar.attacks import choices
 from keras_rar.attacks.attack import Attack
+from keras_rar.attacks.results import Rows
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, directions, keywords
 from keras_rar.core.gradients import ScalarFunction, input_gradient
@@ -18,7 +19,7 @@ from keras_rar.networks.surrogates import softplus
 
 
 @dataclasses.dataclass(frozen=True)
-class PGDResult:
+class PGDResult(Rows):
     """What an attack on predictions found, one row per example, NumPy arrays.
 
     Args:
@@ -44,16 +45,6 @@ class PGDResult:
     predicted: np.ndarray
     correct: np.ndarray
     robust: np.ndarray
-
-    @classmethod
-    def concatenate(cls, parts: list["PGDResult"]) -> "PGDResult":
-        """Several results as one.
-
-        Args:
-            parts: A list of one or more results.
-        """
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 class PGDAttack(Attack):

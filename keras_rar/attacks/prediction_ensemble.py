@@ -46,17 +46,6 @@ class PredictionEnsembleResult(PGDResult):
     members: tuple[str, ...]
     broken_by: np.ndarray
 
-    @classmethod
-    def concatenate(cls, parts: list[Any]) -> "PredictionEnsembleResult":
-        """Several results as one.
-
-        Args:
-            parts: A list of one or more results of one attack.
-        """
-        names = [field.name for field in dataclasses.fields(cls) if field.name != "members"]
-        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        return cls(members=parts[0].members, **columns)
-
 
 class PredictionEnsembleAttack(Attack):
     """An attack on predictions without a parameter but ε: the worst case over different attacks.

@@ -5,11 +5,26 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-R = TypeVar("R", bound="AttackResult")
+R = TypeVar("R", bound="Rows")
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackResult:
+class Rows:
+    """A result with one row per example."""
+
+    @classmethod
+    def concatenate(cls: type[R], parts: list[R]) -> R:
+        """Several results as one.
+
+        Args:
+            parts: A list of one or more results.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: _joined([getattr(part, name) for part in parts]) for name in names})
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackResult(Rows):
     """What an attribution attack found, one row per example, NumPy arrays.
 
     Args:
@@ -40,16 +55,6 @@ class AttackResult:
     scores: dict[str, np.ndarray]
     iteration: np.ndarray
     restart: np.ndarray
-
-    @classmethod
-    def concatenate(cls: type[R], parts: list[R]) -> R:
-        """Several results as one.
-
-        Args:
-            parts: A list of one or more results.
-        """
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: _joined([getattr(part, name) for part in parts]) for name in names})
 
 
 @dataclasses.dataclass(frozen=True)

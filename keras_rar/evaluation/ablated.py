@@ -1,5 +1,6 @@
 """Examples of which a baseline replaces parts, and the scores that a model then gives."""
 
+import functools
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -108,7 +109,7 @@ class Ablated:
             return ablation.ablated_scores(f, start, end, removed) / self.classifier.head.gradient_scale
 
         function = compiled(self.classifier.model, ("ablation", target), ablated)
-        rows, labels = self._rows(), self.labels()
+        rows, labels = self._rows(), self.labels
         found = []
         for first in range(0, len(self.x), rows):
             examples = slice(first, min(first + rows, len(self.x)))
@@ -123,14 +124,15 @@ class Ablated:
             )
         return np.concatenate(found)
 
+    @functools.cached_property
     def labels(self) -> np.ndarray:
         """The labels whose score is explained."""
-        if self.y is None:
+        rows, labels = self._rows(), self.y
+        if labels is None:
             predicted = compiled(self.classifier.model, "predicted", lambda x, y: self.classifier.predicted(x))
-            rows = self._rows()
             parts = [self.x[first : first + rows] for first in range(0, len(self.x), rows)]
-            self.y = np.concatenate([predicted(tf.constant(part), tf.zeros(len(part), "int64")) for part in parts])
-        return self.classifier.explained(self.x, self.y, self._rows())
+            labels = np.concatenate([predicted(tf.constant(part), tf.zeros(len(part), "int64")) for part in parts])
+        return self.classifier.explained(self.x, labels, rows)
 
     def _rows(self) -> int:
         if self.batch_size is None:

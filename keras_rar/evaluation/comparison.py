@@ -14,6 +14,7 @@ from keras_rar.evaluation import comparability, comparison_controls, comparison_
 from keras_rar.evaluation.intervals import mean_with_interval
 from keras_rar.evaluation.report import DRAWN_BY, RobustnessReport
 from keras_rar.evaluation.report_files import file_names
+from keras_rar.evaluation.verdicts import verdict
 from keras_rar.evaluation.wording import MEASURES
 
 
@@ -125,7 +126,7 @@ class Comparison:
             pairs = values[first] - values[second]
             why = "" if measure in wording.ACCURACIES else "undefined" if np.isnan(pairs).all() else idle
             row = mean_with_interval(pairs, self.protocol["seed"])
-            found[measure] = {**row, "verdict": comparison_text.verdict(row, why if len(pairs) else "")}
+            found[measure] = {**row, "verdict": verdict(row, why if len(pairs) else "")}
         return found
 
     @functools.cached_property

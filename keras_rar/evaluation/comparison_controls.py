@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_rar.evaluation import contrasts, flags, tables
+from keras_rar.evaluation import contrasts, tables
 from keras_rar.evaluation.intervals import cell, mean_of_differences
+from keras_rar.evaluation.verdicts import verdict
 
 
 def columns(reports: dict[str, Any]) -> list[str]:
@@ -31,21 +32,6 @@ def paired(comparison: Any, first: str, second: str) -> dict[str, dict[str, Any]
         if row["n"]:
             found[name] = {**row, "verdict": verdict(row)}
     return found
-
-
-def verdict(row: dict[str, float]) -> str:
-    """What a paired difference of a control says, in words.
-
-    Example:
-
-    >>> verdict({"mean": 0.1, "low": -0.05, "high": 0.25, "n": 40})
-    'no difference beyond the interval'
-    """
-    if row["n"] < flags.FEWEST:
-        return "too few to tell"
-    if row["low"] <= 0 <= row["high"]:
-        return "no difference beyond the interval"
-    return "higher" if row["mean"] > 0 else "lower"
 
 
 def table(comparison: Any) -> tables.Table | None:

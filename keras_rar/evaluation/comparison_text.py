@@ -1,38 +1,12 @@
 """A `Comparison` as text: Markdown, lines for a terminal, and the content of its JSON."""
 
-import math
 from typing import Any
 
-from keras_rar.evaluation import comparison_controls, flags
+from keras_rar.evaluation import comparison_controls
 from keras_rar.evaluation.intervals import cell, in_table, markdown_table
 from keras_rar.evaluation.plain_values import brief
 from keras_rar.evaluation.report_files import file_names, without_nan
 from keras_rar.evaluation.wording import counted, titles
-
-
-def verdict(row: dict[str, float], idle: str = "") -> str:
-    """What a paired difference says, in words; two models whose interval holds 0 are not ranked.
-
-    Args:
-        row: `mean`, `low`, `high` and `n` of the difference.
-        idle: Why it says nothing whatever it is. Defaults to no reason.
-
-    Example:
-
-    >>> verdict({"mean": 0.1, "low": -0.05, "high": 0.25, "n": 40})
-    'no difference beyond the interval'
-    """
-    if idle:
-        return idle
-    if not row["n"]:
-        return "not measured"
-    if math.isnan(row["mean"]):
-        return "undefined"
-    if row["n"] < flags.FEWEST:
-        return "too few to tell"
-    if row["low"] <= 0 <= row["high"]:
-        return "no difference beyond the interval"
-    return "higher" if row["mean"] > 0 else "lower"
 
 
 def markdown(comparison: Any) -> str:

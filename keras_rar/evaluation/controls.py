@@ -98,7 +98,7 @@ class Controls:
         columns = {measure: evaluation.column(f"{measure}.{what}") for measure in SCORES}
         x, y = evaluation.x[rows], evaluation.y[rows]
         options = {"gradient_model": self._gradient_model, "first": done}
-        by = [found_by.settled(attack, evaluation.model, evaluation.x, self._gradient_model) for attack in by]
+        by = [attack.settled(evaluation.model, evaluation.x, gradient_model=self._gradient_model) for attack in by]
         with Progress(title, len(rows), evaluation.unit, done, progress) as bar:
             options["progress"] = bar.show if progress and len(by) == 1 else None
             for several in zip(*(attack.iterate(evaluation.model, x, y, **options) for attack in by), strict=True):

@@ -5,17 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_rar.attacks import agreement
 from keras_rar.evaluation import contrasts
+from keras_rar.evaluation.verdicts import FEWEST
 from keras_rar.evaluation.wording import FEW, counted, titles
-
-FEWEST = 6
-"""Paired differences that a claim needs: six of one sign have p = 2 · 2⁻⁶ = 0.03 by the sign test, five have 0.06."""
 
 APART = 0.1
 """The difference of two models that a report should be able to show: ten points, as between methods of training."""
-
-AGREES = {"predictions": 0.8, "maps": 0.9}
-"""Least share of equal predictions, and least cosine of maps, of a twin that stands for its network."""
 
 UNDECIDED = 0.1
 """Share of maps without k entries above the lowest that is said."""
@@ -198,7 +194,7 @@ def follows_none(member: str) -> bool:
 
 def _twin(report: Any) -> str:
     twin = report.findings.get("twin")
-    if not twin or all(_number(twin.get(name)) >= least for name, least in AGREES.items()):
+    if not twin or all(_number(twin.get(name)) >= least for name, least in agreement.WARNED.items()):
         return ""
     which = "" if twin.get("beta") is None else f" (softplus, β = {twin['beta']:g})"
     return (

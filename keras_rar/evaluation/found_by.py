@@ -68,36 +68,15 @@ def _count(counts: dict[str, int], members: Any, which: np.ndarray) -> None:
         counts[member] = counts.get(member, 0) + int(np.sum(np.asarray(which) == number))
 
 
-def settled(attack: Any, model: keras.Model, x: np.ndarray, gradient_model: keras.Model | None) -> Any:
-    """The attack with one twin for all examples, whichever are attacked first, where it looks for its twin.
-
-    Args:
-        attack: The attack on maps.
-        model: The network.
-        x: All examples of the evaluation, so that one that goes on with more of them has the same twin.
-        gradient_model: A twin of the user's, or `None`.
-    """
-    settle = getattr(attack, "settled", None)
-    return attack if settle is None else settle(model, x, gradient_model=gradient_model)
-
-
 def twin(findings: dict[str, Any], attack: Any, model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
     """Add how far the twin that gradients are taken through agrees with the network.
 
     Args:
         findings: Those of a report; changed in place.
-        attack: The attack on maps; one with `twin_agreement` tells.
+        attack: The attack on maps.
         model: The network.
-        x: Some of the examples attacked.
+        x: Examples that are attacked; the first few count.
         y: Their labels.
     """
-    agree = getattr(attack, "twin_agreement", None)
-    if agree is None or "twin" in findings or not attack.follows_gradients or attack.softplus_beta is None:
-        return
-    found = agree(model, x, y)
-    if found is not None:
-        findings["twin"] = {name: _plain(value) for name, value in dataclasses.asdict(found).items()}
-
-
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, (str, bool)) else float(value)
+    if "twin" not in findings and attack.follows_gradients and attack.softplus_beta is not None:
+        findings["twin"] = dataclasses.asdict(attack.twin_agreement(model, x, y))

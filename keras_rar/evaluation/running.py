@@ -23,9 +23,6 @@ _EXAMPLES = 8
 _FREE = ("name", "attacked", *CONTROLS)
 """Settings that the numbers of one example do not depend on."""
 
-_AGREEMENT = 32
-"""Examples that the agreement of network and twin is measured on."""
-
 SCORES = ("topk_intersection", "kendall_tau", "spearman_rho")
 
 
@@ -114,10 +111,9 @@ class Evaluation:
         if not len(rows):
             return
         # On all examples, so that an evaluation that goes on with more of them attacks through the same twin.
-        attack = found_by.settled(attack, self.model, self.x, gradient_model)
+        attack = attack.settled(self.model, self.x, gradient_model=gradient_model)
         if gradient_model is None:
-            some = rows[:_AGREEMENT]
-            found_by.twin(self.report.findings, attack, self.model, self.x[some], self.y[some])
+            found_by.twin(self.report.findings, attack, self.model, self.x[rows], self.y[rows])
         options = {"gradient_model": gradient_model, "first": done}
         with Progress("attributions", len(rows), self.unit, done, progress) as bar:
             options["progress"] = bar.show if progress else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_rar.evaluation import contrasts, flags
 from keras_rar.evaluation.intervals import cell, in_table, number
+from keras_rar.evaluation.verdicts import FEWEST
 from keras_rar.evaluation.wording import counted, titles
 
 
@@ -114,7 +115,7 @@ def title_of(protocol: dict[str, Any], measure: str) -> str:
 
 def verdict(difference: dict[str, float]) -> str:
     """What noise minus attack says of the attack, in words."""
-    if difference["n"] < flags.FEWEST:
+    if difference["n"] < FEWEST:
         return "too few to tell"
     return "no stronger than noise" if flags.as_strong(difference) else "stronger than noise"
 

@@ -15,8 +15,8 @@ import scipy.stats
 from conftest import dense_model
 
 import keras_rar
-from keras_rar.evaluation.comparison_text import verdict
 from keras_rar.evaluation.report import RobustnessReport
+from keras_rar.evaluation.verdicts import verdict
 
 ALONE = {"noise": 0, "other_maps": (), "faithful": 0}  # the controls are in `test_controls.py`
 CHEAP = {"epsilon": 0.1, "steps": 2, "m": 2, "pgd_steps": 2, "progress": False, **ALONE}
