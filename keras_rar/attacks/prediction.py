@@ -165,6 +165,14 @@ class PGDAttack(Attack):
             robust = correct & is_right(classifier, worst, classes)[here]
             yield PGDResult(inputs[here], worst.numpy()[here], classes[here], predicted, correct, robust)
 
+    def iterates(self, model: keras.Model) -> int:
+        """How many iterates of each example the attack looks at.
+
+        Args:
+            model: As for a call.
+        """
+        return self.steps * (self.restarts + 1) * len(self.objectives)
+
     def _worst(self, run: Callable, x: tf.Tensor, y: tf.Tensor, offset: int, watch: Watch) -> tf.Tensor:
         """The iterates with the greatest margin of another class, over all starts and objectives."""
         kept = attack_loop.Kept(x, run("closeness", x, y), tf.zeros([len(x)], tf.int32))

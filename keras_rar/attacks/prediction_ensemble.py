@@ -167,11 +167,19 @@ class PredictionEnsembleAttack(Attack):
         x = classifier.check_inputs(x, self.bounds)
         self.neighborhood.check_shape(x.shape[1:])
         y = classifier.check_labels(y, len(x))
-        watch = Watch(sum(length for *_, length in self._plan(classifier).runs()), 1, progress)
+        watch = Watch(self.iterates(model), 1, progress)
         for rows, (inputs, classes) in self._batches(self.batch_size or 100, x, y, first=first):
             watch.begin(rows)
             n = rows.stop - rows.start
             yield self._attacked(classifier, run, inputs[:n], classes[:n], rows.start, watch)
+
+    def iterates(self, model: keras.Model) -> int:
+        """How many iterates of each example the members look at, if none breaks it.
+
+        Args:
+            model: As for a call.
+        """
+        return sum(length for *_, length in self._plan(Classifier(model)).runs())
 
     def _attacked(
         self, classifier: Classifier, run: Callable, x: np.ndarray, y: np.ndarray, offset: int, watch: Watch

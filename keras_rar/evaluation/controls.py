@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_rar import attacks
 from keras_rar.evaluation import found_by
@@ -16,7 +15,6 @@ from keras_rar.evaluation.progress import Progress
 from keras_rar.evaluation.running import SCORES, Evaluation
 from keras_rar.evaluation.settings import AttackName
 from keras_rar.explaining.saliency_maps import saliency_map
-from keras_rar.networks.classifier import Classifier
 
 PART = 16
 """Examples whose other maps are attacked where the noise control is off."""
@@ -115,24 +113,28 @@ class Controls:
                 evaluation.keep()
 
     def _noise_of_predictions(self, about: dict[str, Any], rows: np.ndarray, progress: bool) -> None:
-        """Whether as many random vertices of the ball as PGD has iterates leave the prediction."""
+        """Whether as many random vertices of the ball as the attack has iterates leave the prediction."""
         if about.get("predictions", 0) >= len(rows):
             return
-        pgd, evaluation = self._pgd, self._evaluation
-        column, classifier = evaluation.column("robust.noise"), Classifier(evaluation.model)
-        settings = evaluation.settings
-        objectives = 1 if isinstance(settings.pgd_objectives, str) else len(settings.pgd_objectives)
-        queries = int(settings.pgd_steps) * (int(settings.pgd_restarts) + 1) * objectives
-        x, y = evaluation.x[rows], evaluation.y[rows]
-        center, still = tf.constant(x), np.full(len(rows), True)
-        with Progress("noise, predictions", queries, "point", 0, progress) as bar:
-            for query in range(queries):
-                seed = tf.random.fold_in(tf.constant([pgd.seed, 1], tf.int64), query)
-                drawn = tf.random.stateless_normal(tf.shape(center), seed, dtype=center.dtype, alg="philox")
-                far = center + 2 * pgd.neighborhood.reach * pgd.neighborhood.steepest(drawn)
-                still &= classifier.predict(pgd.neighborhood.project(center, far).numpy()) == y
-                bar.show(query + 1)
-        column[rows] = still
+        evaluation, settings = self._evaluation, self._evaluation.settings
+        queries = self._pgd.iterates(evaluation.model)
+        noise = attacks.PredictionEnsembleAttack(
+            settings.epsilon,
+            norm=settings.norm,
+            bounds=settings.bounds,
+            members="noise",
+            queries=queries,
+            seed=settings.seed,
+            batch_size=self._options["batch_size"],
+            jit_compile=self._options["jit_compile"],
+        )
+        column, done = evaluation.column("robust.noise"), 0
+        with Progress("noise, predictions", len(rows), evaluation.unit, done, progress) as bar:
+            show = bar.show if progress else None
+            for found in noise.iterate(evaluation.model, evaluation.x[rows], evaluation.y[rows], progress=show):
+                column[rows[done : done + len(found.x)]] = found.robust
+                done += len(found.x)
+                bar.show(done)
         about["predictions"], about["predictions_queries"] = len(rows), queries
         evaluation.keep()
 
