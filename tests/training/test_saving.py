@@ -393,6 +393,7 @@ CASES = {  # every public class with a config: arguments that all differ from th
     "IGRRegularizer": {**INNER, "random_start": False, "factor": 0.5, "powers": (1.0, 0.5), "ascend": "objective"},
     "LinfBall": BALL,
     "L2Ball": BALL,
+    "L0Ball": {**BALL, "epsilon": 2},
     "QuadratureRule": {"nodes": np.array([0.0, 0.5, 1.0]), "weights": np.array([1, 4, 1]) / 6},
     "RARModel": {"on_nonfinite": "raise", "seed": 3, "name": "mine", "trainable": False},
 }
