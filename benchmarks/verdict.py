@@ -7,8 +7,8 @@ The small networks of `examples/try_train.py`, and those of `benchmarks/networks
     python benchmarks/networks.py cnn_natural cnn_madry cnn_longer cnn_ig_topk --out FOLDER
     python benchmarks/verdict.py cnn --networks FOLDER --out benchmarks/results/verdict
 
-It goes on where it was stopped. The small networks were trained on a part of the data set that is in the package, and are
-measured on the test images there.
+It goes on where it was stopped. The small networks were trained on the part of the data set that is in the package, and
+are measured on the test images there.
 """
 
 import argparse
@@ -18,11 +18,13 @@ from pathlib import Path
 import keras
 
 import keras_rar
+from keras_rar.core.saliency_methods import IntegratedGradients
 from keras_rar.paper import datasets
 
 ROWS = {
     "small": {
-        "natural": "NATURAL", "madry": "Madry", "ig_norm": "IG-NORM", "ig_sum_norm": "IG-SUM-NORM", "ig_topk": "IG-TOP-K",
+        "natural": "NATURAL", "madry": "Madry", "ig_norm": "IG-NORM", "ig_sum_norm": "IG-SUM-NORM",
+        "ig_topk": "IG-TOP-K",
     },
     "cnn": {
         "cnn_natural": "NATURAL", "cnn_longer": "Madry", "cnn_ig_norm": "IG-NORM", "cnn_ig_sum_norm": "IG-SUM-NORM",
@@ -33,7 +35,8 @@ ROWS = {
     },
 }  # fmt: skip
 DATA = {"small": "fashion_mnist_mini"}
-MAPS = ("gradient", "gradient_x_input", "smoothgrad", keras_rar.IntegratedGradients(baseline=0.5))
+FROM_GREY = IntegratedGradients(keras_rar.quadrature.midpoint(20), baseline=0.5)
+MAPS = ("gradient", "gradient_x_input", "smoothgrad", FROM_GREY)
 
 
 def main():
