@@ -36,7 +36,10 @@ ROWS = {
 }  # fmt: skip
 DATA = {"small": "fashion_mnist_mini"}
 FROM_GREY = IntegratedGradients(keras_rar.quadrature.midpoint(20), baseline=0.5)
-MAPS = ("gradient", "gradient_x_input", "smoothgrad", FROM_GREY)
+MAPS = {
+    "paper": ("gradient", "gradient_x_input", "smoothgrad", FROM_GREY),
+    "strong": ("gradient", "gradient_x_input", FROM_GREY),  # a map of SmoothGrad is 50 gradients: longer than all else
+}
 
 
 def main():
@@ -61,13 +64,19 @@ def main():
         ball = {"dataset": "fashion_mnist"} if protocol == "paper" else {"epsilon": 0.1, "k": 100}
         folder = arguments.networks / f"{kind}-{protocol}"  # where it goes on
         comparison = keras_rar.compare(
-            networks, x, y, protocol=protocol, attacked=arguments.attacked, other_maps=MAPS, path=folder, **ball
+            networks,
+            x,
+            y,
+            protocol=protocol,
+            attacked=arguments.attacked,
+            other_maps=MAPS[protocol],
+            path=folder,
+            **ball,
         )
         (arguments.out / f"{kind}-{protocol}.md").write_text(comparison.to_markdown() + "\n")
-        content = {
-            **json.loads(comparison.to_json()),
-            "findings": {k: r.findings for k, r in comparison.reports.items()},
-        }
+        content = json.loads(comparison.to_json())
+        for name, report in comparison.reports.items():  # the controls, without what was measured of each image
+            content["models"][name] = {k: v for k, v in json.loads(report.to_json()).items() if k != "per_example"}
         (arguments.out / f"{kind}-{protocol}.json").write_text(json.dumps(content, indent=1) + "\n")
         print(comparison.to_markdown(), flush=True)
 

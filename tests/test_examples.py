@@ -78,7 +78,7 @@ def test_the_networks_of_try_are_those_that_were_measured():
     (x, y) = datasets.load("fashion_mnist_mini", "test")
     table = json.loads((ROOT / "examples/results/try_train.json").read_text())["table"]
     paths = sorted((ROOT / "examples/networks").glob("*.keras"))
-    assert {path.stem for path in paths} == {"natural", "ig_topk"}
+    assert {path.stem for path in paths} == {"natural", "madry", "ig_norm", "ig_sum_norm", "ig_topk"}
     for path in paths:
         assert path.stat().st_size < 300_000
         accuracy = np.mean(keras.saving.load_model(path).predict(x, verbose=0).argmax(axis=1) == y)
@@ -96,8 +96,8 @@ def test_try_train_smoke(tmp_path):
     command = [sys.executable, str(ROOT / "examples/try_train.py"), "--smoke", "--out", str(tmp_path)]
     subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=True)
     table = json.loads((tmp_path / "try_train.json").read_text())["table"]
-    assert list(table) == ["natural", "madry", "ig_topk", "ig_topk, from the start"]
-    assert len(list(tmp_path.glob("*.keras"))) == 4
+    assert list(table) == ["natural", "madry", "ig_norm", "ig_sum_norm", "ig_topk", "ig_topk, from the start"]
+    assert len(list(tmp_path.glob("*.keras"))) == 6
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
@@ -121,12 +121,11 @@ def test_the_numbers_of_the_readme_are_those_of_the_committed_files():
 def test_the_readme_says_what_begin_gains():
     readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
     table = json.loads((ROOT / "examples/results/try_train.json").read_text())["table"]
-    kept = [f"{100 * row['topk_intersection']['mean']:.1f} %" for row in table.values()]
+    kept = {name: f"{100 * row['topk_intersection']['mean']:.1f} %" for name, row in table.items()}
     times = table["ig_topk, from the start"]["processor_seconds"] / table["ig_topk"]["processor_seconds"]
-    assert (
-        f"keeps {kept[2]} of the highest pixels ({kept[3]} with the map term from the start, in {times:.1f}" in readme
-    )
-    assert f"Madry {kept[1]}, natural {kept[0]})" in readme
+    late, whole = kept["ig_topk"], kept["ig_topk, from the start"]
+    assert f"keeps {late} of the highest pixels ({whole} with the map term from the start, in {times:.1f}" in readme
+    assert f"Madry {kept['madry']}, natural {kept['natural']})" in readme
 
 
 def test_the_page_of_the_demo_has_its_table():
