@@ -277,6 +277,7 @@ TAKES_NO_NUMBERS = {
     "label_sets.indices": "of one number",
     "memory.bytes_per_point": "of a function",
     "memory.chunk_size": "of sizes",
+    "saliency_methods.points_at_once": "of sizes",
     "neighborhoods.get": "of a name",
     "other_pixels.*": "of tensors of a search",
     "proposals.*": "of tensors of a search",
