@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -11,8 +11,26 @@ import tensorflow as tf
 
 from keras_rar.attacks.choices import Auto, Bounds, JitCompile, Norm
 from keras_rar.core import checks, neighborhoods
+from keras_rar.core.row_draws import Block
+from keras_rar.networks import at_once
 from keras_rar.networks.classifier import Classifier
 from keras_rar.networks.kept import kept_with
+
+
+class Sizes(NamedTuple):
+    """How many examples to attack at once, and how many draw their random numbers together, which changes them."""
+
+    batch: int
+    block: int
+
+
+class Place(NamedTuple):
+    """Which rows a batch has, the row of each of its places, and where the block that they are in begins."""
+
+    rows: slice
+    indices: np.ndarray
+    begin: int
+    block: int
 
 
 class Attack(abc.ABC):
@@ -20,6 +38,8 @@ class Attack(abc.ABC):
 
     may_find_beta = False
     """Whether `softplus_beta` may be `"auto"`."""
+    derivatives: at_once.Derivatives = "first"
+    """Which derivatives in the input it computes, for the memory that it takes."""
 
     def __init__(
         self,
@@ -100,23 +120,36 @@ class Attack(abc.ABC):
     def _run(self, classifier: Classifier, gradient_classifier: Classifier | None, *settings: Any) -> Callable:
         """A function of tensors to compile."""
 
-    def _batches(self, size: int, *arrays: np.ndarray, first: int = 0) -> Iterator[tuple[slice, list[np.ndarray]]]:
-        """Batches of one size, so that one compilation serves: the last one is filled up with its last example."""
+    def _sizes(self, model: keras.Model, shape: tuple[int, ...], most: int, points: int = 1) -> Sizes:
+        """How many examples to attack at once, and how many draw their random numbers together.
+
+        Args:
+            model: The network.
+            shape: Shape of one example.
+            most: What is enough to keep a machine busy.
+            points: Points of one example that are evaluated at once.
+        """
+        if self.batch_size is not None:
+            return Sizes(self.batch_size, self.batch_size)
+        return Sizes(at_once.examples(model, shape, self.derivatives, most, points), most)
+
+    def _batches(self, sizes: Sizes, *arrays: np.ndarray, first: int = 0) -> Iterator[tuple[Place, list[np.ndarray]]]:
+        """Batches of one size, so that one compilation serves: the last of a block is filled up with its last row."""
         n = len(arrays[0])
-        size = min(n, size)
-        for start in range(first, n, size):
-            rows = np.minimum(np.arange(start, start + size), n - 1)
-            yield slice(start, min(start + size, n)), [array[rows] for array in arrays]
+        block = min(n, sizes.block)
+        size = -(-block // -(-block // min(block, sizes.batch)))  # as even as can be
+        while first < n:
+            begin = first // block * block
+            stop = min(first + size, begin + block, n)
+            indices = np.minimum(np.arange(first, first + size), stop - 1)
+            yield Place(slice(first, stop), indices, begin, block), [array[indices] for array in arrays]
+            first = stop
 
-    def _seed(self, restart: int, offset: int) -> tf.Tensor:
-        """The seed of a start of a batch: another seed of the attack shares none of them."""
-        return tf.random.fold_in(tf.constant([self.seed, restart], tf.int64), offset)
-
-    def _starts(self, x: tf.Tensor, offset: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Where each run begins, and the seed of its steps."""
+    def _starts(self, x: tf.Tensor, place: Place) -> Iterator[tuple[tf.Tensor, Block]]:
+        """Where each run begins, the input itself and then random points of the ball, and what its steps draw from."""
         for restart in range(self.restarts + 1):
-            yield self._start(x, restart, offset), self._seed(restart, offset)
-
-    def _start(self, x: tf.Tensor, restart: int, offset: int) -> tf.Tensor:
-        """The input itself, then random points of the ball."""
-        return x if restart == 0 else self.neighborhood.sample(x, self._seed(restart, offset))
+            seed = tf.random.fold_in(
+                tf.constant([self.seed, restart], tf.int64), place.begin
+            )  # no other seed shares it
+            block = Block(seed, tf.constant(place.rows.start - place.begin), place.block)
+            yield x if restart == 0 else block.drawn(self.neighborhood.sample, x), block

@@ -10,10 +10,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_rar.attacks import choices, explained, reach, starts
+from keras_rar.attacks.attack import Place
 from keras_rar.attacks.following import FollowingAttack
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, keywords, map_objectives
+from keras_rar.core.row_draws import Block
 from keras_rar.explaining import attackable
 from keras_rar.networks.classifier import TARGETS, Classifier
 
@@ -51,8 +53,8 @@ class AttributionAttack(FollowingAttack):
         softplus_beta: Float > 0, sharpness of the softplus; `None` to take gradients through the model as it is; or
             `"auto"` for the smoothest twin that agrees with the model, see `twin_agreement`. The paper's is `1.`.
             Defaults to `"auto"`.
-        batch_size: Positive integer, examples attacked at once; `None` for as many as fit in memory with all nodes
-            at once, which is fastest, and at most 50. Defaults to `None`.
+        batch_size: Positive integer, examples attacked at once, on which random numbers depend; `None` for as many as
+            fit in memory, with all nodes at once if they do, but at most 50: then they do not. Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
 
     Raises:
@@ -165,20 +167,20 @@ class AttributionAttack(FollowingAttack):
         beta = self._beta(model, x, gradient_model)  # of the first rows, wherever the attack begins
         classifier, run, x, labels = self._ready(model, x, y, gradient_model, beta)
         watch = Watch(self.steps, self._runs(explained.map_shape_of(classifier, x, self.data_format)), progress)
-        size = self.batch_size or explained.batch_size(self.followed, x.shape[1:])
-        for rows, (inputs, indices) in self._batches(size, x, np.arange(len(x)), first=first):
-            watch.begin(rows)
+        sizes = self._sizes_of(classifier.model, self.followed, x.shape[1:])
+        for place, (inputs,) in self._batches(sizes, x, first=first):
+            watch.begin(place.rows)
             predicted = classifier.predict(inputs)
-            classes = predicted if labels is None else labels[indices]
+            classes = predicted if labels is None else labels[place.indices]
             known = {"x": inputs, "y": classes, "correct": predicted == classes}
-            known = {name: column[: rows.stop - rows.start] for name, column in known.items()}
+            known = {name: column[: place.rows.stop - place.rows.start] for name, column in known.items()}
             labels_explained = tf.constant(classifier.explained(inputs, classes))
-            yield self._attacked(run, tf.constant(inputs), labels_explained, indices, known, watch)
+            yield self._attacked(run, tf.constant(inputs), labels_explained, place, known, watch)
 
-    def _attacked(self, run: Callable, x: tf.Tensor, y: tf.Tensor, rows: np.ndarray, known: dict, watch: Watch) -> Any:
+    def _attacked(self, run: Callable, x: tf.Tensor, y: tf.Tensor, place: Place, known: dict, watch: Watch) -> Any:
         """The result of a batch, for as many rows as the columns that are `known` have; the others only fill it up."""
         unchanged = 0.0 if self.keep == "mass_center" else 1.0
-        found = starts.worst_case(run, x, y, self._starts(x, int(rows[0])), unchanged=unchanged, watch=watch)
+        found = starts.worst_case(run, x, y, self._starts(x, place), unchanged=unchanged, watch=watch)
         new = {name: value.numpy()[: len(known["x"])] for name, value in found.items()}
         k = self._k_report(new["map_before"].shape[1:])
         return AttackResult(scores=explained.scores(new["map_before"], new["map_after"], k), **known, **new)
@@ -198,10 +200,10 @@ class AttributionAttack(FollowingAttack):
         if self.keep == "mass_center" and len(shape) != 2:
             checks.fail("keep", "another similarity than the mass centre for a map that is no image", self.keep)
 
-    def direction(self, x: tf.Tensor, reference: tf.Tensor, smooth_map: Callable, seed: tf.Tensor) -> Callable:
+    def direction(self, x: tf.Tensor, reference: tf.Tensor, smooth_map: Callable, block: Block) -> Callable:
         """The direction of a step, as a function `(k, x′)`."""
         gradient = attack_loop.map_gradient(self.objective, reference, smooth_map)
-        return attack_loop.unless_zero(gradient, attack_loop.random_direction(seed, tf.shape(x)))
+        return attack_loop.unless_zero(gradient, starts.random_direction(block, x))
 
     def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The inputs and labels, as arrays."""
@@ -220,13 +222,13 @@ class AttributionAttack(FollowingAttack):
             before = explain(x, y)
             return before, self.reference(before, lambda: explainers.smooth(x, y)), classifier.predicted(x)
 
-        def advance(x, y, before, reference, predicted, x_prime, kept, first, last, seed):
+        def advance(x, y, before, reference, predicted, x_prime, kept, first, last, block):
             k = self._k_report(before.shape[1:])
             return attack_loop.advance(
                 x,
                 x_prime,
                 kept,
-                direction=self.direction(x, reference, lambda z: explainers.smooth(z, y), seed),
+                direction=self.direction(x, reference, lambda z: explainers.smooth(z, y), block),
                 similarity=lambda z: tf.cast(similarity(before, explain(z, y), k), tf.float32),
                 allowed=lambda z: classifier.predicted(z) == predicted,
                 first=first,

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.attacks import ensemble_members, explained
+from keras_rar.attacks.attack import Place
 from keras_rar.attacks.attribution import AttributionAttack
 from keras_rar.attacks.choices import Options
 from keras_rar.attacks.ensemble_members import CONTROL, MEASURES, OBJECTIVES, Found
@@ -105,7 +106,7 @@ class EnsembleAttack(AttributionAttack):
         return self.steps * self._runs_of_members(shape)
 
     def _attacked(
-        self, run: Callable, x: tf.Tensor, y: tf.Tensor, rows: np.ndarray, known: dict, watch: Watch
+        self, run: Callable, x: tf.Tensor, y: tf.Tensor, place: Place, known: dict, watch: Watch
     ) -> EnsembleResult:
         before, *search = run("look", x, y)
         names = self.members(before.shape[1:])
@@ -118,7 +119,7 @@ class EnsembleAttack(AttributionAttack):
             found = Found.nothing(x, before)
             if not skip.all():
                 of_member = ensemble_members.Search(
-                    run, x, y, tf.constant(rows, tf.int32), search, self.seed, number, self.steps, watch
+                    run, x, y, tf.constant(place.indices, tf.int32), search, self.seed, number, self.steps, watch
                 )
                 worst, restart = of_member(name, self._runs_of(name, shape))
                 found = Found.measured(run, y, before, worst, restart, k)

@@ -13,6 +13,7 @@ from keras_rar.core.correlations import kendall_tau_b, spearman_rho
 from keras_rar.core.saliency_methods import AT_ONCE, METHODS, IntegratedGradients, Saliency
 from keras_rar.core.top_sets import topk_intersection
 from keras_rar.explaining import attackable, user_maps
+from keras_rar.networks import differentiable
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.surrogates import softplus
@@ -41,7 +42,7 @@ class Explainers:
     ):
         self._saliency, self._target, self._data_format = saliency, target, data_format
         self._smooth_classifier = classifier if gradient_classifier is None else gradient_classifier
-        self._beta = beta if gradient_classifier is None else None
+        self._own, self._beta = classifier.model, beta if gradient_classifier is None else None
         self.own = self._explainer(classifier, None)
         self.smooth = self._explainer(self._smooth_classifier, self._beta)
 
@@ -57,6 +58,8 @@ class Explainers:
             ValueError: If the twin cannot be made, or a saliency does not return one map per example.
         """
         if isinstance(self._saliency, Saliency) and smooth:
+            followed = self._smooth_classifier.model
+            differentiable.check_attacked("model" if self._own is followed else "gradient_model", followed)
             point, label = tf.constant(x[:1]), tf.constant([0], tf.int64)
             self._score(self._smooth_classifier, label, self._beta)(point)  # the twin is made, and called
         if is_of_user(self._saliency):

@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.attacks import agreement, explained
-from keras_rar.attacks.attack import Attack
+from keras_rar.attacks.attack import Attack, Sizes
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.correlations import cosine_similarity
 from keras_rar.core.saliency_methods import Saliency
+from keras_rar.networks import at_once
 from keras_rar.networks.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class FollowingAttack(Attack):
 
     may_find_beta = True
     follows_gradients = True
+    derivatives: at_once.Derivatives = "second"
     saliency: Saliency | Callable[..., Any]
     target: str
     data_format: DataFormat
@@ -67,9 +69,9 @@ class FollowingAttack(Attack):
         else:
             logits = agreement.twin_logits(classifier, beta, tf.constant(x))
         own = classifier.logits(tf.constant(x)).numpy()
-        size = self.batch_size or explained.batch_size(self.saliency, x.shape[1:])
+        sizes = self._sizes_of(classifier.model, self.saliency, x.shape[1:])
         parts = [
-            run("maps", *map(tf.constant, batch)) for _, batch in self._batches(size, x, labels)
+            run("maps", *map(tf.constant, batch)) for _, batch in self._batches(sizes, x, labels)
         ]  # the last one is filled up
         maps, smooth_maps = (np.concatenate([part[i] for part in parts])[: len(x)] for i in (0, 1))
         return agreement.TwinAgreement(
@@ -115,6 +117,11 @@ class FollowingAttack(Attack):
             self._explainers(self.saliency, beta, classifier, twin).check(x, self.follows_gradients)
             self._approved = run, x.shape[1:]
         return classifier, run, x, labels
+
+    def _sizes_of(self, model: keras.Model, saliency: Any, shape: tuple[int, ...]) -> Sizes:
+        """How many examples to attack at once: with all points of the saliency, if a few megabytes are enough."""
+        points = getattr(saliency, "points", 1)
+        return self._sizes(model, shape, explained.batch_size(saliency, shape), points)
 
     def _explainers(
         self,

@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from keras_rar.attacks import explained
+from keras_rar.attacks import explained, starts
 from keras_rar.attacks.attribution import AttributionAttack
 from keras_rar.attacks.choices import Options
-from keras_rar.core import attack_loop, checks, map_objectives
+from keras_rar.core import checks, map_objectives
+from keras_rar.core.row_draws import Block
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of `typing` from Python 3.11 on
@@ -128,6 +129,7 @@ class RandomAttack(AttributionAttack):
     """
 
     follows_gradients = False
+    derivatives = "first"
 
     def default_step_size(self, reach: float) -> float:
         """The diameter of the ball."""
@@ -136,5 +138,5 @@ class RandomAttack(AttributionAttack):
     def objective(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
         return tf.zeros(tf.shape(before)[:1], before.dtype)
 
-    def direction(self, x: tf.Tensor, reference: tf.Tensor, smooth_map: Callable, seed: tf.Tensor) -> Callable:
-        return attack_loop.random_direction(seed, tf.shape(x))
+    def direction(self, x: tf.Tensor, reference: tf.Tensor, smooth_map: Callable, block: Block) -> Callable:
+        return starts.random_direction(block, x)

@@ -8,14 +8,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.attacks import choices
-from keras_rar.attacks.attack import Attack
+from keras_rar.attacks import choices, starts
+from keras_rar.attacks.attack import Attack, Place
 from keras_rar.attacks.results import Rows
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, directions, keywords
 from keras_rar.core.gradients import ScalarFunction, input_gradient
 from keras_rar.networks.classifier import OBJECTIVES, Classifier
 from keras_rar.networks.surrogates import softplus
+
+MOST = 100
+"""Examples at once, where memory takes them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,8 @@ class PGDAttack(Attack):
             the model. `None` for its own gradients. Defaults to `None`.
         restarts: Integer >= 0, number of random starts after the one at the input. Defaults to `1`.
         seed: Integer seed of the random starts. Defaults to `0`.
-        batch_size: Positive integer, examples attacked at once, or `None` for 100. Defaults to `None`.
+        batch_size: Positive integer, examples attacked at once, on which random starts depend; `None` for as many as
+            fit in memory, but at most 100: then they do not. Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
 
     Raises:
@@ -155,11 +159,12 @@ class PGDAttack(Attack):
         self.neighborhood.check_shape(x.shape[1:])
         y = classifier.check_labels(y, len(x))
         watch = Watch(self.steps, (self.restarts + 1) * len(self.objectives), progress)
-        for rows, (inputs, classes) in self._batches(self.batch_size or 100, x, y, first=first):
-            watch.begin(rows)
+        sizes = self._sizes(classifier.model, x.shape[1:], MOST)
+        for place, (inputs, classes) in self._batches(sizes, x, y, first=first):
+            watch.begin(place.rows)
             z, labels = tf.constant(inputs), tf.constant(classes)
-            worst = self._worst(run, z, labels, rows.start, watch)
-            here = slice(0, rows.stop - rows.start)
+            worst = self._worst(run, z, labels, place, watch)
+            here = slice(0, place.rows.stop - place.rows.start)
             predicted = classifier.predict(z)[here]
             correct = predicted == classes[here]
             robust = correct & is_right(classifier, worst, classes)[here]
@@ -173,15 +178,15 @@ class PGDAttack(Attack):
         """
         return self.steps * (self.restarts + 1) * len(self.objectives)
 
-    def _worst(self, run: Callable, x: tf.Tensor, y: tf.Tensor, offset: int, watch: Watch) -> tf.Tensor:
+    def _worst(self, run: Callable, x: tf.Tensor, y: tf.Tensor, place: Place, watch: Watch) -> tf.Tensor:
         """The iterates with the greatest margin of another class, over all starts and objectives."""
         kept = attack_loop.Kept(x, run("closeness", x, y), tf.zeros([len(x)], tf.int32))
-        for start, seed in self._starts(x, offset):
+        for start, block in self._starts(x, place):
             for name in self.objectives:
                 x_prime = start
                 for segment in watch.segments():
                     first, last = (tf.constant(step) for step in segment)
-                    x_prime, kept = run(name, x, y, x_prime, kept, first, last, seed)
+                    x_prime, kept = run(name, x, y, x_prime, kept, first, last, block)
                     kept.iteration.numpy()  # a GPU answers before it has computed
         return kept.x
 
@@ -191,13 +196,13 @@ class PGDAttack(Attack):
         def run(phase, x, y, *state):
             if phase == "closeness":
                 return classifier.score(y, closeness_of(classifier))(x)
-            x_prime, kept, first, last, seed = state
+            x_prime, kept, first, last, block = state
             gradient = _gradient_of(classifier.score(y, OBJECTIVES[phase], relu))
             return attack_loop.advance(
                 x,
                 x_prime,
                 kept,
-                direction=directions.unless_undefined(gradient, attack_loop.random_direction(seed, tf.shape(x))),
+                direction=directions.unless_undefined(gradient, starts.random_direction(block, x)),
                 similarity=classifier.score(y, closeness_of(classifier)),
                 allowed=lambda z: tf.fill(tf.shape(z)[:1], True),
                 first=first,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_rar.attacks import any_batch, choices
 from keras_rar.attacks.attack import Attack
-from keras_rar.attacks.prediction import PGDResult, is_right
+from keras_rar.attacks.prediction import MOST, PGDResult, is_right
 from keras_rar.attacks.prediction_members import LOOPS, MEMBERS, Members
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import checks, keywords
@@ -78,7 +78,8 @@ class PredictionEnsembleAttack(Attack):
             `1000`.
         members: Names of the attacks, in the order to try them. Defaults to all but the noise.
         seed: Integer seed of random starts and steps. Defaults to `0`.
-        batch_size: Positive integer, examples attacked at once, or `None` for 100. Defaults to `None`.
+        batch_size: Positive integer, examples attacked at once; `None` for as many as fit in memory, but at most 100.
+            Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
 
     Raises:
@@ -168,10 +169,11 @@ class PredictionEnsembleAttack(Attack):
         self.neighborhood.check_shape(x.shape[1:])
         y = classifier.check_labels(y, len(x))
         watch = Watch(self.iterates(model), 1, progress)
-        for rows, (inputs, classes) in self._batches(self.batch_size or 100, x, y, first=first):
-            watch.begin(rows)
-            n = rows.stop - rows.start
-            yield self._attacked(classifier, run, inputs[:n], classes[:n], rows.start, watch)
+        sizes = self._sizes(classifier.model, x.shape[1:], MOST)
+        for place, (inputs, classes) in self._batches(sizes, x, y, first=first):
+            watch.begin(place.rows)
+            start, n = place.rows.start, place.rows.stop - place.rows.start
+            yield self._attacked(classifier, run, inputs[:n], classes[:n], start, watch)
 
     def iterates(self, model: keras.Model) -> int:
         """How many iterates of each example the members look at, if none breaks it.

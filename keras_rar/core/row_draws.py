@@ -5,6 +5,7 @@ not depend on its neighbours there, nor on how many there are.
 """
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -83,3 +84,45 @@ def normal(seed: tf.Tensor, k: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:
     TensorShape([2, 1])
     """
     return tf.math.ndtri(tf.clip_by_value(uniform(seed, k, shifts), 1e-6, 1 - 1e-6))
+
+
+class Block(NamedTuple):
+    """The place of a batch among rows that draw their random numbers together.
+
+    The numbers of a row are those that it gets when all rows of the block are one batch: a batch of fewer rows, where
+    memory does not take them all, changes none.
+
+    Args:
+        seed: Integer tensor of shape `(2,)`, the seed of the whole block.
+        first: The row of the block that the batch begins with, an integer or a tensor of one.
+        size: Integer, how many rows the block has.
+
+    Example:
+
+    >>> noise = lambda z, seed: z + tf.random.stateless_normal(tf.shape(z), seed)
+    >>> together = Block([0, 0], 0, 3).drawn(noise, tf.zeros([3, 1]))
+    >>> bool(tf.reduce_all(together[1:] == Block([0, 0], 1, 3).drawn(noise, tf.zeros([2, 1]))))
+    True
+    """
+
+    seed: Any
+    first: Any
+    size: int
+
+    def drawn(self, draw: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+        """`draw(x, seed)` for the rows of the batch, as it would be drawn among those of the whole block.
+
+        Args:
+            draw: Function of rows and a seed, whose result for a row depends on that row and its place alone.
+            x: Tensor of shape `(batch, ...)`. Rows beyond the end of the block repeat the numbers of its last.
+
+        Returns:
+            Tensor of the shape of `x`.
+        """
+        x, seed = tf.convert_to_tensor(x), tf.convert_to_tensor(self.seed)
+        if x.shape[0] == self.size:
+            return draw(x, seed)
+        batch = tf.shape(x)[0]
+        places = tf.minimum(self.first + tf.range(batch), self.size - 1)
+        inside = tf.clip_by_value(tf.range(self.size) - self.first, 0, batch - 1)
+        return tf.gather(draw(tf.gather(x, inside), seed), places)

@@ -2,9 +2,10 @@
 
 import abc
 import dataclasses
+import math
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
@@ -202,9 +203,19 @@ def normalize_map(attributions: tf.Tensor, data_format: str = "channels_last") -
 AT_ONCE = 400_000  # entries of all points evaluated at once: 500 images of 28 × 28 keep two cores busy
 
 
+def points_at_once(shape: Iterable[int | None]) -> int:
+    """How many points per example keep a machine busy.
+
+    Args:
+        shape: Shape of a batch of inputs; 32 stands for a size that is not known.
+
+    Example:
+
+    >>> points_at_once((5, 28, 28, 1))
+    102
+    """
+    return max(1, AT_ONCE // max(math.prod(size or 32 for size in shape), 1))
+
+
 def _chunk_size(chunk: int | str | None, x: tf.Tensor) -> int | None:
-    """The number of points per example; `"auto"` assumes 32 where the batch is unknown."""
-    if not isinstance(chunk, str):
-        return chunk
-    entries = np.prod([size or 32 for size in x.shape])
-    return max(1, int(AT_ONCE // max(entries, 1)))
+    return points_at_once(x.shape) if isinstance(chunk, str) else chunk

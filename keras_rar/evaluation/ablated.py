@@ -10,12 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import ablation, channels, checks
-from keras_rar.core.memory import bytes_per_point
+from keras_rar.networks import at_once
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
-from keras_rar.networks.kept import compiled, kept_with
+from keras_rar.networks.kept import compiled
 
-_MEMORY = 5e8  # bytes that a batch may fill
 _MOST_ROWS = 512
 
 
@@ -136,10 +135,5 @@ class Ablated:
 
     def _rows(self) -> int:
         if self.batch_size is None:
-            shape, dtype = self.x.shape[1:], self.x.dtype
-            f = lambda z: self.classifier.logits(z)[:, 0]  # noqa: E731
-            each = kept_with(self.classifier.model).get(
-                ("bytes of an ablation", shape), lambda: bytes_per_point(f, shape, tf.as_dtype(dtype))
-            )
-            self.batch_size = max(1, min(_MOST_ROWS, int(_MEMORY // max(each, 1))))
+            self.batch_size = at_once.examples(self.classifier.model, self.x.shape[1:], "none", _MOST_ROWS)
         return self.batch_size

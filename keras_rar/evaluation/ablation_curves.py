@@ -85,7 +85,7 @@ def deletion(
         points: Integer from 1 to the number of entries of a map, the stages of the curve. Defaults to 50, or fewer if
             a map has fewer entries.
         seed: Integer, of the order of equal entries. Defaults to `0`.
-        batch_size: How many rows the network sees at once. Defaults to what fits into half a gigabyte.
+        batch_size: How many rows the network sees at once. Defaults to `None`, what fits in memory.
         return_curve: Whether to return a `Curve` too. Defaults to `False`.
 
     Returns:
@@ -152,7 +152,7 @@ def insertion(
         points: Integer from 1 to the number of entries of a map, the stages of the curve. Defaults to 50, or fewer if
             a map has fewer entries.
         seed: Integer, of the order of equal entries. Defaults to `0`.
-        batch_size: How many rows the network sees at once. Defaults to what fits into half a gigabyte.
+        batch_size: How many rows the network sees at once. Defaults to `None`, what fits in memory.
         return_curve: Whether to return a `Curve` too. Defaults to `False`.
 
     Returns:

@@ -15,6 +15,7 @@ from keras_rar.evaluation import noisy_maps
 from keras_rar.evaluation.certificate import Certificate
 from keras_rar.evaluation.progress import Progress
 from keras_rar.explaining import attackable
+from keras_rar.networks import at_once
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
 
@@ -110,7 +111,9 @@ def certify(
     checks.broadcasts("baseline", checks.finite_array("baseline", baseline), classifier.input_shape)
     saliency = attackable.get_differentiable(method, rule=rule, m=m, baseline=baseline, chunk="auto")
     if batch_size is None:
-        batch_size = noisy_maps.block_size(noise.dimension, getattr(saliency, "points", 1))
+        points = getattr(saliency, "points", 1)
+        most = noisy_maps.block_size(noise.dimension, points)
+        batch_size = at_once.examples(classifier.model, x.shape[1:], "first", most, points)
     batch_size = checks.positive_int("batch_size", batch_size)
     shape = noisy_maps.map_shape(classifier, saliency, target, x)
     entries = int(np.prod(shape))

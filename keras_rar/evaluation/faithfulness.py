@@ -47,7 +47,7 @@ def infidelity(
         samples: Positive integer, the number of subsets. Defaults to `100`.
         normalized: Whether to take the best scale and divide. Defaults to `True`.
         seed: Integer, of the subsets. Defaults to `0`.
-        batch_size: How many rows the network sees at once. Defaults to what fits into half a gigabyte.
+        batch_size: How many rows the network sees at once. Defaults to `None`, what fits in memory.
 
     Returns:
         float64 array of shape `(n,)`; if normalised, NaN where no ablation changes the score.
@@ -110,7 +110,7 @@ def faithfulness(
         points: Number of stages of the curves, see `deletion`. Defaults to 50, or fewer if a map has fewer entries.
         samples: Positive integer, the number of subsets for infidelity. Defaults to `100`.
         seed: Integer, of the random map, the order of equal entries and the subsets. Defaults to `0`.
-        batch_size: How many rows the network sees at once. Defaults to what fits into half a gigabyte.
+        batch_size: How many rows the network sees at once. Defaults to `None`, what fits in memory.
 
     Returns:
         For each of `"map"`, `"random"` and `"input"` a dictionary of the arrays `"deletion"` (low is faithful),

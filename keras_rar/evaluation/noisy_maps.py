@@ -115,7 +115,7 @@ def explainer(classifier: Classifier, saliency: Any, target: str) -> Callable[[t
     """The map `(x, y) -> (batch, ...)` of a classifier."""
     if not isinstance(saliency, Saliency):
         return attackable.of_function(saliency, classifier, None)
-    return attackable.of_saliency(saliency, classifier, target, None)
+    return attackable.of_saliency(saliency, classifier, target, None, derivatives="first")
 
 
 def map_shape(classifier: Classifier, saliency: Any, target: str, x: np.ndarray) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.explaining import user_maps
 from keras_rar.explaining.saliency_maps import BACKWARD, get
+from keras_rar.networks import at_once
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.surrogates import softplus, softplus_twin
@@ -52,11 +53,21 @@ def of_function(
 
 
 def of_saliency(
-    saliency: Saliency, classifier: Classifier, target: str, beta: float | None, data_format: DataFormat = "auto"
+    saliency: Saliency,
+    classifier: Classifier,
+    target: str,
+    beta: float | None,
+    data_format: DataFormat = "auto",
+    derivatives: at_once.Derivatives = "second",
 ) -> Callable:
     """The map by a `Saliency` of a score, one of `TARGETS`, for an attack."""
     relu = None if beta is None else softplus(beta)
-    return _maps_of(lambda x, y: saliency(classifier.score(y, TARGETS[target], relu), x), classifier, data_format)
+
+    def attribute(x, y):
+        fitting = at_once.chunked(saliency, classifier.model, x, derivatives)
+        return fitting(classifier.score(y, TARGETS[target], relu), x)
+
+    return _maps_of(attribute, classifier, data_format)
 
 
 def _maps_of(attribute: Callable, classifier: Classifier, data_format: DataFormat) -> Callable:

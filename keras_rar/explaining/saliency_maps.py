@@ -14,6 +14,7 @@ from keras_rar.core import saliency_methods as core
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.explaining import user_maps
+from keras_rar.networks import at_once
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
@@ -34,7 +35,7 @@ BACKWARD = {"guided_backprop": guided, "deconvolution": deconvolution}
 
 METHODS = [*core.METHODS, *BACKWARD]
 
-_MOST_NODES = 4096
+_MOST_NODES, _MOST_EXAMPLES = 4096, 32
 
 
 class Completeness(NamedTuple):
@@ -64,7 +65,7 @@ class _Options(TypedDict, total=False):
     seed: int
     normalize: bool
     data_format: DataFormat
-    batch_size: int
+    batch_size: int | None
     chunk: int | Literal["auto"] | None
 
 
@@ -104,7 +105,7 @@ def saliency_map(
     seed: int = 0,
     normalize: bool = True,
     data_format: DataFormat = "auto",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     chunk: int | Literal["auto"] | None = "auto",
     return_completeness: bool = False,
 ) -> np.ndarray | tuple[np.ndarray, Completeness]:
@@ -133,7 +134,7 @@ def saliency_map(
         normalize: Whether to reduce to the map above; if not, the signed attributions. Defaults to `True`.
         data_format: Where images and volumes have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or
             `"auto"`: as the first convolution or pooling layer has them, or as sizes tell. Defaults to `"auto"`.
-        batch_size: Positive integer, examples explained at once. Defaults to `32`.
+        batch_size: Positive integer, examples explained at once. Defaults to `None`: what fits in memory, at most 32.
         chunk: Number of nodes evaluated at once: an integer, `None` for all, or `"auto"`. Defaults to `"auto"`.
         return_completeness: Whether to return a `Completeness` too, for `method="ig"`. Defaults to `False`.
 
@@ -154,6 +155,10 @@ def saliency_map(
     """
     classifier = Classifier(model)
     x = classifier.check_inputs(x)
+    if batch_size is None:
+        points = getattr(method, "points", {"ig": m, "smoothgrad": samples}.get(str(method), 1))
+        points = at_once.points_said(getattr(method, "chunk", chunk), points)
+        batch_size = at_once.examples(classifier.model, x.shape[1:], "first", _MOST_EXAMPLES, points)
     batch_size = checks.positive_int("batch_size", batch_size)
     checks.one_of("target", target, TARGETS)
     if return_completeness and method != "ig":
@@ -173,11 +178,12 @@ def saliency_map(
         saliency = get(name, rule, m, baseline, chunk, samples=samples, noise=noise, seed=seed)
 
         def explain(x, y):
-            return saliency(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
+            fitting = at_once.chunked(saliency, classifier.model, x, "first")
+            return fitting(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
 
         user_maps.check_saliency(saliency, explain, x, layout)
         key = (method, target, samples, noise, seed, chunk, classifier.multilabel) if isinstance(method, str) else None
-        explained = _in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
+        explained = at_once.in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
     result = user_maps.as_maps("method", explained, tf.constant(x), layout).numpy() if normalize else explained
     return (result, completeness) if completeness is not None and return_completeness else result
 
@@ -204,7 +210,7 @@ def _complete_ig(
     while True:
         explain = compiled(classifier.model, (*key, nodes), _with_gap(classifier, target, rule, nodes, chunk))
         start = tf.constant(np.broadcast_to(baseline, x.shape[1:]), x.dtype)  # a tensor: no new trace for another one
-        explained, gap, change = _in_batches(functools.partial(explain, start), batch_size, x, y)
+        explained, gap, change = at_once.in_batches(functools.partial(explain, start), batch_size, x, y)
         relative_gap = np.abs(gap) / np.maximum(np.abs(change), 1)
         if m != "auto" or relative_gap.max() <= tolerance:
             break
@@ -226,7 +232,8 @@ def _with_gap(classifier: Classifier, target: str, rule: str, nodes: int, chunk:
     def explain(baseline, x, y):
         f = classifier.score(y, TARGETS[target])
         start = tf.broadcast_to(baseline, tf.shape(x))
-        explained = core.IntegratedGradients(quadrature.get(rule, nodes), chunk=chunk).between(f, start, x)
+        saliency = core.IntegratedGradients(quadrature.get(rule, nodes), chunk=chunk)
+        explained = at_once.chunked(saliency, classifier.model, x, "first").between(f, start, x)
         change = f(x) - f(start)
         gap = tf.reduce_sum(tf.cast(explained, change.dtype), axis=list(range(1, x.shape.rank))) - change
         return explained / scale, gap / scale, change / scale
@@ -236,15 +243,4 @@ def _with_gap(classifier: Classifier, target: str, rule: str, nodes: int, chunk:
 
 def _predicted(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
     predicted = compiled(classifier.model, ("predicted", classifier.multilabel), lambda x, y: classifier.predicted(x))
-    return _in_batches(predicted, batch_size, x, np.zeros(len(x), "int64"))
-
-
-def _in_batches(function: Callable, batch_size: int, x: np.ndarray, y: np.ndarray) -> Any:
-    """The function of all rows; a tuple of arrays if it returns several tensors."""
-    parts = [
-        function(tf.constant(x[start : start + batch_size]), tf.constant(y[start : start + batch_size]))
-        for start in range(0, len(x), batch_size)
-    ]
-    if tf.is_tensor(parts[0]):
-        return np.concatenate([part.numpy() for part in parts])
-    return tuple(np.concatenate([column.numpy() for column in columns]) for columns in zip(*parts, strict=True))
+    return at_once.in_batches(predicted, batch_size, x, np.zeros(len(x), "int64"))

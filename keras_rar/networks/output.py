@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_rar.core.gradients import ScalarFunction, Staged
 from keras_rar.core.memory import bytes_per_point
-from keras_rar.networks import endings, hidden_relus, pools, relus, stem, structure
+from keras_rar.networks import endings, hidden_relus, pools, relus, second_orders, stem, structure
 from keras_rar.networks.base_model import check_base_model, input_structure
 from keras_rar.networks.copies import Change, copy_with
 from keras_rar.networks.kept import Kept, kept_with
@@ -69,7 +69,7 @@ class OutputHead:
 
         Args:
             relu: What stands for its ReLUs; `None` for themselves.
-            fast: Whether max-pooling has second derivatives of its own.
+            fast: Whether layers have second derivatives of their own, fast and right ones.
             rest: Whether it goes on from what the stem is fed.
             training: Whether it is the one for training passes, whose losses of layers nothing else touches.
         """
@@ -80,6 +80,7 @@ class OutputHead:
                 self._twins.get("checked", lambda: hidden_relus.checked(self.model))
                 changes += relus.changes(self.model, relu)
             if fast:
+                changes += second_orders.changes(self.model)
                 changes += pools.changes(self._pools, relu is not None)
             changes += self.squashing.change()
             if rest and self._stem is not None:

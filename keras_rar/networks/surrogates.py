@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core import checks
-from keras_rar.networks import hidden_relus, relus
+from keras_rar.networks import hidden_relus, relus, second_orders
 from keras_rar.networks.base_model import input_structure
 from keras_rar.networks.copies import copy_with
 from keras_rar.networks.kept import kept_with
@@ -184,7 +184,8 @@ def replaced_relus(model: keras.Model, replacement: Replacement) -> Callable:
 
     def make() -> Any:
         hidden_relus.checked(model)
-        return copy_with(model, relus.changes(model, replacement))
+        more = second_orders.changes(model) if isinstance(replacement, softplus) else ()
+        return copy_with(model, [*relus.changes(model, replacement), *more])
 
     return kept_with(model).get(("replaced", replacement), make)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_rar.core import checks
 from keras_rar.methods.loss_regularizers import adversarial
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer, probe
+from keras_rar.networks import differentiable
 from keras_rar.networks.base_model import check_base_model
 from keras_rar.networks.export import export_saved_model
 from keras_rar.networks.losses import ClassificationLoss
@@ -87,6 +88,8 @@ class RARModel(MinMaxModel):
         if regularizer.begin:
             self._methods["adversarial"] = adversarial(regularizer)
         self._reads = {part: probe(method, self._input_shape, self._classes) for part, method in self._methods.items()}
+        if self._reads["whole"].perturbs:
+            differentiable.check_trained(base_model, 2 if self._reads["whole"].integrates else 1)
         if regularizer.begin and not self._reads["whole"].integrates:
             checks.fail("begin", "0 for a method without an attribution term", regularizer.begin)
         self._steps = {}

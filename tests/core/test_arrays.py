@@ -13,6 +13,7 @@ from keras_rar.core import (
     ablation,
     accumulation,
     adaptive,
+    affine_maps,
     apgd,
     ascent,
     attack_loop,
@@ -144,6 +145,7 @@ def plateau(k, z):
 
 # A function, by its module and name, and a call for each group of arguments that hold numbers: arrays (2, 3).
 TAKES_GRADIENTS = {
+    "affine_maps.with_derivatives": lambda x: affine_maps.with_derivatives(lambda z: 2 * z)(x),
     "ablation.ablated_scores": lambda x: ablation.ablated_scores(f, x, 0.0, np.ones((2, 1, 3), bool)),
     "accumulation.weighted_gradients": lambda x: accumulation.weighted_gradients(f, lambda ks, x: x[None], (x,), [1.0]),
     "accumulation.gradients_and_values": lambda x: accumulation.gradients_and_values(
@@ -277,6 +279,7 @@ TAKES_NO_NUMBERS = {
     "label_sets.indices": "of one number",
     "memory.bytes_per_point": "of a function",
     "memory.chunk_size": "of sizes",
+    "saliency_methods.points_at_once": "of sizes",
     "neighborhoods.get": "of a name",
     "other_pixels.*": "of tensors of a search",
     "proposals.*": "of tensors of a search",
