@@ -148,8 +148,6 @@ class Attack(abc.ABC):
     def _starts(self, x: tf.Tensor, place: Place) -> Iterator[tuple[tf.Tensor, Block]]:
         """Where each run begins, the input itself and then random points of the ball, and what its steps draw from."""
         for restart in range(self.restarts + 1):
-            seed = tf.random.fold_in(
-                tf.constant([self.seed, restart], tf.int64), place.begin
-            )  # no other seed shares it
+            seed = tf.random.fold_in(tf.constant([self.seed, restart], tf.int64), place.begin)  # shared by no other
             block = Block(seed, tf.constant(place.rows.start - place.begin), place.block)
             yield x if restart == 0 else block.drawn(self.neighborhood.sample, x), block
