@@ -1,4 +1,4 @@
-"""Train the two networks of `examples/try.py`, and four to compare, by wrap, compile and fit; measure on test images."""
+"""Train the two networks of `examples/try.py` and four to compare, by wrap, compile and fit; measure on test images."""
 
 import argparse
 import json
