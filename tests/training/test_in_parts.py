@@ -9,11 +9,12 @@ import pytest
 import tensorflow as tf
 from conftest import batch, wrapped
 
-import keras_rar
 from keras_rar.training.in_parts import InParts
 
 L = keras.layers
-METHODS = ["ig_norm", "ig_sum_norm", "igr", "ig_topk"]
+SLOW = pytest.mark.slow
+OTHERS = [("ig_sum_norm", 0.1), ("igr", 3), ("igr", 0.1), ("ig_topk", 3), ("ig_topk", 0.1)]
+"""Methods, and how many examples fit: of a tenth of one, only some nodes."""
 
 
 def network():
@@ -51,8 +52,10 @@ def trained(method, budget=None, updates=2, **options):
     return model, np.concatenate([np.ravel(value) for value in model.get_weights()]), logs
 
 
-@pytest.mark.parametrize("budget", [3, 0.1], ids=["examples", "nodes of an example"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "budget"),
+    [("ig_norm", 3), ("ig_sum_norm", 3), ("ig_norm", 0.1), *[pytest.param(m, b, marks=SLOW) for m, b in OTHERS]],
+)
 def test_an_update_by_examples_is_that_of_the_batch(method, budget, policy):
     policy("float64")
     _, expected, logs = trained(method)
@@ -77,7 +80,7 @@ def test_batches_that_fit_go_at_once(monkeypatch):
     """In one graph, as small networks always did."""
     monkeypatch.setattr(InParts, "__call__", None)
     x, y = batch(32)
-    for method in keras_rar.METHODS:
+    for method in ("natural", "ig_norm", "igr"):
         wrapped(method).train_on_batch(x, y)
     wrapped("madry", memory_budget=1e-9).train_on_batch(x, y)  # no IG: as plain training
 
