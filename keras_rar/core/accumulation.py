@@ -9,6 +9,9 @@ import tensorflow as tf
 from keras_rar.core import checks, graphs
 from keras_rar.core.gradients import ScalarFunction, floating, value_and_gradient
 
+Variables = bool | Sequence[tf.Variable]
+"""Whether a derivative reaches variables, or the list of those that it reaches."""
+
 
 def weighted_gradients(
     f: ScalarFunction,
@@ -17,7 +20,7 @@ def weighted_gradients(
     weights: Sequence[float],
     *,
     chunk: int | None = None,
-    variables: bool = True,
+    variables: Variables = True,
 ) -> tf.Tensor:
     """The weighted sum of the gradients of `f` at points that are made from the inputs.
 
@@ -30,7 +33,8 @@ def weighted_gradients(
         inputs: Tuple of tensors of shape `(batch, ...)`; the sum can be differentiated in them, and in variables.
         weights: The weights wₖ.
         chunk: Positive integer, how many points per example to evaluate at once. Defaults to all.
-        variables: Whether the chunked derivative reaches variables too. Defaults to `True`.
+        variables: Whether the chunked derivative reaches variables too, or the list of those that it reaches: it costs
+            nothing for the others. Defaults to `True`, all of them.
 
     Returns:
         Tensor of shape `(batch, ...)`.
@@ -56,7 +60,7 @@ def gradients_and_values(
     weights: Sequence[float],
     *,
     chunk: int | None = None,
-    variables: bool = True,
+    variables: Variables = True,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """`weighted_gradients`, and the values of `f` at the points, which cost nothing more.
 
@@ -97,12 +101,13 @@ def gradients_and_values(
     if rounds == 1:
         return part(0, *inputs)
 
-    reaches_variables = variables  # `tf.custom_gradient` passes an argument of the same name
+    wanted = variables  # `tf.custom_gradient` passes an argument of the same name
 
     @tf.custom_gradient
     def total(*inputs):
         def backward(upstream, variables=None):
-            sources = [*inputs, *((variables or []) if reaches_variables else [])]
+            reached = [variable for variable in variables or [] if _is_among(variable, wanted)]
+            sources = [*inputs, *reached]
 
             def derivatives(k):
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -115,11 +120,20 @@ def gradients_and_values(
             in_inputs, in_variables = found[: len(inputs)], found[len(inputs) :]
             if variables is None:
                 return in_inputs
-            return in_inputs, in_variables if reaches_variables else [None] * len(variables)
+            found_of = {id(variable): value for variable, value in zip(reached, in_variables, strict=True)}
+            return in_inputs, [found_of.get(id(variable)) for variable in variables]
 
         return _sum_over(rounds, lambda k: [part(k, *inputs)[0]], inputs[:1])[0], backward
 
     return total(*inputs), None
+
+
+def _is_among(variable: tf.Variable, wanted: Variables) -> bool:
+    """Whether a derivative reaches a variable; of a variable with a copy on each replica it reaches each."""
+    if isinstance(wanted, bool):
+        return wanted
+    copies = tf.distribute.get_strategy().experimental_local_results
+    return any(variable is copy for other in wanted for copy in (other, *copies(other)))
 
 
 def _sum_over(rounds: int, terms: Callable[[tf.Tensor], list[tf.Tensor]], like: Sequence[Any]) -> list[tf.Tensor]:

@@ -1,5 +1,6 @@
 """How a computation is laid out in a TensorFlow graph."""
 
+import concurrent.futures
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,32 @@ def body(function: Callable[..., Any]) -> Callable[..., Any]:
     if tf.executing_eagerly():
         return function
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def outside(function: Callable[[], Any]) -> Any:
+    """Call a function that makes variables as if no graph was being made.
+
+    A function that makes variables while TensorFlow traces it is traced a second time, and each of its variables costs
+    a branch of the graph. What a thread of its own makes belongs to no graph. Under a strategy of distribution, which
+    such a thread would not know, the function is called as it is.
+
+    Args:
+        function: A function without arguments. It may use no tensor of the graph that is being made.
+
+    Returns:
+        What the function returns.
+
+    Example:
+
+    >>> made = []
+    >>> f = tf.function(lambda x: x * (made or outside(lambda: made.append(tf.Variable(2.0))) or made)[0])
+    >>> float(f(tf.constant(3.0))), len(made)
+    (6.0, 1)
+    """
+    if tf.executing_eagerly() or tf.distribute.has_strategy():
+        return function()
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(function).result()
 
 
 def loop(
@@ -90,10 +117,7 @@ def in_parts(function: Callable[..., tf.Tensor], rows: Sequence[tf.Tensor], size
     """
     rows = [tf.convert_to_tensor(value) for value in rows]
     like = rows[0]
-    batch = tf.shape(like)[0] if like.shape[0] is None else like.shape[0]
-    parts = (batch + size - 1) // size
-    parts = tf.maximum(parts, 1) if tf.is_tensor(parts) else max(parts, 1)
-    each = (batch + parts - 1) // parts
+    batch, parts, each = _parts(like, size)
     indices = tf.reshape(tf.minimum(tf.range(parts * each), batch - 1), [parts, each])
     of_a_part = body(lambda part: function(*(tf.gather(value, part) for value in rows)))
     found = tf.map_fn(
@@ -103,6 +127,77 @@ def in_parts(function: Callable[..., tf.Tensor], rows: Sequence[tf.Tensor], size
         fn_output_signature=tf.TensorSpec([indices.shape[1], *like.shape[1:]], like.dtype),
     )
     return tf.reshape(found, tf.concat([[-1], tf.shape(like)[1:]], 0))[:batch]
+
+
+def sums_in_parts(
+    function: Callable[..., tuple[Sequence[tf.Tensor], Sequence[tf.Tensor]]],
+    rows: Sequence[tf.Tensor],
+    weights: tf.Tensor,
+    size: int | tf.Tensor,
+    *,
+    results: Sequence[tf.TensorSpec],
+    sums: Sequence[Any],
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Results of each example, and sums over examples, computed for at most `size` examples at a time.
+
+    All parts have one size: the last row is repeated, with the weight 0, where the batch cannot be divided evenly.
+
+    Args:
+        function: Function of rows of the arguments and of the weights that returns two lists: the results of these
+            examples, tensors of shape `(n, ...)`, and weighted sums over them. Gradients must be taken inside of it.
+        rows: Its arguments, tensors of shape `(batch, ...)`.
+        weights: Tensor of shape `(batch,)`.
+        size: Positive integer, or an integer tensor.
+        results: The shape of each result, without the batch, and its dtype.
+        sums: Tensors or variables of the shapes and dtypes of the sums.
+
+    Returns:
+        The results, tensors of shape `(batch, ...)`, and the sums.
+
+    Example:
+
+    >>> x = tf.constant([1.0, 2.0, 3.0])
+    >>> f = lambda x, w: ([2.0 * x], [tf.reduce_sum(w * x)])
+    >>> squares, total = sums_in_parts(f, [x], x, 2, results=[tf.TensorSpec([], x.dtype)], sums=[tf.constant(0.0)])
+    >>> squares[0].numpy(), float(total[0])
+    (array([2., 4., 6.], dtype=float32), 14.0)
+    """
+    rows = [tf.convert_to_tensor(value) for value in rows]
+    batch, parts, each = _parts(rows[0], size)
+    found = [tf.zeros([batch + 1, *spec.shape], spec.dtype) for spec in results]  # a row more: what is of no example
+    totals = [tf.zeros_like(tf.convert_to_tensor(value)) for value in sums]
+
+    @body
+    def step(k, found, totals):
+        at = k * each + tf.range(each)
+        of_examples = tf.minimum(at, batch - 1)
+        share = tf.where(at < batch, tf.gather(weights, of_examples), tf.zeros([], weights.dtype))
+        values, terms = function(*(tf.gather(value, of_examples) for value in rows), share)
+        into = tf.minimum(at, batch)[:, tf.newaxis]
+        found = [tf.tensor_scatter_nd_update(old, into, new) for old, new in zip(found, values, strict=True)]
+        terms = [known_as(term, [None] * len(term.shape)) for term in terms]  # see `of_unknown_batch`
+        return k + 1, found, [total + term for total, term in zip(totals, terms, strict=True)]
+
+    rank_only = [tf.TensorShape([None] * len(value.shape)) for value in totals]
+    _, found, totals = tf.while_loop(
+        lambda k, *_: k < parts,
+        step,
+        (tf.constant(0), found, totals),
+        shape_invariants=(tf.TensorShape([]), [value.shape for value in found], rank_only),
+        maximum_iterations=parts,
+        parallel_iterations=1,
+    )
+    return [value[:batch] for value in found], [
+        tf.ensure_shape(total, value.shape) for total, value in zip(totals, sums, strict=True)
+    ]
+
+
+def _parts(like: tf.Tensor, size: int | tf.Tensor) -> tuple[Any, Any, Any]:
+    """The rows of a batch, in how many parts of at most `size` they go, and the rows of each part."""
+    batch = tf.shape(like)[0] if like.shape[0] is None else like.shape[0]
+    parts = (batch + size - 1) // size
+    parts = tf.maximum(parts, 1) if tf.is_tensor(parts) else max(parts, 1)
+    return batch, parts, (batch + parts - 1) // parts
 
 
 def of_unknown_batch(x: tf.Tensor) -> tf.Tensor:

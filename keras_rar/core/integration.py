@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from keras_rar.core.accumulation import gradients_and_values
+from keras_rar.core.accumulation import Variables, gradients_and_values
 from keras_rar.core.gradients import ScalarFunction, Staged, floating
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.sizes import total
@@ -17,7 +17,7 @@ def integrated_gradients(
     rule: QuadratureRule,
     *,
     chunk: int | None = None,
-    variables: bool = True,
+    variables: Variables = True,
 ) -> tf.Tensor:
     """Integrated gradients of `f` along the segment from `x` to `x_prime`.
 
@@ -37,8 +37,8 @@ def integrated_gradients(
         x_prime: Tensor of the shape of `x`, its end.
         rule: A `QuadratureRule`, such as `keras_rar.quadrature.right(50)`.
         chunk: Positive integer, how many nodes to evaluate at once. Defaults to all.
-        variables: Whether the chunked derivative reaches variables too. An attack throws those gradients away: `False`
-            saves their cost. Defaults to `True`.
+        variables: Whether the chunked derivative reaches variables too, or the list of those that it reaches. An attack
+            throws those gradients away: `False` saves their cost. Defaults to `True`.
 
     Returns:
         Tensor of the shape of `x`.
@@ -63,7 +63,7 @@ def attributions_and_values(
     rule: QuadratureRule,
     *,
     chunk: int | None = None,
-    variables: bool = True,
+    variables: Variables = True,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """`integrated_gradients`, and the values of `f` at the nodes, which cost nothing more.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_rar.core.accumulation import Variables
 from keras_rar.core.gradients import ScalarFunction, floating, repeat_labels
 from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
@@ -38,6 +39,19 @@ class Network:
     scored: Callable[[Callable[[tf.Tensor], tf.Tensor]], ScalarFunction] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class FirstPass:
+    """Which logits an objective reads first, and when: those of the classification pass.
+
+    Args:
+        at_x_prime: Whether they are those at x′.
+        integrals_before: How many IGs were computed before.
+    """
+
+    at_x_prime: bool
+    integrals_before: int
+
+
 class Terms:
     """The terms of an objective at a clean input x and a perturbed input x′.
 
@@ -54,8 +68,11 @@ class Terms:
         baseline: Float or array that broadcasts to `x`: where the segments of the maps begin.
         training: Whether the classification pass runs in training mode.
         chunk: How many nodes of an IG to evaluate at once. Defaults to all.
-        variables: Whether anything here is to be differentiated in variables. Defaults to `True`.
+        variables: Whether anything here is to be differentiated in variables, or the list of those; frozen ones then
+            cost nothing. Defaults to `True`.
         step: The step of the training, for settings that follow a schedule. Defaults to `0`.
+
+    The attribute `first_pass` is the `FirstPass`, or `None` as long as no logits were read.
     """
 
     def __init__(
@@ -69,14 +86,14 @@ class Terms:
         baseline: float = 0.0,
         training: bool = False,
         chunk: int | None = None,
-        variables: bool = True,
+        variables: Variables = True,
         step: tf.Tensor | int = 0,
     ):
         self.x = floating("x", x)
         self.x_prime, self.y = floating("x_prime", x_prime, self.x.dtype), tf.convert_to_tensor(y)
         self.step = step
         self.reported: dict[str, tf.Tensor] = {}
-        self._classified = False
+        self.first_pass: FirstPass | None = None
         self._network, self._rule, self._baseline, self._training = network, rule, baseline, training
         self._options: dict[str, Any] = {"chunk": chunk, "variables": variables}
         self._loss_at_end: tf.Tensor | None = None
@@ -99,7 +116,7 @@ class Terms:
     @functools.cached_property
     def perturbed_loss(self) -> tf.Tensor:
         """`ℓ(x′)`, `(batch,)`; taken from the last node of `attributions`, if they were read first and end at x′."""
-        if self._loss_at_end is not None and not (self._training and not self._classified):
+        if self._loss_at_end is not None and not (self._training and self.first_pass is None):
             return self.report("perturbed_loss", self._loss_at_end)
         return self.report("perturbed_loss", self._network.loss(self.y, self.perturbed_logits))
 
@@ -142,9 +159,14 @@ class Terms:
         return _OF_X.intersection(vars(self))
 
     @property
+    def integrals(self) -> int:
+        """How many IGs have been computed so far."""
+        return len(_INTEGRATED.intersection(vars(self)))
+
+    @property
     def integrated(self) -> bool:
         """Whether anything computed so far is an IG."""
-        return not _INTEGRATED.isdisjoint(vars(self))
+        return self.integrals > 0
 
     def at(self, x_prime: tf.Tensor) -> "Terms":
         """The terms at another x′; what has been computed from x alone is kept."""
@@ -156,11 +178,13 @@ class Terms:
 
     def ensure_classified(self) -> None:
         """Run the classification pass at x, if no term has run it."""
-        if not self._classified:
+        if self.first_pass is None:
             self._classify(self.x)
 
     def _classify(self, z: tf.Tensor) -> tf.Tensor:
-        training, self._classified = self._training and not self._classified, True
+        training = self._training and self.first_pass is None
+        if self.first_pass is None:
+            self.first_pass = FirstPass(at_x_prime=z is self.x_prime, integrals_before=self.integrals)
         return self._network.logits(z, training)
 
     def _map(self, z: tf.Tensor) -> tf.Tensor:

@@ -47,9 +47,10 @@ class AbstractAttributionRegularizer(abc.ABC):
             `perturbed_map` begin. Defaults to `0.`.
         chunk: Number of nodes of an IG evaluated at once: a positive integer, `None` for all, or `"auto"` for as
             many as fit in `memory_budget`. Fewer save memory, also of the derivatives, which then cost a third
-            more; the result is the same. With `"auto"` the inner maximum is looked for in fewer examples at a time
-            instead, which costs little. Defaults to `"auto"`.
-        memory_budget: Float > 0, gigabytes that `chunk="auto"` lets the nodes of one IG take. Defaults to `0.35`.
+            more; the result is the same. `"auto"` takes fewer examples at a time instead, which costs little, and
+            fewer nodes only where one example does not fit. Defaults to `"auto"`.
+        memory_budget: Float > 0, gigabytes that `chunk="auto"` lets the nodes of IGs take, beside what an update of
+            plain training takes. A warning says so where one node of one example takes more. Defaults to `0.35`.
         begin: When the attribution term begins within `fit`: an integer, after that many epochs, or a float between 0
             and 1, after that share of all epochs. Before, the model is trained adversarially, as by
             `keras_rar.MadryRegularizer`, and no IG is computed. Defaults to `0`, the first epoch.

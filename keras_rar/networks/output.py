@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_rar.core.gradients import ScalarFunction, Staged
 from keras_rar.core.memory import bytes_per_point
-from keras_rar.networks import endings, hidden_relus, pools, relus, second_orders, stem, structure
+from keras_rar.networks import endings, grouped, hidden_relus, pools, relus, second_orders, stem, structure
 from keras_rar.networks.base_model import check_base_model, input_structure
 from keras_rar.networks.copies import Change, copy_with
 from keras_rar.networks.kept import Kept, kept_with
@@ -40,7 +40,7 @@ class OutputHead:
     def __init__(self, model: keras.Model):
         self.model = model
         self.inputs = input_structure(model)
-        classes = check_base_model(model)[1]
+        self.classes = classes = check_base_model(model)[1]
         seen = vars(model).get("original", model)  # of a twin of the user's: both end alike
         ending = list(_ending(seen))
         once = not any(_is_called_twice(last, outer) for outer, last in ending if last)
@@ -82,6 +82,7 @@ class OutputHead:
             if fast:
                 changes += second_orders.changes(self.model)
                 changes += pools.changes(self._pools, relu is not None)
+            changes += grouped.changes(self.model)
             changes += self.squashing.change()
             if rest and self._stem is not None:
                 changes.append(self._stem.change())

@@ -1,16 +1,20 @@
 """How much of a computation goes at once, so that it fits in the memory budget of a method."""
 
+import warnings
 from typing import Any
 
 import tensorflow as tf
 
-from keras_rar.core.memory import chunk_size
+from keras_rar.core.memory import chunk_size, points_at_once
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.networks.output import OutputHead
 
 
 class Chunks:
     """Sizes of chunks for one network and one method.
+
+    With `chunk="auto"` as many examples go at once as fit, each with all of its nodes. Where not even one example fits
+    with all nodes, its nodes go in chunks.
 
     Args:
         head: The `OutputHead` of the network.
@@ -22,7 +26,7 @@ class Chunks:
         self, head: OutputHead, regularizer: AbstractAttributionRegularizer, input_shape: tuple[int | None, ...]
     ):
         self.head, self.regularizer, self.input_shape = head, regularizer, input_shape
-        self.batch_size = 32  # where a trace does not know it
+        self.batch_size: int | None = None  # of the largest batch, where it is known but not to a trace
         self._bytes_per_point: float | None = None
 
     @property
@@ -30,22 +34,43 @@ class Chunks:
         """Whether sizes depend on the batch."""
         return isinstance(self.regularizer.chunk, str)
 
-    def nodes(self, examples: int, nodes: int, variables: bool) -> Any:
-        """Nodes of an IG to evaluate at once; `None` for all."""
+    def nodes(self, examples: int | None, nodes: int, variables: bool) -> Any:
+        """Nodes of an IG to evaluate at once, for as many examples; `None` for all."""
         if not self.is_automatic:
             return self.regularizer.chunk
-        return chunk_size(nodes, examples, self._point_size, self.regularizer.memory_budget, variables=variables)
+        budget = self.regularizer.memory_budget
+        return chunk_size(nodes, examples or 32, self._point_size, budget, variables=variables)
 
-    def examples(self, x: tf.Tensor) -> int | None:
-        """Examples to attack at once, all nodes of each: cheaper than chunks of nodes. `None` for all."""
+    def examples(self, x: tf.Tensor, nodes: int, *, variables: bool, integrals: int = 1) -> int | None:
+        """Examples to take at once, all nodes of each: cheaper than chunks of nodes. `None` for all of a batch.
+
+        Args:
+            x: The batch. Where neither the graph nor a `fit` knows its size, it may be any.
+            nodes: Nodes of an IG.
+            variables: Whether derivatives in variables are computed too.
+            integrals: How many IGs are held at once.
+        """
         if not self.is_automatic:
             return None
-        nodes, budget = len(self.regularizer.attack_rule), self.regularizer.memory_budget
-        return chunk_size(self.batch(x), nodes, self._point_size, budget, variables=False)
+        points = points_at_once(self._point_size, self.regularizer.memory_budget, variables=variables)
+        if points < 1 and variables:
+            self._warn(points)
+        fitting = max(1, int(points / (nodes * integrals)))
+        batch = self.batch(x)
+        return None if batch is not None and batch <= fitting else fitting
 
-    def batch(self, x: tf.Tensor) -> int:
-        """Examples in a batch."""
+    def batch(self, x: tf.Tensor) -> int | None:
+        """Examples in a batch, or the most that there may be; `None` if only the run will tell."""
         return x.shape[0] or self.batch_size
+
+    def _warn(self, points: float) -> None:
+        budget = self.regularizer.memory_budget
+        warnings.warn(
+            f"One node of one example takes about {budget / points:.2g} GB in this network, more than "
+            f"memory_budget={budget:g}: an update takes that much beside what plain training takes.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
     @property
     def _point_size(self) -> float:

@@ -67,12 +67,12 @@ class MinMaxModel(keras.Model):
                 given.callbacks.remove(self._begin)
             self._begin = None
 
-    def _set_batch_size(self, batch_size: int) -> None:
+    def _set_batch_size(self, batch_size: int | None) -> None:
         for step in self._steps.values():
             chunks = step.problem.chunks
-            if batch_size > chunks.batch_size and chunks.is_automatic:
+            known, chunks.batch_size = chunks.batch_size, batch_size
+            if chunks.is_automatic and known is not None and (batch_size is None or batch_size > known):
                 self.train_function = None  # its chunks are those of smaller batches
-            chunks.batch_size = batch_size
 
     def make_train_function(self, force: bool = False) -> None:
         """Keras's own, one for each part of the training, followed by the report of the guard, in Python."""
@@ -177,7 +177,9 @@ class MinMaxModel(keras.Model):
         return x, y, weight
 
 
-def _batch_size(x: Any, batch_size: int | None) -> int:
-    """The batch size of a fit, as far as its arguments tell."""
+def _batch_size(x: Any, batch_size: int | None) -> int | None:
+    """The batch size of a fit, as far as its arguments tell; `None` where only the batches do."""
+    if all(hasattr(part, "shape") for part in keras.tree.flatten(x)):  # arrays, which Keras cuts into batches
+        return batch_size or 32
     specs = keras.tree.flatten(getattr(x, "element_spec", None))
-    return batch_size or (specs[0].shape[0] if specs and specs[0] is not None and specs[0].shape.rank else None) or 32
+    return batch_size or (specs[0].shape[0] if specs and specs[0] is not None and specs[0].shape.rank else None)

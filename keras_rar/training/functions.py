@@ -25,7 +25,7 @@ class Functions:
         key = function.__name__, largest
 
         def traced(*arguments):
-            before, self.chunks.batch_size = self.chunks.batch_size, largest
+            before, self.chunks.batch_size = self.chunks.batch_size, largest or None
             try:
                 return function(*arguments)
             finally:

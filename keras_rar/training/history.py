@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_rar.core import graphs
 from keras_rar.training import update
 
 
@@ -41,7 +42,8 @@ class History:
         fresh = [metric for metric in self.model.metrics if not getattr(metric, "built", True)]
         if fresh and not tf.executing_eagerly():  # traced for the sake of their variables, and never run
             specs = [None if part is None else tf.TensorSpec(part.shape, part.dtype) for part in batch]
-            tf.function(self.model.compute_metrics, autograph=False).get_concrete_function(*specs)
+            made = tf.function(self.model.compute_metrics, autograph=False)
+            graphs.outside(lambda: made.get_concrete_function(*specs))
             fresh = []
         variables = [variable for metric in self.model.metrics for variable in metric.variables]
         before = [tf.convert_to_tensor(variable) for variable in variables]

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_rar.core import graphs, labels
+from keras_rar.core.accumulation import Variables
 from keras_rar.core.ascent import projected_ascent
 from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.core.quadrature import QuadratureRule
@@ -60,7 +61,7 @@ class Problem:
         ascended = functools.partial(self._ascended, ball=ball, step_size=step_size)
         examples = self.examples_at_once(x)
         if examples is None:
-            return ascended(x, y, start)
+            return ascended(x, y, start, examples=self.chunks.batch(x))
         return graphs.in_parts(functools.partial(ascended, examples=examples), (x, y, start), examples)
 
     def start(self, x: tf.Tensor, ball: Neighborhood, seed: tf.Tensor) -> tf.Tensor:
@@ -68,8 +69,43 @@ class Problem:
         return ball.sample(x, seed) if self.regularizer.random_start else x
 
     def examples_at_once(self, x: tf.Tensor) -> int | None:
-        """How many examples to attack at once; `None` for all."""
-        return self.chunks.examples(x) if self.reads.ascent_integrates else None
+        """How many examples to attack at once; `None` for all.
+
+        An ascent without an IG takes no more than a pass of plain training, so that all examples go at once.
+        """
+        if not self.reads.ascent_integrates:
+            return None
+        return self.chunks.examples(x, len(self.regularizer.attack_rule), variables=False)
+
+    def differentiated_at_once(self, x: tf.Tensor) -> int | tf.Tensor | None:
+        """Of how many examples to take the derivative in variables at once; `None` for all, in one graph.
+
+        Where nodes go in chunks of a size of one's own, all examples go at once, apart from the classification pass:
+        what is computed twice must read the same statistics of batch normalisation both times.
+        """
+        nodes = len(self.regularizer.training_rule)
+        if not self.reads.integrates or not self.outline.integrals:
+            return None
+        if self.chunks.is_automatic:
+            return self.chunks.examples(x, nodes, variables=True, integrals=self.outline.integrals)
+        own = self.chunks.nodes(None, nodes, True)
+        return None if own is None or own >= nodes else tf.maximum(tf.shape(x)[0], 1)
+
+    @functools.cached_property
+    def outline(self) -> Terms:
+        """The terms of the objective as a training step computes them, of a network of zeros."""
+        network = Network(
+            logits=lambda z, training: tf.zeros([tf.shape(z)[0], self.head.classes]),
+            loss=lambda y, logits: logits[:, 0],
+            label_logit=lambda y, logits: logits[:, 0],
+        )
+        with tf.init_scope():
+            x = tf.zeros([2, *(size or 64 for size in self.chunks.input_shape)])
+            rule = self.regularizer.attack_rule  # any will do
+            terms = Terms(network, x, tf.ones_like(x), tf.zeros([2], tf.int32), rule=rule, training=True)
+            self.regularizer.objective(terms)
+            terms.ensure_classified()
+        return terms
 
     def _ascended(
         self,
@@ -101,7 +137,7 @@ class Problem:
         *,
         logits: Callable | None = None,
         training: bool = False,
-        variables: bool = True,
+        variables: Variables = True,
         examples: int | None = None,
     ) -> Terms:
         """The terms of the objective at x and x′.
@@ -113,10 +149,13 @@ class Problem:
             rule: The rule of every IG.
             logits: Function `(inputs, training) -> logits` in place of the network's own.
             training: Whether the classification pass runs in training mode.
-            variables: Whether anything is differentiated in variables.
-            examples: Number of examples, where they go in parts.
+            variables: Whether anything is differentiated in variables, or those that are.
+            examples: Most examples, where they go in parts. Defaults to those of the batch.
         """
         head = self.head
+        chunk = None
+        if self.reads.integrates:
+            chunk = self.chunks.nodes(examples or self.chunks.batch(x), len(rule), variables is not False)
         network = Network(logits or head.logits, self.loss, labels.label_logit, head.gradient_scale, head.scored)
         return Terms(
             network,
@@ -126,7 +165,7 @@ class Problem:
             rule=rule,
             baseline=self.regularizer.baseline,
             training=training,
-            chunk=self.chunks.nodes(examples or self.chunks.batch(x), len(rule), variables),
+            chunk=chunk,
             variables=variables,
             step=self.step(),
         )

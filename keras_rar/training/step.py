@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_rar.training import update
 from keras_rar.training.guard import StepGuard
+from keras_rar.training.in_parts import InParts, Outcome, values_of, with_layer_losses
 from keras_rar.training.problem import Problem
 
 
@@ -51,20 +52,25 @@ class Step:
         variables = self.model.trainable_variables
         optimizer = self.model.optimizer
         x_star = self.problem.inner_maximum(x, y, seed)
-        with tf.GradientTape() as tape:
-            loss, terms = self._loss(x, x_star, y, sample_weight)
-            scaled_loss = optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, variables)
+        examples = self.problem.differentiated_at_once(x)
+        if examples is None:
+            outcome = self._at_once(x, x_star, y, sample_weight)
+        else:
+            parts = InParts(self.problem, self.mean, optimizer, variables, state)
+            outcome = parts(x, x_star, y, sample_weight, before, examples)
+        loss, gradients = outcome.loss, outcome.gradients
 
         healthy = self.guard.record(x, faults, update.is_finite(loss, gradients, optimizer))
         kept = update.apply_or_undo(healthy, optimizer, gradients, variables, state, before)
         self.guard.record_undone(healthy & ~kept)
-        means = {name: self.mean(value, value, sample_weight) for name, value in terms.reported.items()}
-        return self.problem.head.activate(terms.clean_logits), kept, {"loss": loss, **means}
+        means = {name: self.mean(value, value, sample_weight) for name, value in outcome.reported.items()}
+        logits = self.problem.head.logits(x, False) if outcome.clean_logits is None else outcome.clean_logits
+        return self.problem.head.activate(logits), kept, {"loss": loss, **means}
 
-    def _loss(self, x, x_star, y, sample_weight):
-        """The mean objective and the losses of layers, and the terms that it is made of."""
-        head, regularizer = self.problem.head, self.problem.regularizer
+    def _at_once(self, x, x_star, y, sample_weight):
+        """The outcome of a batch whose derivatives fit in memory at once."""
+        head, problem = self.problem.head, self.problem
+        variables, optimizer = self.model.trainable_variables, self.model.optimizer
         layer_losses: list[tf.Tensor] = []
 
         def logits(z, training):
@@ -73,10 +79,13 @@ class Step:
                 layer_losses.extend(head.layer_losses)
             return scores
 
-        terms = self.problem.terms(x, x_star, y, regularizer.training_rule, logits=logits, training=True)
-        objective = regularizer.objective(terms)
-        terms.ensure_classified()
-        loss = self.mean(objective, objective, sample_weight)
-        for layer_loss in layer_losses:
-            loss += tf.cast(tf.reduce_sum(layer_loss), loss.dtype) / update.replicas()
-        return loss, terms
+        with tf.GradientTape() as tape:
+            rule = problem.regularizer.training_rule
+            terms = problem.terms(x, x_star, y, rule, logits=logits, training=True, variables=values_of(variables))
+            objective = problem.regularizer.objective(terms)
+            terms.ensure_classified()
+            loss = with_layer_losses(self.mean(objective, objective, sample_weight), layer_losses)
+            scaled_loss = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, variables)
+        clean_logits = terms.clean_logits if "clean_logits" in terms.read_of_x else None
+        return Outcome(loss, gradients, terms.reported, clean_logits)

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_rar.core import graphs
+
 
 class BatchMean(keras.losses.Loss):
     """Keras's own weighted mean over the batch, and its scaling by replicas, of given values."""
@@ -50,7 +52,7 @@ def apply_or_undo(
         the weights, the state and the optimizer are as they were.
     """
     if variables and not optimizer.built:
-        optimizer.build(variables)  # its variables are restored with the rest
+        graphs.outside(lambda: optimizer.build(variables))  # its variables are restored with the rest
     mirrored = [*variables, *(optimizer.variables if variables else [])]  # equal on all replicas
     saved = [tf.convert_to_tensor(variable) for variable in mirrored]
 
@@ -64,14 +66,14 @@ def apply_or_undo(
     if replicas() == 1:
         tf.cond(healthy, lambda: apply(gradients), lambda: None)
         kept = healthy & stayed_finite(saved, before)
-        tf.cond(kept, lambda: None, lambda: _assign([*mirrored, *state], [*saved, *before]))
+        tf.cond(kept, lambda: None, lambda: assign([*mirrored, *state], [*saved, *before]))
         return kept
 
     # Replicas agree on `healthy`. They branch together: an optimizer cannot sum over replicas in a branch of one.
     def across_replicas(strategy, healthy, gradients, saved, before):
         def undo():
-            _assign(mirrored, [strategy.experimental_local_results(value)[0] for value in saved])
-            strategy.run(lambda before: _assign(state, before), args=(before,))
+            assign(mirrored, [strategy.experimental_local_results(value)[0] for value in saved])
+            strategy.run(lambda before: assign(state, before), args=(before,))
 
         healthy = strategy.experimental_local_results(healthy)[0]
         tf.cond(healthy, lambda: strategy.run(apply, args=(gradients,)), lambda: None)
@@ -83,7 +85,8 @@ def apply_or_undo(
     return tf.distribute.get_replica_context().merge_call(across_replicas, args=(healthy, gradients, saved, before))
 
 
-def _assign(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> None:
+def assign(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> None:
+    """Give each variable its value."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 

@@ -116,6 +116,25 @@ def test_weighted_gradients_is_the_sum(chunk):
     np.testing.assert_allclose(derivative, share * 12 * x**2, **ROUNDING)
 
 
+def test_a_chunked_derivative_reaches_the_variables_that_are_named(segment):
+    network, rule = Network(), quadrature.right(5)
+
+    def found(variables, chunk=2):
+        with tf.GradientTape() as tape:
+            attributions = integrated_gradients(network, *segment, rule, chunk=chunk, variables=variables)
+            size = tf.reduce_sum(sizes.power(attributions, 3.0))
+        return tape.gradient(size, network.layers)
+
+    first, second, third = network.layers
+    whole = found(True, chunk=None)
+    for named in ([first, third], [second], []):
+        for variable, slope, expected in zip(network.layers, found(named), whole, strict=True):
+            if any(variable is other for other in named):
+                np.testing.assert_allclose(slope, expected, rtol=1e-11, atol=1e-13)
+            else:
+                assert slope is None
+
+
 MEMORY = """
 import pathlib, re, sys
 import numpy as np, tensorflow as tf

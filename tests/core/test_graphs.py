@@ -51,6 +51,58 @@ def test_parts_are_of_one_size_and_make_the_whole(batch, size, seen, options):
     assert sizes == [seen]  # traced once
 
 
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
+@pytest.mark.parametrize(("batch", "size"), [(1, 3), (6, 3), (7, 3), (5, 9)])
+def test_sums_in_parts_are_those_of_the_whole(batch, size, options):
+    """The last part is filled up with rows that count nothing, not even where they are infinite."""
+    x, weights = np.arange(2.0 * batch, dtype="float32").reshape(batch, 2), np.linspace(1, 2, batch, dtype="float32")
+    x[-1, 0] = np.inf
+    spec, total = tf.TensorSpec([2], tf.float32), tf.zeros([2])
+
+    def function(x, w):
+        finite = tf.where(tf.math.is_finite(x), x, 0.0)
+        return [x**2], [tf.reduce_sum(w[:, tf.newaxis] * finite, axis=0)]
+
+    def whole():
+        return graphs.sums_in_parts(function, [x], tf.constant(weights), size, results=[spec], sums=[total])
+
+    (squares,), (found,) = tf.function(whole, **options)()
+    np.testing.assert_array_equal(squares, x**2)
+    np.testing.assert_allclose(found, weights @ np.where(np.isfinite(x), x, 0), rtol=1e-6)
+
+
+def test_sums_of_a_batch_that_the_graph_does_not_know():
+    @tf.function(input_signature=[tf.TensorSpec([None])])
+    def whole(x):
+        f = lambda x, w: ([2 * x], [tf.reduce_sum(w * x)])  # noqa: E731
+        return graphs.sums_in_parts(f, [x], x, 4, results=[tf.TensorSpec([], x.dtype)], sums=[tf.constant(0.0)])
+
+    for batch in (9, 4, 1, 0):
+        x = np.arange(batch, dtype="float32")
+        (doubled,), (total,) = whole(x)
+        np.testing.assert_array_equal(doubled, 2 * x)
+        assert float(total) == np.sum(x**2)
+
+
+def test_variables_made_outside_of_a_trace_cause_no_second_one():
+    def traced_times(make):
+        traces, made = [], []
+
+        @tf.function
+        def function(x):
+            traces.append(None)
+            if not made:
+                make(lambda: made.append(tf.Variable(2.0)))
+            return made[0] * x
+
+        assert float(function(tf.constant(3.0))) == 6.0
+        return len(traces)
+
+    assert traced_times(graphs.outside) == 1
+    assert traced_times(lambda function: function()) == 2  # negative control
+    assert graphs.outside(lambda: 5) == 5
+
+
 def test_parts_of_a_batch_that_the_graph_does_not_know():
     traces, largest = [], tf.Variable(0)
 

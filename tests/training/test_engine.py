@@ -364,14 +364,14 @@ def test_nothing_is_traced_again_over_batches_epochs_and_calls():
 # Memory
 
 
-def chosen(model, monkeypatch):
-    """Examples and nodes at once where variables have gradients, in the order they are resolved."""
+def chosen(monkeypatch):
+    """Points, examples times nodes, whose derivatives in variables are held at once, in the order they are resolved."""
     seen, resolve = [], Chunks.nodes
 
     def record(self, examples, nodes, variables):
         size = resolve(self, examples, nodes, variables)
         if variables:
-            seen.append((examples, size))
+            seen.append(examples * (nodes if size is None else size))
         return size
 
     monkeypatch.setattr(Chunks, "nodes", record)
@@ -393,28 +393,36 @@ def as_attributions(model, x, y, n):
 FEEDS = [as_arrays, as_dataset, as_attributions]
 
 
+def fits(model, points):
+    """Give the model the memory for so many points."""
+    model.regularizer.memory_budget = (points + 0.5) * 4.0 * model._compiled.chunks._point_size / 1e9
+
+
 @pytest.mark.parametrize("feed", FEEDS)
-def test_chunk_auto_takes_fewer_nodes_of_larger_batches(feed, monkeypatch):
+def test_chunk_auto_takes_as_many_points_as_fit(feed, monkeypatch):
+    """From 5 examples with all of their 50 nodes to 63 of one node, which leave a smaller last batch."""
     x, y = batch(64)
-    sizes = {}
-    for n in (5, 63):  # sizes that leave a smaller last batch, so that the graph does not know them
-        model = wrapped("ig_sum_norm", m=50, steps=1, memory_budget=3e-5)
-        seen = chosen(model, monkeypatch)
+    for n in (5, 63):
+        model = wrapped("ig_sum_norm", m=50, steps=1)
+        fits(model, 80)
+        seen = chosen(monkeypatch)
         feed(model, x, y, n)
-        assert all(batch_size == n for batch_size, _ in seen)
-        sizes[n] = min(50 if nodes is None else nodes for _, nodes in seen)
-    assert 50 > sizes[5] > sizes[63] >= 1
+        assert 40 < max(seen) <= 80
 
 
 def test_chunk_auto_follows_a_larger_batch_of_a_later_call(monkeypatch):
-    """Traced for small batches, the same graph must not be used for large ones."""
+    """Traced for small batches, which fit at once, the same graph must not be used for large ones."""
     x, y = batch(64)
     for feed in (as_arrays, as_attributions):
-        model = wrapped("ig_sum_norm", m=50, steps=1, memory_budget=3e-5)
-        seen = chosen(model, monkeypatch)
-        for n in (5, 63):
-            feed(model, x, y, n)
-        assert max(batch_size for batch_size, _ in seen) >= 63
+        model = wrapped("ig_sum_norm", m=50, steps=1)
+        fits(model, 300)
+        seen = chosen(monkeypatch)
+        feed(model, x, y, 5)
+        first = len(seen)
+        feed(model, x, y, 63)
+        assert max(seen[:first]) == 250
+        assert len(seen) > first
+        assert max(seen[first:]) <= 300
 
 
 @pytest.mark.parametrize("method", ["ig_norm", "ig_sum_norm", "igr"])

@@ -1,0 +1,98 @@
+"""What an update costs beside plain training: its first call, time and peak memory, for networks people have.
+
+`python benchmarks/updates.py --out benchmarks/results/updates.json`. Each figure is of a process of its own. `extra` is
+the peak memory above that of Keras's own updates of the same network and batch, in GB; times are of the processor.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from machine import describe
+
+METHODS = ("keras", "madry", "ig_sum_norm", "ig_topk")
+NETWORKS = ("MobileNetV2", "ResNet50V2", "EfficientNetB0", "ConvNeXtTiny", "vit")
+
+
+def build(name, size):
+    """A network without trained weights for images of a size, with ten classes."""
+    import keras
+    from networks import vit
+
+    keras.utils.set_random_seed(0)
+    if name == "vit":
+        return vit(shape=(size, size, 3), patch=size // 8, width=96, blocks=12)
+    options = {"include_preprocessing": False} if name == "ConvNeXtTiny" else {}
+    network = getattr(keras.applications, name)
+    return network(input_shape=(size, size, 3), weights=None, classes=10, classifier_activation=None, **options)
+
+
+def measure(network, method, size, batch, updates, budget):
+    """Seconds of the processor for the first call and for an update, and peak memory in GB."""
+    import keras
+
+    import keras_rar
+
+    model = build(network, size)
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(batch, size, size, 3)).astype("float32"), rng.integers(0, 10, batch)
+    if method != "keras":
+        model = keras_rar.wrap(model, method, epsilon=0.03, memory_budget=budget)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    seconds = []
+    with warnings.catch_warnings(record=True) as caught:
+        for _ in range(updates + 1):
+            start = time.process_time()
+            model.train_on_batch(x, y)
+            seconds.append(time.process_time() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    said = [str(warning.message) for warning in caught if "memory_budget" in str(warning.message)]
+    return {"first": seconds[0], "update": float(np.median(seconds[1:])), "peak": peak, "said": said}
+
+
+def separately(**arguments):
+    """The result of `measure` in a process of its own."""
+    command = [sys.executable, __file__, "--job", json.dumps(arguments)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=list(METHODS[1:]))
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--updates", type=int, default=2, help="after the first; 0 measures the first call alone")
+    parser.add_argument("--budget", type=float, default=0.35)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.job:
+        print(json.dumps(measure(**json.loads(arguments.job))))
+        return
+    settings = {name: getattr(arguments, name) for name in ("size", "batch", "updates", "budget")}
+    results = {"machine": describe(), "settings": settings}
+    for network in arguments.networks:
+        for method in ("keras", *arguments.methods):
+            found = separately(network=network, method=method, **settings)
+            plain = results.setdefault(network, {}).setdefault("keras", found)
+            found["ratios"] = {name: found[name] / plain[name] for name in ("first", "update")}
+            found["extra"] = found["peak"] - plain["peak"]
+            results[network][method] = found
+            times = [f"{name} {found[name]:6.2f} s ({ratio:4.1f} x)" for name, ratio in found["ratios"].items()]
+            print(
+                f"{network:15} {method:12}", *times, f"peak {found['peak']:.2f} GB ({found['extra']:+.2f})", flush=True
+            )
+    if arguments.out:
+        arguments.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
