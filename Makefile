@@ -12,14 +12,14 @@ demo: .venv/installed
 	$(BIN)/python examples/quickstart.py
 
 test: .venv/installed
-	$(BIN)/pytest -m "not slow" -n auto
+	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: .venv/installed
 	$(BIN)/pip install --quiet --editable ".[compare]"
 	$(BIN)/pytest -m slow
 
 coverage: .venv/installed
-	$(BIN)/pytest -m "not slow" -n auto --cov --cov-report=term-missing
+	$(BIN)/pytest -m "not slow" -n auto --dist loadfile --cov --cov-report=term-missing
 
 # Half an hour on a quiet machine of two cores.
 bench: .venv/installed
