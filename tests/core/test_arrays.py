@@ -292,6 +292,7 @@ TAKES_NO_NUMBERS = {
     "saliency_methods.Saliency": "abstract",
     "certificates.*": "of arrays alone, in float64: of bounds, counts and radii, not of maps",
     "smoothing.Smoothing": "abstract",
+    "terms.FirstPass": "of a function",
     "terms.Network": "of functions",
     "top_sets.odd_window": "of one number",
     "worst.by_rows": "of a function",
