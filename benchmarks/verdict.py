@@ -19,6 +19,7 @@ import keras
 
 import keras_rar
 from keras_rar.core.saliency_methods import IntegratedGradients
+from keras_rar.evaluation import intervals
 from keras_rar.paper import datasets
 
 ROWS = {
@@ -41,6 +42,31 @@ MAPS = {
     "strong": ("gradient", "gradient_x_input", FROM_GREY),  # a map of SmoothGrad is 50 gradients: longer than all else
 }
 
+OTHERS = {"gradient": "gradient", "gradient_x_input": "gradient × input", "ig_2": "IG from grey"}
+
+
+def tables(folder, kind):
+    """What both protocols found, from their files: of IG from black, and of other maps under `strong`."""
+    found = {p: json.loads((folder / f"{kind}-{p}.json").read_text())["models"] for p in ("paper", "strong")}
+    measures = ("adversarial_accuracy", "topk_intersection", "kendall_tau")
+    lines = [
+        "| | natural accuracy | adversarial: paper | strong | top-k: paper | strong | Kendall's tau: paper | strong |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, report in found["paper"].items():
+        pairs = [(measure, found[p][name]["summary"][measure]) for measure in measures for p in ("paper", "strong")]
+        cells = [("natural_accuracy", report["summary"]["natural_accuracy"]), *pairs]
+        lines.append(f"| {name} | {' | '.join(intervals.cell(*pair).rpartition(' (')[0] for pair in cells)} |")
+    head = " | ".join(f"{title}: top-k | Kendall's tau" for title in ("IG", *OTHERS.values()))
+    lines += ["", f"| | {head} |", "|---" * (2 * len(OTHERS) + 3) + "|"]
+    for name, report in found["strong"].items():
+        maps = report["controls"]["maps"]
+        kinds = [{m: row["main"] for m, row in maps["gradient"].items()}]
+        kinds += [{m: row["other"] for m, row in maps[kind].items()} for kind in OTHERS]
+        cells = [intervals.number(m, rows[m]["mean"]) for rows in kinds for m in ("topk_intersection", "kendall_tau")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -50,7 +76,10 @@ def main():
     parser.add_argument("--images", type=int, default=1000, help="test images for the accuracies")
     parser.add_argument("--attacked", type=int, default=50, help="images whose maps are attacked")
     parser.add_argument("--out", type=Path, default=Path("verdict"))
+    parser.add_argument("--table", action="store_true", help="print the tables of what is in the folder")
     arguments = parser.parse_args()
+    if arguments.table:
+        return print(tables(arguments.out, arguments.kind))
     kind = arguments.kind
     _, (x, y) = datasets.load(DATA.get(kind, "fashion_mnist"))
     x, y = x[: arguments.images], y[: arguments.images]

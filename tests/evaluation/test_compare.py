@@ -127,7 +127,7 @@ def test_a_finished_comparison_is_not_measured_again(measured, monkeypatch):
         raise AssertionError("attacked again")
 
     for attack_class in (keras_rar.attacks.AttributionAttack, keras_rar.attacks.PGDAttack):
-        monkeypatch.setattr(attack_class, "_start", attack)
+        monkeypatch.setattr(attack_class, "_starts", attack)
     again = keras_rar.compare(models, x, y, path=folder, **CHEAP)
     assert again.to_json() == comparison.to_json()
 
