@@ -139,7 +139,7 @@ def test_a_finished_evaluation_is_only_written_again(files, evaluated, monkeypat
         raise AssertionError("attacked again")
 
     for attack_class in (keras_rar.attacks.AttributionAttack, keras_rar.attacks.PGDAttack):
-        monkeypatch.setattr(attack_class, "_start", attack)
+        monkeypatch.setattr(attack_class, "_starts", attack)
     (evaluated[0] / "report.html").unlink()
     command = ["evaluate", files / "model.keras", files / "data.npz", "--epsilon", 0.2, *CHEAP, "--out", evaluated[0]]
     code, out, err = run(*command)
@@ -200,7 +200,7 @@ def test_a_finished_comparison_is_only_written_again(compared, monkeypatch):
         raise AssertionError("attacked again")
 
     for attack_class in (keras_rar.attacks.AttributionAttack, keras_rar.attacks.PGDAttack):
-        monkeypatch.setattr(attack_class, "_start", attack)
+        monkeypatch.setattr(attack_class, "_starts", attack)
     folder, arguments, out, _ = compared
     (folder / "comparison.html").unlink()
     code, again, _ = run("compare", *arguments)

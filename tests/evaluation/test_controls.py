@@ -124,8 +124,8 @@ def refuse(*arguments, **options):
 
 def test_a_finished_evaluation_runs_no_control_again(measured, tmp_path, monkeypatch):
     path = copied(measured, tmp_path)
-    monkeypatch.setattr(AttributionAttack, "_start", refuse)
-    monkeypatch.setattr(PGDAttack, "_start", refuse)
+    monkeypatch.setattr(AttributionAttack, "_starts", refuse)
+    monkeypatch.setattr(PGDAttack, "_starts", refuse)
     monkeypatch.setattr(controls, "faithfulness", refuse)
     again = keras_rar.evaluate_robustness(measured.model, measured.x, measured.y, path=path, **SETTINGS)
     assert again.to_json() == measured.report.to_json()
@@ -138,7 +138,7 @@ def test_a_finished_evaluation_runs_no_control_again(measured, tmp_path, monkeyp
 def test_controls_are_added_to_a_file_without_and_extended(measured, tmp_path, monkeypatch):
     path, alone = tmp_path / "report.npz", {"noise": 0, "faithful": 0, "other_maps": ()}
     keras_rar.evaluate_robustness(measured.model, measured.x, measured.y, path=path, **{**SETTINGS, **alone})
-    monkeypatch.setattr(PGDAttack, "_start", refuse)
+    monkeypatch.setattr(PGDAttack, "_starts", refuse)
     again = keras_rar.evaluate_robustness(measured.model, measured.x, measured.y, path=path, **SETTINGS)
     for name, column in measured.table.items():
         np.testing.assert_array_equal(again.per_example[name], column)
@@ -164,7 +164,7 @@ def test_an_evaluation_interrupted_in_its_controls_is_incomplete_and_goes_on(mea
     part = RobustnessReport.load(path)
     assert not part.complete
     assert part.warnings[0] == "Incomplete: the evaluation was interrupted."
-    monkeypatch.setattr(AttributionAttack, "_start", refuse)
+    monkeypatch.setattr(AttributionAttack, "_starts", refuse)
     again = keras_rar.evaluate_robustness(measured.model, measured.x, measured.y, path=path, **SETTINGS)
     assert again.to_json() == measured.report.to_json()
 
@@ -331,7 +331,7 @@ def test_an_undefined_example_leaves_the_others_their_scores():
 
 def test_certificates_are_of_the_first_attacked_and_kept(measured, tmp_path, monkeypatch):
     path = copied(measured, tmp_path)
-    monkeypatch.setattr(AttributionAttack, "_start", refuse)
+    monkeypatch.setattr(AttributionAttack, "_starts", refuse)
     report = keras_rar.evaluate_robustness(
         measured.model, measured.x, measured.y, path=path, **{**SETTINGS, "certified": 2}
     )
