@@ -186,6 +186,7 @@ class Reads:
         ascent_reads_of_x: Names of the terms of x alone that are read where x′ ascends.
         ascent_integrates: Whether an IG is read there.
         integrates: Whether an IG is read anywhere.
+        outline: The terms of the objective as a training step computes them, of a network of zeros.
     """
 
     reported: tuple[str, ...]
@@ -193,6 +194,7 @@ class Reads:
     ascent_reads_of_x: frozenset[str]
     ascent_integrates: bool
     integrates: bool
+    outline: Terms
 
 
 def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int) -> Reads:
@@ -221,4 +223,7 @@ def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, class
             )
     if "loss" in terms.reported:
         raise ValueError('A term must not be reported as "loss", the name of the whole objective.')
-    return Reads(tuple(terms.reported), terms.depends_on_x_prime, *read[0], terms.integrated)
+    outline = Terms(network, x, tf.ones_like(x), y, rule=regularizer.attack_rule, training=True)
+    regularizer.objective(outline)
+    outline.ensure_classified()
+    return Reads(tuple(terms.reported), terms.depends_on_x_prime, *read[0], terms.integrated, outline)

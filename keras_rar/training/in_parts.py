@@ -76,7 +76,7 @@ class InParts:
             before: The values of `state` before the step.
             size: Most examples at a time.
         """
-        head, outline = self.problem.head, self.problem.outline
+        head, outline = self.problem.head, self.problem.reads.outline
         first, reads_clean = cast(FirstPass, outline.first_pass), "clean_logits" in outline.read_of_x
         with tf.GradientTape() as tape:
             logits = head.logits(x_star if first.at_x_prime else x, True)
@@ -99,7 +99,7 @@ class InParts:
 
     def _parts(self, x, x_star, y, logits, sample_weight, size):
         """The objective of each example and its gradient in the logits, the reported terms, and the rest of the sum."""
-        names = list(self.problem.outline.reported)
+        names = list(self.problem.reads.outline.reported)
         sources = values_of(self.variables)
         reached: list[bool] = []
 

@@ -84,28 +84,12 @@ class Problem:
         what is computed twice must read the same statistics of batch normalisation both times.
         """
         nodes = len(self.regularizer.training_rule)
-        if not self.reads.integrates or not self.outline.integrals:
+        if not self.reads.integrates or not self.reads.outline.integrals:
             return None
         if self.chunks.is_automatic:
-            return self.chunks.examples(x, nodes, variables=True, integrals=self.outline.integrals)
+            return self.chunks.examples(x, nodes, variables=True, integrals=self.reads.outline.integrals)
         own = self.chunks.nodes(None, nodes, True)
         return None if own is None or own >= nodes else tf.maximum(tf.shape(x)[0], 1)
-
-    @functools.cached_property
-    def outline(self) -> Terms:
-        """The terms of the objective as a training step computes them, of a network of zeros."""
-        network = Network(
-            logits=lambda z, training: tf.zeros([tf.shape(z)[0], self.head.classes]),
-            loss=lambda y, logits: logits[:, 0],
-            label_logit=lambda y, logits: logits[:, 0],
-        )
-        with tf.init_scope():
-            x = tf.zeros([2, *(size or 64 for size in self.chunks.input_shape)])
-            rule = self.regularizer.attack_rule  # any will do
-            terms = Terms(network, x, tf.ones_like(x), tf.zeros([2], tf.int32), rule=rule, training=True)
-            self.regularizer.objective(terms)
-            terms.ensure_classified()
-        return terms
 
     def _ascended(
         self,

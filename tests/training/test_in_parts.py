@@ -35,7 +35,7 @@ def network():
 def budget_of(model, examples):
     """Gigabytes that a number of examples take, with all of their nodes."""
     problem = model._compiled
-    nodes = len(problem.regularizer.training_rule) * max(problem.outline.integrals, 1)
+    nodes = len(problem.regularizer.training_rule) * max(problem.reads.outline.integrals, 1)
     return (examples + 0.5) * nodes * 4.0 * problem.chunks._point_size / 1e9
 
 
