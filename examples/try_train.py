@@ -11,10 +11,8 @@ import keras_rar
 from keras_rar.paper import datasets
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-LATE = {"begin": 0.8}  # adversarial training first, the map term in the last fifth
-METHODS = {
-    "natural": {}, "madry": {}, "ig_norm": LATE, "ig_sum_norm": LATE, "ig_topk": LATE, "ig_topk, from the start": {},
-}  # fmt: skip
+LATE = dict.fromkeys(("ig_norm", "ig_sum_norm", "ig_topk"), {"begin": 0.8})  # adversarial training first
+METHODS = {"natural": {}, "madry": {}, **LATE, "ig_topk, from the start": {}}
 
 
 def small_cnn():
@@ -29,8 +27,7 @@ def small_cnn():
 def trained(name, x, y, epochs):
     options = {"epsilon": 0.1, "seed": 0, **METHODS[name]}
     model = keras_rar.wrap(small_cnn(), method=name.partition(",")[0], **options)
-    # The map term has a cycle of the rate of its own.
-    rate = keras.optimizers.schedules.CosineDecayRestarts(2e-3, 0.8 * epochs * len(x) / 50, t_mul=0.25)
+    rate = keras.optimizers.schedules.CosineDecayRestarts(2e-3, 0.8 * epochs * len(x) / 50, t_mul=0.25)  # a cycle each
     model.compile(keras.optimizers.Adam(rate), LOSS, metrics=["accuracy"])
     start = time.process_time()
     model.fit(x, y, batch_size=50, epochs=epochs, verbose=2)
