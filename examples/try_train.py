@@ -11,7 +11,7 @@ import keras_rar
 from keras_rar.paper import datasets
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-LATE = dict.fromkeys(("ig_norm", "ig_sum_norm", "ig_topk"), {"begin": 0.8})  # adversarial training first
+LATE = {name: {"begin": 0.8} for name in ("ig_norm", "ig_sum_norm", "ig_topk")}  # adversarial training first
 METHODS = {"natural": {}, "madry": {}, **LATE, "ig_topk, from the start": {}}
 
 
