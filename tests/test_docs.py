@@ -40,7 +40,14 @@ def small_network(**options):
     return conv_model(28, classes=10)
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+LONG = {"measuring", "data-set", "tabular"}  # pages whose code takes long
+
+
+def marked(page):
+    return pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.stem in LONG else [])
+
+
+@pytest.mark.parametrize("page", map(marked, RUN))
 def test_the_code_of_a_page_runs(page, monkeypatch, tmp_path, request):
     """From top to bottom, on a small network and small data."""
     if page.stem != "measuring":  # which is about the controls

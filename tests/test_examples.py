@@ -50,6 +50,7 @@ def run_quickstart(out, *options, timeout):
     return result.stdout, json.loads((out / "quickstart.json").read_text())["table"]
 
 
+@pytest.mark.slow
 def test_quickstart_smoke(tmp_path):
     output, table = run_quickstart(tmp_path, "--smoke", timeout=300)
     assert "| natural |" in output

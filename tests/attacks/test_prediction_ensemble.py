@@ -48,7 +48,9 @@ def stairs(model):
 # Closed forms, and controls
 
 
-@pytest.mark.parametrize("classes", [1, 3, 4])
+@pytest.mark.parametrize(
+    "classes", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_linear_network_is_solved(norm, classes):
     """Its radius is known exactly."""

@@ -305,6 +305,7 @@ def trained(method, x, y, judge, **options):
     return float(tf.reduce_mean(distance)), model.evaluate(x, y, verbose=0)[1]
 
 
+@pytest.mark.slow
 def test_maps_agree_more_after_it_than_after_adversarial_training():
     judge = keras_rar.IGRRegularizer(epsilon=0.1, steps=10, m=50, factor=1.0)
     igr, igr_accuracy = trained("igr", *data(), judge, factor=5.0)

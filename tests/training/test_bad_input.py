@@ -503,7 +503,7 @@ OUTSIDE = r"`x` must lie within `bounds`=\(0\.0, 1\.0\)\. Received: values from 
     [(255 * X, ("[0-9.]+", "[0-9.]+")), (spoilt(1.5), ("[0-9.e-]+", r"1\.5")), (spoilt(-0.25), (r"-0\.25", "[0-9.]+"))],
     ids=["0 to 255", "above", "below"],
 )
-@pytest.mark.parametrize("kind", ["array", "tf.data"])
+@pytest.mark.parametrize("kind", ["array", pytest.param("tf.data", marks=pytest.mark.slow)])
 def test_images_outside_bounds(model, x, seen, kind):
     match = OUTSIDE.format(*seen)
     if kind == "array":

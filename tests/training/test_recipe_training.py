@@ -119,12 +119,12 @@ def test_options_are_validated(option):
 @pytest.mark.parametrize(
     ("schedule", "stop"),
     [
-        ("cycles", ("MadryRegularizer", 0)),
-        ("cycles", ("MadryRegularizer", 1)),
+        pytest.param("cycles", ("MadryRegularizer", 0), marks=pytest.mark.slow),
+        pytest.param("cycles", ("MadryRegularizer", 1), marks=pytest.mark.slow),
         ("cycles", ("IGRRegularizer", 0)),
-        ("one_cycle", ("IGRRegularizer", 0)),
-        ("constant", ("MadryRegularizer", 0)),
-        ("constant", ("IGRRegularizer", 0)),
+        pytest.param("one_cycle", ("IGRRegularizer", 0), marks=pytest.mark.slow),
+        pytest.param("constant", ("MadryRegularizer", 0), marks=pytest.mark.slow),
+        pytest.param("constant", ("IGRRegularizer", 0), marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch, tmp_path, stop, schedule):

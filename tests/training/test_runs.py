@@ -32,7 +32,7 @@ def random_network():
 IMAGES = batch(24, (4, 4, 1))[0]
 
 
-@pytest.mark.parametrize("after", [0, 1, 3])
+@pytest.mark.parametrize("after", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(3, marks=pytest.mark.slow)])
 def test_random_layers_go_on_as_if_the_run_had_not_been_stopped(tmp_path, after):
     """Also where it was stopped before anything was kept, and with another seed of the layers."""
     phases = [Phase("natural", 2), Phase("natural", 2)]
@@ -101,7 +101,7 @@ def dataset(seed=None, shuffle=True, x=X):
     return (batches.shuffle(24, seed=seed) if shuffle else batches).batch(8)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("shuffle", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_data_set_goes_on_in_its_order(tmp_path, shuffle):
     options = {"y": None, "phases": [Phase("natural", 2), Phase("natural", 2)]}
     whole, _ = trained(x=dataset(3, shuffle), **options)

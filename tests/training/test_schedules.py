@@ -27,9 +27,9 @@ def fit(model, **options):
 @pytest.mark.parametrize(
     ("method", "setting", "base", "term"),
     [
-        ("ig_norm", "factor", "clean_loss", "ig_l1"),
-        ("ig_sum_norm", "beta", "perturbed_loss", "ig_l1"),
-        ("igr", "factor", "perturbed_loss", "map_distance"),
+        pytest.param("ig_norm", "factor", "clean_loss", "ig_l1", marks=pytest.mark.slow),
+        pytest.param("ig_sum_norm", "beta", "perturbed_loss", "ig_l1", marks=pytest.mark.slow),
+        pytest.param("igr", "factor", "perturbed_loss", "map_distance", marks=pytest.mark.slow),
         ("ig_topk", "factor", "perturbed_loss", "map_distance"),
     ],
 )
