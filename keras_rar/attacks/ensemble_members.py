@@ -22,10 +22,9 @@ CONTROL = "noise"
 OBJECTIVES: dict[str, Callable[[int], MapObjective]] = {
     "topk": map_objectives.topk,
     "rank": lambda k: map_objectives.rank,
+    "mass_center": lambda k: map_objectives.mass_center,
 }
 """What the ascents follow, given k."""
-
-MEMBERS = (*OBJECTIVES, "evolution", CONTROL)
 
 
 def limits(k: int, entries: int) -> dict[str, float]:
@@ -61,14 +60,14 @@ def phases(
     explain = tf.function(explainers.own, autograph=False)  # called several times, traced once
 
     def look(x, y):
-        return own(x, y), explain(x, y), classifier.predicted(x)
+        return own(x, y), explain(x, y), explainers.smooth(x, y), classifier.predicted(x)
 
     def begin(x, search, seed, rows, restart):
         start = tf.where(restart == 0, x, sample_by_rows(neighborhood, x, seed, rows))
-        return adaptive.Climb.begun(x, start, classifier.predicted(start) == search[1], step_size)
+        return adaptive.Climb.begun(x, start, classifier.predicted(start) == search[2], step_size)
 
     def measured(y, search, first, last):
-        before, predicted = search
+        before, _, predicted = search
         k_report = k(before.shape[1:])[1]
 
         def similarities(z):
@@ -85,11 +84,12 @@ def phases(
         }  # fmt: skip
 
     def climb(name, x, y, rows, search, state, worst, first, last, seed):
-        before, _ = search
+        before, smooth_before, _ = search
         follow = OBJECTIVES[name](k(before.shape[1:])[0])
+        reference = smooth_before if name == "mass_center" else before
 
         def objective(step, z):
-            value, gradient = value_and_gradient(lambda z: follow(before, explainers.smooth(z, y)), z)
+            value, gradient = value_and_gradient(lambda z: follow(reference, explainers.smooth(z, y)), z)
             return value, directions.leading(gradient, normal_by_rows(tf.random.fold_in(seed, step), rows, z))
 
         return adaptive.ascend(x, state, worst, objective=objective, **measured(y, search, first, last))
