@@ -135,6 +135,26 @@ def test_the_page_of_the_demo_has_its_table():
         assert f"| {name} {four_cells(row)}" in page
 
 
+def test_what_strong_leaves_is_that_of_the_committed_files():
+    """The tables of the page, and the rows of the README, to the digits shown."""
+    folder = ROOT / "benchmarks/results/verdict"
+    command = [sys.executable, str(ROOT / "benchmarks/verdict.py"), "small", "--out", str(folder), "--table"]
+    tables = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.strip()
+    page = (ROOT / "docs/research/verdict.md").read_text("utf-8")
+    assert all(part in page for part in tables.split("\n\n"))
+    readme = (ROOT / "README.md").read_text("utf-8")
+    paper, strong = (json.loads((folder / f"small-{p}.json").read_text())["models"] for p in ("paper", "strong"))
+    assert list(strong) == ["NATURAL", "Madry", "IG-NORM", "IG-SUM-NORM", "IG-TOP-K"]
+    for name, report in strong.items():
+        of_gradient = report["controls"]["maps"]["gradient"]["topk_intersection"]["other"]["mean"]
+        summaries = paper[name]["summary"], report["summary"]
+        shares = [report["summary"]["adversarial_accuracy"]["mean"]]
+        shares += [summary["topk_intersection"]["mean"] for summary in summaries]
+        robust, before, after, gradient = (f"{100 * share:.1f} %" for share in (*shares, of_gradient))
+        taus = " | ".join(f"{summary['kendall_tau']['mean']:.3f}" for summary in summaries)
+        assert f"| {name} | {robust} | {before} | {after} | {taus} | {gradient} |" in readme
+
+
 def four_cells(row):
     """The first four measures of a summary, as the tables show them."""
     return f"| {' | '.join(cell(measure, row[measure]).rpartition(' (')[0] for measure in list(row)[:4])} |"
