@@ -31,14 +31,20 @@ def means(scores):
     return {measure: round(float(np.nanmean(scores[measure])), 3) for measure in MEASURES}
 
 
+def timed(attack, network, x, y):
+    """What it finds, and the processor seconds of one image."""
+    began = time.process_time()
+    found = attack(network, x, y)
+    return found, round((time.process_time() - began) / len(x), 2)
+
+
 def measured(network, count, beta):
     x, y = correct_images(network, count)
     options = {"epsilon": 0.1, "k": 100, "softplus_beta": beta}
-    began = time.perf_counter()
-    found = EnsembleAttack(**options)(network, x, y)
-    middle = time.perf_counter()
-    paper = TopKAttack(**options, step_size=0.01)(network, x, y)
-    seconds = {"strong": round(middle - began), "paper": round(time.perf_counter() - middle)}
+    found, strong_seconds = timed(EnsembleAttack(**options), network, x, y)
+    paper, paper_seconds = timed(TopKAttack(**options, step_size=0.01), network, x, y)
+    quick_seconds = timed(TopKAttack(**options, steps=30, m=20), network, x, y)[1]
+    seconds = {"strong": strong_seconds, "paper": paper_seconds, "quick": quick_seconds}
     worst = {
         measure: {name: int(np.sum(found.worst[measure] == index)) for index, name in enumerate(found.members)}
         for measure in MEASURES
@@ -53,7 +59,7 @@ def measured(network, count, beta):
         "worst": worst,
         "images on which paper was worse than strong": weaker,
         "queries": found.queries,
-        "seconds on a busy machine": seconds,
+        "processor seconds an image, with compilation": seconds,
     }
 
 
