@@ -32,6 +32,11 @@ class Place(NamedTuple):
     begin: int
     block: int
 
+    @property
+    def examples(self) -> int:
+        """How many rows it has; places after them only fill it up."""
+        return self.rows.stop - self.rows.start
+
 
 class Attack(abc.ABC):
     """What all attacks share: the ball, the loop's length, the softplus of the twin, batches, compilation."""

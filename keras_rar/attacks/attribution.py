@@ -173,7 +173,7 @@ class AttributionAttack(FollowingAttack):
             predicted = classifier.predict(inputs)
             classes = predicted if labels is None else labels[place.indices]
             known = {"x": inputs, "y": classes, "correct": predicted == classes}
-            known = {name: column[: place.rows.stop - place.rows.start] for name, column in known.items()}
+            known = {name: column[: place.examples] for name, column in known.items()}
             labels_explained = tf.constant(classifier.explained(inputs, classes))
             yield self._attacked(run, tf.constant(inputs), labels_explained, place, known, watch)
 

@@ -164,7 +164,7 @@ class PGDAttack(Attack):
             watch.begin(place.rows)
             z, labels = tf.constant(inputs), tf.constant(classes)
             worst = self._worst(run, z, labels, place, watch)
-            here = slice(0, place.rows.stop - place.rows.start)
+            here = slice(0, place.examples)
             predicted = classifier.predict(z)[here]
             correct = predicted == classes[here]
             robust = correct & is_right(classifier, worst, classes)[here]

@@ -172,8 +172,8 @@ class PredictionEnsembleAttack(Attack):
         sizes = self._sizes(classifier.model, x.shape[1:], MOST)
         for place, (inputs, classes) in self._batches(sizes, x, y, first=first):
             watch.begin(place.rows)
-            start, n = place.rows.start, place.rows.stop - place.rows.start
-            yield self._attacked(classifier, run, inputs[:n], classes[:n], start, watch)
+            n = place.examples
+            yield self._attacked(classifier, run, inputs[:n], classes[:n], place.rows.start, watch)
 
     def iterates(self, model: keras.Model) -> int:
         """How many iterates of each example the members look at, if none breaks it.

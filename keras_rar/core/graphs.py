@@ -164,7 +164,7 @@ def sums_in_parts(
     """
     rows = [tf.convert_to_tensor(value) for value in rows]
     batch, parts, each = _parts(rows[0], size)
-    found = [tf.zeros([batch + 1, *spec.shape], spec.dtype) for spec in results]  # a row more: what is of no example
+    found = [tf.zeros([batch + 1, *spec.shape], spec.dtype) for spec in results]  # the last row is thrown away
     totals = [tf.zeros_like(tf.convert_to_tensor(value)) for value in sums]
 
     @body

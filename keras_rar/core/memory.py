@@ -59,11 +59,11 @@ def chunk_size(points: int, batch: int, bytes_each: float, budget: float, *, var
     >>> chunk_size(50, 100, bytes_each=1e6, budget=2.0), chunk_size(4, 100, bytes_each=1e6, budget=2.0)
     (5, None)
     """
-    fitting = max(1, int(points_at_once(bytes_each * batch, budget, variables=variables)))
+    fitting = max(1, int(points_that_fit(bytes_each * batch, budget, variables=variables)))
     return None if fitting >= points else fitting
 
 
-def points_at_once(bytes_each: float, budget: float, *, variables: bool = True) -> float:
+def points_that_fit(bytes_each: float, budget: float, *, variables: bool = True) -> float:
     """How many points fit in the budget with second derivatives; below 1 if not even one does.
 
     Args:
@@ -73,7 +73,7 @@ def points_at_once(bytes_each: float, budget: float, *, variables: bool = True) 
 
     Example:
 
-    >>> points_at_once(1e6, 2.0), points_at_once(1e9, 2.0)
+    >>> points_that_fit(1e6, 2.0), points_that_fit(1e9, 2.0)
     (500.0, 0.5)
     """
     return budget * 1e9 / max(_SECOND_DERIVATIVES[variables] * bytes_each, 1)

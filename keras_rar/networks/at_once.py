@@ -1,6 +1,7 @@
 """How many examples of a network to compute at once: as many as fit into a budget. One rule for all that measures."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -9,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core.memory import bytes_per_point
 from keras_rar.core.saliency_methods import METHODS, points_at_once
 from keras_rar.networks.kept import kept_with
 from keras_rar.networks.output import head_of
@@ -32,11 +32,7 @@ def bytes_of_example(model: keras.Model, shape: tuple[int, ...], derivatives: De
         shape: Shape of the example.
         derivatives: Which derivatives in the input are computed.
     """
-
-    def forward() -> float:
-        f = head_of(model).scored(lambda logits: logits[:, 0], staged=False)
-        return bytes_per_point(f, shape, tf.as_dtype(model.variable_dtype))
-
+    forward = functools.partial(head_of(model).bytes_per_point, shape, staged=False)
     return FACTORS[derivatives] * max(1.0, kept_with(model).get(("bytes of an example", shape), forward))
 
 

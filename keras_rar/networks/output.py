@@ -128,9 +128,9 @@ class OutputHead:
 
         return Staged(first, rest)
 
-    def bytes_per_point(self, input_shape: tuple[int | None, ...]) -> float:
-        """Memory of all that `scored` computes at one input of a shape, without the stem."""
-        f = self.scored(lambda logits: logits[:, 0])
+    def bytes_per_point(self, input_shape: tuple[int | None, ...], staged: bool = True) -> float:
+        """Memory of all that `scored` computes at one input of a shape; without the stem, if that is a stage."""
+        f = self.scored(lambda logits: logits[:, 0], staged=staged)
         z = tf.TensorSpec([1, *(size or 1 for size in input_shape)], self.model.variable_dtype)
         if isinstance(f, Staged):
             h = tf.function(f.stem, autograph=False).get_concrete_function(z).structured_outputs

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_rar.core.memory import chunk_size, points_at_once
+from keras_rar.core.memory import chunk_size, points_that_fit
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.networks.output import OutputHead
 
@@ -52,7 +52,7 @@ class Chunks:
         """
         if not self.is_automatic:
             return None
-        points = points_at_once(self._point_size, self.regularizer.memory_budget, variables=variables)
+        points = points_that_fit(self._point_size, self.regularizer.memory_budget, variables=variables)
         if points < 1 and variables:
             self._warn(points)
         fitting = max(1, int(points / (nodes * integrals)))
