@@ -1,7 +1,8 @@
 """What an update costs beside plain training: its first call, time and peak memory, for networks people have.
 
-`python benchmarks/updates.py --out benchmarks/results/updates.json`. Each figure is of a process of its own. `extra` is
-the peak memory above that of Keras's own updates of the same network and batch, in GB; times are of the processor.
+`python benchmarks/updates.py --out benchmarks/results/updates.json`. Each figure is of a process of its own. `extra`
+is the peak memory above that of Keras's own updates of the same network and batch, in GB; times are of the processor.
+Where TensorFlow finds a GPU, times are by the clock and the memory is that of the GPU.
 """
 
 import argparse
@@ -33,12 +34,18 @@ def build(name, size):
     return network(input_shape=(size, size, 3), weights=None, classes=10, classifier_activation=None, **options)
 
 
-def measure(network, method, size, batch, updates, budget):
-    """Seconds of the processor for the first call and for an update, and peak memory in GB."""
+def measure(network, method, size, batch, updates, budget, dtype):
+    """Seconds for the first call and for an update, and peak memory in GB."""
     import keras
+    import tensorflow as tf
 
     import keras_rar
 
+    keras.config.set_dtype_policy(dtype)
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    clock = time.perf_counter if gpus else time.process_time
     model = build(network, size)
     rng = np.random.default_rng(0)
     x, y = rng.uniform(size=(batch, size, size, 3)).astype("float32"), rng.integers(0, 10, batch)
@@ -48,10 +55,12 @@ def measure(network, method, size, batch, updates, budget):
     seconds = []
     with warnings.catch_warnings(record=True) as caught:
         for _ in range(updates + 1):
-            start = time.process_time()
+            start = clock()
             model.train_on_batch(x, y)
-            seconds.append(time.process_time() - start)
+            seconds.append(clock() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if gpus:
+        peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e9
     said = [str(warning.message) for warning in caught if "memory_budget" in str(warning.message)]
     return {"first": seconds[0], "update": float(np.median(seconds[1:])), "peak": peak, "said": said}
 
@@ -71,13 +80,14 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--updates", type=int, default=2, help="after the first; 0 measures the first call alone")
     parser.add_argument("--budget", type=float, default=0.35)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "mixed_bfloat16"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
         print(json.dumps(measure(**json.loads(arguments.job))))
         return
-    settings = {name: getattr(arguments, name) for name in ("size", "batch", "updates", "budget")}
+    settings = {name: getattr(arguments, name) for name in ("size", "batch", "updates", "budget", "dtype")}
     results = {"machine": describe(), "settings": settings}
     for network in arguments.networks:
         for method in ("keras", *arguments.methods):
