@@ -5,7 +5,8 @@
     python benchmarks/applications.py --table --out benchmarks/results/applications.json
 
 Networks of keras.applications and KerasHub have random weights and small images: whether all works is asked, not how
-robust they are. `fer` and `nsfwjs` are trained, and need `--networks`, the folder of `benchmarks/networks.py`. A cell is "yes", a figure, or the error. It goes on where it was stopped.
+robust they are. `fer` and `nsfwjs` are trained, and need `--networks`, the folder of `benchmarks/networks.py`. A cell
+is "yes", a figure, or the error. It goes on where it was stopped.
 """
 
 import argparse
@@ -133,7 +134,7 @@ def checks(name, folder):
     def kept():
         if name != "transfer":
             return "—"
-        frozen = [layer for layer in network.layers if isinstance(layer, keras.Model)][0].weights
+        frozen = next(layer for layer in network.layers if isinstance(layer, keras.Model)).weights
         pairs = zip(weights, network.weights, strict=True)
         moved = [now.path for old, now in pairs if any(now is w for w in frozen) and np.any(old != np.array(now))]
         return f"no: {moved[0]}" if moved else "yes"
