@@ -39,10 +39,11 @@ DATA = {"small": "fashion_mnist_mini"}
 FROM_GREY = IntegratedGradients(keras_rar.quadrature.midpoint(20), baseline=0.5)
 MAPS = {
     "paper": ("gradient", "gradient_x_input", "smoothgrad", FROM_GREY),
+    "quick": ("gradient",),
     "strong": ("gradient", "gradient_x_input", FROM_GREY),  # a map of SmoothGrad is 50 gradients: longer than all else
 }
 
-DEEP = {"paper": ("gradient",), "strong": ("gradient",)}  # a pass over ResNet-20 takes five times as long
+DEEP = dict.fromkeys(("quick", "paper", "strong"), ("gradient",))  # a pass over ResNet-20 takes five times as long
 
 OTHERS = {"gradient": "gradient", "gradient_x_input": "gradient × input", "ig_2": "IG from grey"}
 
@@ -76,7 +77,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=ROWS, help="which networks")
     parser.add_argument("--networks", type=Path, default=Path("networks"), help="folder with their files")
-    parser.add_argument("--protocols", nargs="+", choices=["paper", "strong"], default=["paper", "strong"])
+    parser.add_argument("--protocols", nargs="+", choices=["quick", "paper", "strong"], default=["paper", "strong"])
     parser.add_argument("--images", type=int, default=1000, help="test images for the accuracies")
     parser.add_argument("--attacked", type=int, default=50, help="images whose maps are attacked")
     parser.add_argument("--out", type=Path, default=Path("verdict"))
