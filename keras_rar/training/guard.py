@@ -10,8 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_rar.core import labels
-from keras_rar.training import update
+from keras_rar.core import labels, replicas
 
 _FAULTS = ("empty", "nan", "outside", "label", "nonfinite", "undone")  # all but the last two: of the batch
 
@@ -96,7 +95,7 @@ class StepGuard:
             outside = tf.reduce_any((x < lower - slack) | (x > upper + slack))
         return {
             # One of several replicas may get no example of a small batch.
-            "empty": tf.equal(tf.shape(x)[0], 0) & (update.replicas() == 1),
+            "empty": tf.equal(tf.shape(x)[0], 0) & (replicas.number() == 1),
             "nan": tf.logical_not(tf.reduce_all(tf.math.is_finite(x))),
             "outside": outside,
             "label": tf.logical_not(tf.reduce_all(labels.valid(y, self.classes))),
