@@ -1,8 +1,9 @@
 """Replicas of `tf.distribute`: how many there are, and which examples of a batch each of them has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -35,6 +36,47 @@ def place(replica: Any, replicas: int, processes: int) -> Any:
     """
     of_process = replicas // processes
     return replica % of_process * processes + replica // of_process
+
+
+def own(strategy: tf.distribute.Strategy) -> range:
+    """Numbers of the replicas that are in this process."""
+    here = len(strategy.extended.worker_devices)
+    first = 0
+    if workers(strategy) > 1:
+        ids = strategy.experimental_distribute_values_from_function(lambda context: context.replica_id_in_sync_group)
+        first = int(strategy.experimental_local_results(ids)[0])
+    return range(first, first + here)
+
+
+def exchanged(strategy: tf.distribute.Strategy, messages: Sequence[bytes]) -> list[bytes]:
+    """The messages of all replicas, in each process; all processes call it together.
+
+    Args:
+        strategy: The strategy.
+        messages: One for each replica that is in this process.
+
+    Returns:
+        One message for each replica.
+
+    Example:
+
+    >>> exchanged(tf.distribute.get_strategy(), [b"one"])
+    [b'one']
+    """
+    if workers(strategy) == 1:
+        return list(messages)
+
+    def gathered(rows: Sequence[np.ndarray]) -> np.ndarray:
+        left = iter(rows)
+        values = strategy.experimental_distribute_values_from_function(lambda context: tf.constant(next(left)))
+        return strategy.gather(values, axis=0).numpy()
+
+    sizes = gathered([np.array([len(message)], "int32") for message in messages])
+    words = gathered([np.frombuffer(message + bytes(4 - len(message) % 4), "int32") for message in messages])
+    ends = np.cumsum(sizes // 4 + 1)
+    return [
+        words[end - size // 4 - 1 : end].tobytes()[:size] for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
+    ]
 
 
 class Part(NamedTuple):

@@ -13,7 +13,7 @@ from keras_rar.core.replicas import Part
 from keras_rar.networks.output import head_of
 from keras_rar.networks.structure import only
 from keras_rar.training.begin import Begin
-from keras_rar.training.cluster import as_logs, first_part
+from keras_rar.training.cluster import as_logs, check_alike, first_part
 from keras_rar.training.guard import StepGuard
 from keras_rar.training.history import History
 from keras_rar.training.problem import Problem
@@ -88,6 +88,8 @@ class MinMaxModel(keras.Model):
             functions[part] = self.train_function
 
         def guarded_step(iterator):
+            if self._begin is not None and not self._begin.trained:  # after callbacks have read their files
+                check_alike(self, self._begin.epoch)
             logs = functions[self._part](iterator)
             if self._begin is not None:
                 self._begin.count(self.steps_per_execution)

@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import labels, replicas
@@ -44,9 +45,10 @@ class _Counts(keras.metrics.Metric):
 
     def seen(self) -> list[float]:
         """The least and the greatest input value, over all replicas."""
-        replicas = self.strategy.experimental_local_results(self.range.value)
-        low, high = zip(*(tf.convert_to_tensor(replica).numpy() for replica in replicas), strict=True)
-        return [float(min(low)), float(max(high))]
+        here = self.strategy.experimental_local_results(self.range.value)
+        ranges = [tf.convert_to_tensor(replica).numpy().tobytes() for replica in here]
+        low, high = np.stack([np.frombuffer(s, "float32") for s in replicas.exchanged(self.strategy, ranges)]).T
+        return [float(low.min()), float(high.max())]
 
     def result(self):
         return tf.convert_to_tensor(self.faults) / self.strategy.num_replicas_in_sync
