@@ -75,7 +75,8 @@ def exchanged(strategy: tf.distribute.Strategy, messages: Sequence[bytes]) -> li
     words = gathered([np.frombuffer(message + bytes(4 - len(message) % 4), "int32") for message in messages])
     ends = np.cumsum(sizes // 4 + 1)
     return [
-        words[end - size // 4 - 1 : end].tobytes()[:size] for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
+        words[end - size // 4 - 1 : end].tobytes()[:size]
+        for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What `fit` needs so that it runs on several replicas and in several processes; one place for what Keras leaves open."""
+"""What `fit` needs to run on several replicas and in several processes, where Keras alone fails."""
 
 from typing import Any
 

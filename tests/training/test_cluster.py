@@ -21,7 +21,7 @@ ROOT = Path(keras_rar.__file__).parents[1]
 METHODS = sorted(keras_rar.METHODS)
 SECONDS = 900  # on a busy machine; minutes on a quiet one
 
-SCRIPT = '''
+SCRIPT = """
 import sys
 
 import tensorflow as tf
@@ -44,7 +44,8 @@ alone, results = tf.distribute.get_strategy(), {}
 def compiled(strategy, method):
     with strategy.scope():
         keras.utils.set_random_seed(0)
-        layers = [keras.layers.Dense(8, "relu", kernel_regularizer="l2"), keras.layers.BatchNormalization(synchronized=True)]
+        layers = [keras.layers.Dense(8, "relu", kernel_regularizer="l2")]
+        layers += [keras.layers.BatchNormalization(synchronized=True)]
         base_model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
         model = keras_rar.wrap(base_model, method, seed=0, steps=2, m=3, attack_m=2)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -87,7 +88,7 @@ except ValueError as error:
     results["unlike"] = str(error)
 with open(sys.argv[2], "w") as file:
     json.dump(results, file, default=lambda value: np.asarray(value).tolist())
-'''
+"""
 
 
 def started(arguments, folder):
@@ -101,10 +102,10 @@ def started(arguments, folder):
     workers = []
     for index in range(2):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": json.dumps(config)}
+        own = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": json.dumps(config)}
         command = [sys.executable, *(part.format(index=index) for part in arguments)]
         with (folder / f"log{index}").open("w") as log:
-            workers.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder))
+            workers.append(subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log, cwd=folder))
     return workers
 
 

@@ -169,7 +169,9 @@ def moved(result):
     return [not np.array_equal(a, b) for a, b in zip(result["before"], result["after"], strict=True)]
 
 
-every_case = pytest.mark.parametrize("case", [*METHODS, *(pytest.param(case, marks=pytest.mark.slow) for case in UNEVEN)])
+every_case = pytest.mark.parametrize(
+    "case", [*METHODS, *(pytest.param(case, marks=pytest.mark.slow) for case in UNEVEN)]
+)
 
 
 @every_case
