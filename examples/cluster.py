@@ -47,7 +47,8 @@ writing = {} if is_first else {"save_freq": sys.maxsize, "delete_checkpoint": Fa
 callbacks = [keras.callbacks.BackupAndRestore(backup, **writing)]
 model.fit(x, y, batch_size=64, epochs=epochs, shuffle=False, callbacks=callbacks, verbose=2 if is_first else 0)
 
-report = keras_rar.evaluate_robustness(model, x_test, y_test, steps=10, m=5, progress=is_first)
+settings = {"steps": 5, "m": 5, "batch_size": 8, "other_maps": (), "faithful": 0}  # a first look
+report = keras_rar.evaluate_robustness(model, x_test, y_test, **settings, progress=is_first)
 if is_first:
     model.save_weights(os.path.join(options.folder, "model.weights.h5"))
     np.savez(os.path.join(options.folder, "scores.npz"), **report.per_example)

@@ -186,7 +186,7 @@ def all_values(path):
 
 def test_a_worker_that_is_killed_costs_no_more_than_an_epoch(tmp_path):
     """SIGKILL in the middle of the training; all are started again, and end where those end that were not disturbed."""
-    script = [str(ROOT / "examples/cluster.py"), "--epochs", "30", "--examples", "1000", "--method", "ig_norm"]
+    script = [str(ROOT / "examples/cluster.py"), "--epochs", "8", "--examples", "300", "--method", "ig_norm"]
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         folder.mkdir()
@@ -204,8 +204,8 @@ def test_a_worker_that_is_killed_costs_no_more_than_an_epoch(tmp_path):
     assert backup.exists()
 
     ended(started([*script, str(killed)], killed), killed)
-    assert "Epoch 1/30" not in (killed / "log0").read_text()  # it went on
-    assert "Epoch 30/30" in (killed / "log0").read_text()
+    assert "Epoch 1/8" not in (killed / "log0").read_text()  # it went on
+    assert "Epoch 8/8" in (killed / "log0").read_text()
     actual, expected = (all_values(folder / "model.weights.h5") for folder in (killed, undisturbed))
     assert actual.keys() == expected.keys()
     assert any("optimizer" in name for name in expected)
