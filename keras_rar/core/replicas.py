@@ -1,5 +1,6 @@
 """Replicas of `tf.distribute`: how many there are, and which examples of a batch each of them has."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ def exchanged(strategy: tf.distribute.Strategy, messages: Sequence[bytes]) -> li
     def gathered(rows: Sequence[np.ndarray]) -> np.ndarray:
         left = iter(rows)
         values = strategy.experimental_distribute_values_from_function(lambda context: tf.constant(next(left)))
-        return strategy.gather(values, axis=0).numpy()
+        return _gathering(strategy)(values).numpy()
 
     sizes = gathered([np.array([len(message)], "int32") for message in messages])
     words = gathered([np.frombuffer(message + bytes(4 - len(message) % 4), "int32") for message in messages])
@@ -78,6 +79,12 @@ def exchanged(strategy: tf.distribute.Strategy, messages: Sequence[bytes]) -> li
         words[end - size // 4 - 1 : end].tobytes()[:size]
         for size, end in zip(sizes.tolist(), ends.tolist(), strict=True)
     ]
+
+
+@functools.lru_cache(maxsize=4)
+def _gathering(strategy: tf.distribute.Strategy) -> Callable:
+    """Gather vectors of any length, traced for two lengths at most: TensorFlow's own is traced at each call."""
+    return tf.function(lambda value: strategy.gather(value, axis=0), autograph=False, reduce_retracing=True)
 
 
 class Part(NamedTuple):

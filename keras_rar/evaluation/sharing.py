@@ -53,7 +53,7 @@ class Sharing:
                 "Received: others on another worker"
             )
 
-    def iterate(self, attack: Any, model: keras.Model, x: Any, y: Any, **options: Any) -> Iterator[Rows]:
+    def iterate(self, attack: Any, model: keras.Model, x: Any, y: Any, **options: Any) -> Iterator[Any]:
         """The results of an attack batch by batch, as its own `iterate` gives them.
 
         Args:
@@ -91,10 +91,10 @@ def _written(result: Rows | None) -> bytes:
     """A result as a file of arrays; nothing for none."""
     if result is None:
         return b""
-    file, flat = io.BytesIO(), {"kind": type(result).__name__}
+    file, flat = io.BytesIO(), dict[str, Any](kind=type(result).__name__)
     for field in dataclasses.fields(result):
         flat |= _flat(field.name, getattr(result, field.name))
-    np.savez(file, **{name: np.asarray(value) for name, value in flat.items()})
+    np.savez(file, **flat)
     return file.getvalue()
 
 
