@@ -99,7 +99,8 @@ class Controls:
         by = [attack.settled(evaluation.model, evaluation.x, gradient_model=self._gradient_model) for attack in by]
         with Progress(title, len(rows), evaluation.unit, done, progress) as bar:
             options["progress"] = bar.show if progress and len(by) == 1 else None
-            for several in zip(*(attack.iterate(evaluation.model, x, y, **options) for attack in by), strict=True):
+            results = [evaluation.sharing.iterate(attack, evaluation.model, x, y, **options) for attack in by]
+            for several in zip(*results, strict=True):
                 here = rows[done : done + len(several[0].x)]
                 for measure, column in columns.items():
                     column[here] = np.min([found.scores[measure] for found in several], axis=0)
@@ -131,7 +132,8 @@ class Controls:
         column, done = evaluation.column("robust.noise"), 0
         with Progress("noise, predictions", len(rows), evaluation.unit, done, progress) as bar:
             show = bar.show if progress else None
-            for found in noise.iterate(evaluation.model, evaluation.x[rows], evaluation.y[rows], progress=show):
+            x, y = evaluation.x[rows], evaluation.y[rows]
+            for found in evaluation.sharing.iterate(noise, evaluation.model, x, y, progress=show):
                 column[rows[done : done + len(found.x)]] = found.robust
                 done += len(found.x)
                 bar.show(done)

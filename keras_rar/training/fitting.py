@@ -9,9 +9,11 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core import labels
+from keras_rar.core.replicas import Part
 from keras_rar.networks.output import head_of
 from keras_rar.networks.structure import only
 from keras_rar.training.begin import Begin
+from keras_rar.training.cluster import as_logs, check_alike, first_part
 from keras_rar.training.guard import StepGuard
 from keras_rar.training.history import History
 from keras_rar.training.problem import Problem
@@ -86,6 +88,8 @@ class MinMaxModel(keras.Model):
             functions[part] = self.train_function
 
         def guarded_step(iterator):
+            if self._begin is not None and not self._begin.trained:  # after callbacks have read their files
+                check_alike(self, self._begin.epoch)
             logs = functions[self._part](iterator)
             if self._begin is not None:
                 self._begin.count(self.steps_per_execution)
@@ -93,6 +97,13 @@ class MinMaxModel(keras.Model):
             return logs
 
         self.train_function = guarded_step
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Keras's own, with the first replica's part of a batch: Keras would add up parts of several sizes."""
+        for _, _, batches in iterator or ():
+            data_batch = first_part(self.distribute_strategy, next(batches))
+            break
+        super()._maybe_symbolic_build(data_batch=data_batch)
 
     @property
     def _part(self) -> str:
@@ -104,11 +115,12 @@ class MinMaxModel(keras.Model):
         x, y, sample_weight = self._unpack(data)
         x, y = self._check_batch(x, y)
         with tf.control_dependencies([x]):  # no seed is spent where a data set turns out to have ended
-            seed = self._next_seed()
+            seed = tf.cast(self.seed_generator.next(), tf.int64)
+            part = Part.of(x, sample_weight)
         faults = self._guard.inspect(x, y)
         y = labels.replace_invalid(y, self._guard.classes)
-        y_pred, kept, numbers = self._steps[self._part](x, y, sample_weight, seed, faults)
-        return self._history.update(kept, numbers, x, y, y_pred, sample_weight)
+        y_pred, kept, numbers = self._steps[self._part](x, y, sample_weight, seed, faults, part)
+        return as_logs(self._history.update(kept, numbers, part, x, y, y_pred, sample_weight))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Keras's own evaluation, of the base model on clean data."""
@@ -116,9 +128,11 @@ class MinMaxModel(keras.Model):
         x, y, sample_weight = self._unpack(data)
         y_pred = only("y_pred", self(inputs, training=False))
         loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
-        self._history.track("loss", loss, x, sample_weight)
+        counts = tf.constant(True) if sample_weight is None else tf.reduce_any(sample_weight != 0)
+        self._history.track("loss", loss, tf.shape(x)[0], counts)
         self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
-        return {name: value for name, value in self.get_metrics_result().items() if name not in self._history.terms}
+        found = self.get_metrics_result()
+        return as_logs({name: value for name, value in found.items() if name not in self._history.terms})
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The metrics as Keras has them, but NaN for what has not been measured since they were reset."""

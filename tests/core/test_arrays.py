@@ -286,6 +286,7 @@ TAKES_NO_NUMBERS = {
     "proposals.*": "of tensors of a search",
     "quadrature.*": "of names and numbers of nodes",
     "channels.*": "of shapes",
+    "replicas.*": "of examples of a batch, whatever they are",
     "ratios.targeted_ratio": "like the other ratio, of four classes or more",
     "row_draws.*": "of random numbers",
     "squares.*": "of tensors of a search",
