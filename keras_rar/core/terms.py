@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_rar.core.accumulation import Variables
+from keras_rar.core.baselines import start_of
 from keras_rar.core.gradients import ScalarFunction, floating, repeat_labels
 from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
@@ -83,7 +84,7 @@ class Terms:
         y: tf.Tensor,
         *,
         rule: QuadratureRule,
-        baseline: float = 0.0,
+        baseline: Any = 0.0,
         training: bool = False,
         chunk: int | None = None,
         variables: Variables = True,
@@ -188,8 +189,7 @@ class Terms:
         return self._network.logits(z, training)
 
     def _map(self, z: tf.Tensor) -> tf.Tensor:
-        baseline = tf.broadcast_to(tf.cast(self._baseline, z.dtype), tf.shape(z))
-        return self._integrate(self._network.label_logit, baseline, z)[0]
+        return self._integrate(self._network.label_logit, start_of(self._baseline, z), z)[0]
 
     def _integrate(
         self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], start: tf.Tensor, end: tf.Tensor
