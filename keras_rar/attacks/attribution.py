@@ -204,7 +204,8 @@ class AttributionAttack(FollowingAttack):
     def direction(self, x: tf.Tensor, reference: tf.Tensor, smooth_map: Callable, block: Block) -> Callable:
         """The direction of a step, as a function `(k, x′)`."""
         gradient = attack_loop.map_gradient(self.objective, reference, smooth_map)
-        return attack_loop.unless_zero(gradient, starts.random_direction(block, x))
+        felt = lambda k, x_prime: self.neighborhood.felt(gradient(k, x_prime))  # noqa: E731
+        return attack_loop.unless_zero(felt, starts.random_direction(block, x))
 
     def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The inputs and labels, as arrays."""

@@ -188,7 +188,7 @@ class Members:
                 value = values[:, 0]
             gradient = tape.gradient(value, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             noise = row_draws.normal(seed, k, shifts)
-            return value, directions.leading(gradient, noise), values[:, 1]
+            return value, directions.leading(self.neighborhood.felt(gradient), noise), values[:, 1]
 
         return evaluate
 

@@ -138,6 +138,10 @@ class Neighborhood(abc.ABC):
             return change
         return tf.math.divide_no_nan(change, tf.constant(self._shares, change.dtype))
 
+    def felt(self, gradient: tf.Tensor) -> tf.Tensor:
+        """A gradient where features may change, and 0 where ε = 0: whether it leads anywhere is up to these."""
+        return gradient if self._shares is None else tf.where(self._shares > 0, gradient, tf.zeros_like(gradient))
+
     def held(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
         """`x_prime`, with the features of x, to the bit, where ε = 0."""
         return x_prime if self._shares is None else tf.where(self._shares > 0, x_prime, x)

@@ -99,7 +99,8 @@ class OneInput:
             raise ValueError(f"`x` must hold as many examples of each input. Received: {sorted(sizes)}")
         flat = [part.reshape(len(part), -1).astype(self._dtype) for part in arrays.values()]
         for (name, part), values in zip(arrays.items(), flat, strict=True):
-            if name not in self._floating and np.any(values.astype("float64") != part.reshape(len(part), -1)):
+            whole = np.round(part.astype("float64")).reshape(values.shape)
+            if name not in self._floating and np.any(values != whole):
                 raise ValueError(
                     f"`x` must hold whole numbers that {self._dtype} holds too. Received: others in {name!r}"
                 )

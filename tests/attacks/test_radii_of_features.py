@@ -131,9 +131,21 @@ def test_a_linear_network_breaks_where_epsilon_reaches_its_margin(attack, share,
     assert found.robust.tolist() == [robust]
 
 
+@pytest.mark.parametrize("member", ["apgd_crossentropy", "apgd_ratio"])
+def test_a_gradient_of_fixed_features_alone_leads_nowhere_so_noise_does(member):
+    """The step function of the feature that may change has no gradient; the fixed one has."""
+    step = keras.layers.Lambda(lambda z: keras.ops.stack([keras.ops.sign(z[:, 0] - 0.5), z[:, 1]], axis=1))
+    model = keras.Sequential([keras.Input((2,)), step, keras.layers.Dense(2, use_bias=False)])
+    model.set_weights([np.array([[1, 0], [0.1, 0]], "float32")])
+    x = np.array([[0.6, 0.5]], "float32")
+    options = {"members": member, "steps": 5, "restarts": 0}
+    assert not PredictionEnsembleAttack([0.3, 0], **options)(model, x, [0]).robust[0]
+    assert PredictionEnsembleAttack([0.05, 0], **options)(model, x, [0]).robust[0]  # a control: not near enough
+
+
 def test_radii_that_change_nothing_or_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="`epsilon` must change the inputs in float32, within the bounds"):
-        TopKAttack(2, [1e-12, 0, 0, 0, 0, 0], **QUICK)(network(), X)
+        TopKAttack(2, [1e-12, 0, 0, 0, 0, 0])(network(), U)
     for make in (lambda epsilon: TopKAttack(2, epsilon), PGDAttack, PredictionEnsembleAttack):
         with pytest.raises(ValueError, match="`epsilon` must be a float or an array that broadcasts to an input"):
             make([0.1, 0.2])(network(), U, Y)

@@ -36,7 +36,7 @@ def test_lists_arrays_and_tensors_say_the_same():
     ):  # fmt: skip
         np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(start_of(2.0, X), np.full((5, 3), 2.0))
-    np.testing.assert_array_equal(start_of([[0.1], [None]], tf.ones([1, 2, 2])), [[[0.1, 0.1], [1, 1]]])
+    np.testing.assert_array_equal(start_of([[0.5], [None]], tf.ones([1, 2, 2])), [[[0.5, 0.5], [1, 1]]])
 
 
 def test_a_map_is_differentiable_where_the_start_moves_with_the_input():

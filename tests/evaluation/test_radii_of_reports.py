@@ -53,20 +53,20 @@ def test_a_report_of_radii_says_them_and_goes_on_from_its_file(tmp_path, without
     assert first.to_html()
 
 
-def test_the_ensemble_and_all_controls_keep_to_the_radii():
+def test_attacks_and_controls_keep_to_the_radii():
     """Noise of predictions and maps too: with a radius only for what a network does not read, all is robust."""
     model = dense_model(hidden=4)
     weights = model.get_weights()
     weights[0][2] = 0
     model.set_weights(weights)
     y = model.predict(X, verbose=0).argmax(axis=1)
-    options = {**QUICK, "attack": "ensemble", "steps": 1, "attacked": 4, "noise": 2, "faithful": 2}
+    options = {**QUICK, "attacked": 4, "noise": 2, "other_maps": (), "faithful": 2}
     report = keras_rar.evaluate_robustness(model, X, y, epsilon=[0.0, 0.0, 0.5, 0.0], **options)
     assert report.values("adversarial_accuracy").mean() == 1
     assert np.all(report.values("kendall_tau") == 1)
     assert np.all(report.per_example["robust.noise"][:2] == 1)
     assert any("The attack changed no map" in warning for warning in report.warnings)  # which does not flatter
-    options |= {"noise": 0, "faithful": 0, "other_maps": ()}
+    options |= {"noise": 0, "faithful": 0}
     control = keras_rar.evaluate_robustness(model, X, y, epsilon=[0.5, 0.0, 0.0, 0.0], **options)
     assert control.values("kendall_tau").mean() < 1
 
