@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
 from keras_rar.core.accumulation import weighted_gradients
-from keras_rar.core.baselines import start_of
 from keras_rar.core.channels import DATA_FORMATS
 from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core.segment_starts import start_of
 
 
 class Saliency(abc.ABC):

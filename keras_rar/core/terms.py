@@ -9,10 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from keras_rar.core.accumulation import Variables
-from keras_rar.core.baselines import start_of
 from keras_rar.core.gradients import ScalarFunction, floating, repeat_labels
 from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core.segment_starts import start_of
 
 _OF_X = frozenset({"clean_logits", "clean_loss", "clean_map"})
 _OF_X_PRIME = frozenset({"attributions", "perturbed_logits", "perturbed_loss", "perturbed_map"})

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import ablation, channels, checks
-from keras_rar.core.baselines import starts_of
+from keras_rar.core.segment_starts import starts_of
 from keras_rar.networks import at_once
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_rar import attacks
-from keras_rar.core.baselines import starts_of
+from keras_rar.core.segment_starts import starts_of
 from keras_rar.evaluation import found_by
 from keras_rar.evaluation.certify import certify
 from keras_rar.evaluation.faithfulness import faithfulness

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
 from keras_rar.core import saliency_methods as core
-from keras_rar.core.baselines import start_of
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
+from keras_rar.core.segment_starts import start_of
 from keras_rar.explaining import user_maps
 from keras_rar.networks import at_once
 from keras_rar.networks.channel_axis import data_format_of

@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
-from keras_rar.core.baselines import start_of
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.gradients import repeat_labels
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.labels import label_logit
 from keras_rar.core.saliency_methods import normalize_map
+from keras_rar.core.segment_starts import start_of
 from keras_rar.networks.base_model import check_base_model, is_wrapped
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.copies import copy_with

@@ -17,7 +17,6 @@ from keras_rar.core import (
     apgd,
     ascent,
     attack_loop,
-    baselines,
     correlations,
     directions,
     gradients,
@@ -35,6 +34,7 @@ from keras_rar.core import (
     random_search,
     ratios,
     saliency_methods,
+    segment_starts,
     sizes,
     smoothing,
     terms,
@@ -167,7 +167,7 @@ TAKES_GRADIENTS = {
         0, x
     ),
     "attack_loop.random_direction": lambda x: attack_loop.random_direction(SEED, [2, 3])(1, x),
-    "baselines.start_of": lambda x: baselines.start_of([0.5, None, 0.0], x),
+    "segment_starts.start_of": lambda x: segment_starts.start_of([0.5, None, 0.0], x),
     "directions.defined": lambda gradient, noise: directions.defined(gradient, noise),
     "directions.leading": lambda gradient, noise: directions.leading(gradient, noise),
     "directions.unless_undefined": lambda x: directions.unless_undefined(
@@ -276,7 +276,7 @@ TAKES_NO_NUMBERS = {
     "attack_loop.Kept": "a tuple",
     "attack_loop.improved": "of tensors that `as_tensors` made",
     "attack_loop.of_examples": "of tensors of a loop",
-    "baselines.starts_of": "of arrays alone",
+    "segment_starts.starts_of": "of arrays alone",
     "graphs.body": "of a function",
     "graphs.loop": "of a function",
     "graphs.outside": "of a function",

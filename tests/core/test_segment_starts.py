@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
-from keras_rar.core.baselines import start_of, starts_of
 from keras_rar.core.gradients import input_gradient
 from keras_rar.core.saliency_methods import IntegratedGradients
+from keras_rar.core.segment_starts import start_of, starts_of
 from keras_rar.core.terms import Network, Terms
 
 X = tf.constant(np.random.default_rng(0).normal(size=(5, 3)))
