@@ -23,7 +23,8 @@ def data():
 def network(x):
     scale = keras.layers.Normalization()
     scale.adapt(x["measured"])
-    inputs = {"measured": keras.Input((7,)), "age": keras.Input((1,)), "sex": keras.Input((), dtype="int32")}
+    specs = {"measured": ((7,), "float32"), "age": ((1,), "float32"), "sex": ((), "int32")}
+    inputs = {name: keras.Input(shape, dtype=dtype, name=name) for name, (shape, dtype) in specs.items()}
     parts = [scale(inputs["measured"]), inputs["age"] / 50, keras.layers.Embedding(2, 2)(inputs["sex"])]
     hidden = keras.layers.Dense(32, "relu")(keras.layers.Concatenate()(parts))
     return keras.Model(inputs, {name: keras.layers.Dense(2, name=name)(hidden) for name in ("progress", "pressure")})

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_rar.attacks import AttributionAttack, PGDAttack, TopKAttack, explained
-from keras_rar.attacks.choices import Auto, Bounds, DataFormat, JitCompile, Norm
+from keras_rar.attacks.choices import Auto, Bounds, DataFormat, JitCompile, Norm, Radius
 from keras_rar.core import checks, keywords
 from keras_rar.evaluation import ball
 from keras_rar.evaluation.held_out import read
@@ -95,7 +95,7 @@ class AttributionRobustness(keras.callbacks.Callback):
         *,
         every: int = 1,
         unit: Literal["epoch", "batch"] = "epoch",
-        epsilon: npt.ArrayLike | None = None,
+        epsilon: Radius | None = None,
         norm: Norm | None = None,
         bounds: Bounds | Auto = "auto",
         baseline: npt.ArrayLike | None = None,
@@ -224,7 +224,7 @@ def _same_ball(attack: AttributionAttack) -> PGDAttack:
     )
 
 
-def _step_size(epsilon: npt.ArrayLike, steps: int) -> float:
+def _step_size(epsilon: Radius, steps: int) -> float:
     """The paper's for many steps; for few a size that reaches the border (Madry et al. 2018)."""
     return float(np.max(epsilon)) * max(0.1, 2.5 / steps)
 

@@ -10,7 +10,7 @@ from keras_rar.methods.schedules import Schedule
 class SharedOptions(TypedDict, total=False):
     """Arguments of `AbstractAttributionRegularizer`, which documents them."""
 
-    epsilon: npt.ArrayLike | Schedule
+    epsilon: float | list[Any] | tuple[Any, ...] | npt.NDArray[Any] | Schedule
     norm: Literal["linf", "l2"]
     bounds: Any
     steps: int

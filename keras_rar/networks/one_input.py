@@ -40,7 +40,7 @@ class OneInput:
 
     Example:
 
-    >>> inputs = {"measured": keras.Input((3,)), "sex": keras.Input((), dtype="int32")}
+    >>> inputs = {"measured": keras.Input((3,), name="measured"), "sex": keras.Input((), dtype="int32", name="sex")}
     >>> embedded = keras.layers.Embedding(2, 2)(inputs["sex"])
     >>> joined = keras.layers.Concatenate()([inputs["measured"], embedded])
     >>> view = keras_rar.OneInput(keras.Model(inputs, keras.layers.Dense(2)(joined)))

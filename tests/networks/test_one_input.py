@@ -105,11 +105,6 @@ def test_it_is_trained_measured_and_saved(tmp_path, without_controls):
     assert np.any(moved["measured"][:, :2] != 0)
     assert not np.any(moved["words"])
     assert not np.any(moved["other"])
-    report = keras_rar.evaluate_robustness(model, rows, Y["risk"], steps=2, m=2, pgd_steps=2, progress=False)
-    assert report.counts["attacked"] > 0
-    change = view.parts(report.examples["x_adv"] - report.examples["x"])
-    assert not np.any(change["words"])
-    assert "0 for 9 of 11" in report.to_markdown()
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.perturb(rows, Y["risk"], seed=1), model.perturb(rows, Y["risk"], seed=1))
@@ -123,9 +118,10 @@ def test_it_is_trained_measured_and_saved(tmp_path, without_controls):
 def test_attacks_and_all_controls_run_on_it():
     view = viewed()
     rows, y = view.rows(X), view.model.predict(view.rows(X), verbose=0).argmax(axis=1)
-    options = {"steps": 1, "m": 2, "attacked": 4, "noise": 2, "other_maps": (), "faithful": 2, "pgd_steps": 1}
+    options = {"steps": 4, "m": 2, "attacked": 8, "noise": 2, "other_maps": (), "faithful": 2, "pgd_steps": 1}
     report = keras_rar.evaluate_robustness(view.model, rows, y, progress=False, **view.ball(0.3), **options)
-    assert report.counts["attacked"] == 4
+    assert report.counts["attacked"] == 8
+    assert "0 for 8 of 11" in report.to_markdown()
     assert report.findings["faithfulness"] == {"n": 2}
     change = view.parts(report.examples["x_adv"] - report.examples["x"])
     assert np.any(change["measured"])
