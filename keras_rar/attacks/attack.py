@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.attacks.choices import Auto, Bounds, JitCompile, Norm
+from keras_rar.attacks.choices import Auto, Bounds, JitCompile, Norm, Radius
 from keras_rar.core import checks, neighborhoods
 from keras_rar.core.row_draws import Block
 from keras_rar.networks import at_once
@@ -53,7 +53,7 @@ class Attack(abc.ABC):
 
     def __init__(
         self,
-        epsilon: float,
+        epsilon: Radius,
         *,
         norm: Norm,
         bounds: Bounds,

@@ -14,6 +14,7 @@ from keras_rar.core.channels import DATA_FORMATS
 from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core.segment_starts import start_of
 
 
 class Saliency(abc.ABC):
@@ -45,7 +46,8 @@ class IntegratedGradients(Saliency):
 
     Args:
         rule: A `QuadratureRule`. Defaults to `right(100)`, the paper's.
-        baseline: Float or array b that broadcasts to `x`. Defaults to `0.`.
+        baseline: Float or array b that broadcasts to one input; an entry `None` is the input itself, which gets no
+            share. Defaults to `0.`.
         chunk: How many nodes to evaluate at once: a positive integer, `None` for all, or `"auto"` for as many as fit
             into a few megabytes. Defaults to `"auto"`.
 
@@ -67,13 +69,13 @@ class IntegratedGradients(Saliency):
     def __post_init__(self) -> None:
         if not isinstance(self.rule, QuadratureRule):
             checks.fail("rule", "a QuadratureRule", self.rule, TypeError)
-        checks.finite_array("baseline", self.baseline)
+        checks.baseline("baseline", self.baseline)
         checks.chunk(self.chunk)
         object.__setattr__(self, "points", len(self.rule))
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
         x = floating("x", x)
-        return self.between(f, tf.broadcast_to(tf.constant(self.baseline, x.dtype), tf.shape(x)), x)
+        return self.between(f, start_of(self.baseline, x), x)
 
     def between(self, f: ScalarFunction, start: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The attributions with another start than the baseline: a tensor of the shape of `x`."""

@@ -13,6 +13,7 @@ from keras_rar.core.accumulation import Variables
 from keras_rar.core.gradients import ScalarFunction, floating, repeat_labels
 from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core.segment_starts import start_of
 
 _OF_X = frozenset({"clean_logits", "clean_loss", "clean_map"})
 _OF_X_PRIME = frozenset({"attributions", "perturbed_logits", "perturbed_loss", "perturbed_map"})
@@ -84,7 +85,7 @@ class Terms:
         y: tf.Tensor,
         *,
         rule: QuadratureRule,
-        baseline: float = 0.0,
+        baseline: Any = 0.0,
         training: bool = False,
         chunk: int | None = None,
         variables: Variables = True,
@@ -189,8 +190,7 @@ class Terms:
         return self._network.logits(z, training)
 
     def _map(self, z: tf.Tensor) -> tf.Tensor:
-        baseline = tf.broadcast_to(tf.cast(self._baseline, z.dtype), tf.shape(z))
-        return self._integrate(self._network.label_logit, baseline, z)[0]
+        return self._integrate(self._network.label_logit, start_of(self._baseline, z), z)[0]
 
     def _integrate(
         self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], start: tf.Tensor, end: tf.Tensor

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import ablation, channels, checks
+from keras_rar.core.segment_starts import starts_of
 from keras_rar.networks import at_once
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
@@ -35,8 +36,8 @@ class Ablated:
         self.x = self.classifier.check_inputs(x)
         self.seed = checks.seed(seed)
         shape = self.x.shape[1:]
-        checks.broadcasts("baseline", checks.finite_array("baseline", baseline), shape)
-        self.baseline = np.broadcast_to(np.asarray(baseline, self.x.dtype), shape)
+        checks.broadcasts("baseline", baseline := checks.baseline("baseline", baseline), shape)
+        self.baseline = starts_of(baseline, self.x)
         self.is_baseline = np.all(self.x == self.baseline, axis=tuple(range(1, self.x.ndim)))
         if self.is_baseline.all():
             raise ValueError(
@@ -113,7 +114,7 @@ class Ablated:
         for first in range(0, len(self.x), rows):
             examples = slice(first, min(first + rows, len(self.x)))
             x = tf.constant(self.x[examples])
-            b = tf.broadcast_to(tf.constant(self.baseline), tf.shape(x))
+            b = tf.constant(self.baseline[examples])
             start, end = (b, x) if insert else (x, b)
             at_once = max(1, rows // len(x))
             groups = [slice(k, min(k + at_once, sets)) for k in range(0, sets, at_once)]

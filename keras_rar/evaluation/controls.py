@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_rar import attacks
+from keras_rar.core.segment_starts import starts_of
 from keras_rar.evaluation import found_by
 from keras_rar.evaluation.certify import certify
 from keras_rar.evaluation.faithfulness import faithfulness
@@ -154,7 +155,7 @@ class Controls:
                 axes = tuple(range(1, maps.ndim))
                 sound = np.isfinite(maps).all(axis=axes)
                 sound &= np.isfinite(signed).all(axis=tuple(range(1, signed.ndim)))
-                away = np.broadcast_to(settings.baseline, evaluation.x[todo].shape) != evaluation.x[todo]
+                away = starts_of(settings.baseline, evaluation.x[todo]) != evaluation.x[todo]
                 sound &= away.reshape(len(todo), -1).any(axis=1)
                 found: dict[str, dict[str, np.ndarray]] = {}
                 if sound.any():

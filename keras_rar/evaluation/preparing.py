@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_rar import attacks
 from keras_rar.attacks.choices import Chunk, JitCompile
-from keras_rar.core import channels, checks
+from keras_rar.core import channels, checks, discrete
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.running import Evaluation
 from keras_rar.networks import plausible
@@ -33,6 +33,7 @@ def prepared(
     if gradient_model is not None:
         Classifier(gradient_model)  # refuses what is no classifier
     checks.broadcasts("baseline", settings.baseline, classifier.input_shape)
+    names = getattr(x, "columns", None)  # of a data frame
     x = classifier.check_inputs(x, settings.bounds)
     y = classifier.check_labels(y, len(x))
     data_format = data_format_of(classifier.model, x.shape[1:], settings.data_format)
@@ -52,4 +53,6 @@ def prepared(
     )
     attack.check(classifier.model, x, y, gradient_model=gradient_model)
     evaluation = Evaluation(classifier, settings, x, y, path, batch_size, gradient_model)
+    if sentence := discrete.said(x, attack.neighborhood.free(x.shape[1:]), names):
+        evaluation.report.findings["discrete"] = sentence
     return evaluation, pgd, attack

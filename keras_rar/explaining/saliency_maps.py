@@ -13,6 +13,7 @@ from keras_rar.core import checks, quadrature
 from keras_rar.core import saliency_methods as core
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
+from keras_rar.core.segment_starts import start_of
 from keras_rar.explaining import user_maps
 from keras_rar.networks import at_once
 from keras_rar.networks.channel_axis import data_format_of
@@ -126,7 +127,8 @@ def saliency_map(
         rule: Name of the quadrature rule of IG. Defaults to `"right"`.
         m: Number of nodes of IG, or `"auto"` to double it, from 16, until the relative gap of every example is at
             most `tolerance`; a warning says if 4096 are not enough. Defaults to `100`.
-        baseline: Float or array that broadcasts to an input. See `baseline_report`. Defaults to `0.`.
+        baseline: Float or array that broadcasts to an input, `None` in it for the input itself, which gets no share.
+            See `baseline_report`. Defaults to `0.`.
         tolerance: Float > 0, for `m="auto"`. Defaults to `0.01`.
         samples: Number of draws of SmoothGrad. Defaults to `50`.
         noise: Their standard deviation, in the units of the input. Defaults to `0.1`.
@@ -203,13 +205,14 @@ def _complete_ig(
     classifier, x, y, target, rule, m, baseline, tolerance, chunk, batch_size
 ) -> tuple[np.ndarray, Completeness]:
     """IG, and its gap; with `m="auto"` m is doubled until the gap is small enough."""
-    checks.broadcasts("baseline", checks.finite_array("baseline", baseline), classifier.input_shape)
+    checks.broadcasts("baseline", checks.baseline("baseline", baseline), classifier.input_shape)
     tolerance = checks.positive_float("tolerance", tolerance)
     nodes = 16 if m == "auto" else checks.positive_int("m", m)
     key = "ig", target, rule, chunk, classifier.multilabel
     while True:
         explain = compiled(classifier.model, (*key, nodes), _with_gap(classifier, target, rule, nodes, chunk))
-        start = tf.constant(np.broadcast_to(baseline, x.shape[1:]), x.dtype)  # a tensor: no new trace for another one
+        start = np.broadcast_to(np.asarray(baseline, "float64"), x.shape[1:])
+        start = tf.constant(start, x.dtype)  # a tensor: no new trace for another one
         explained, gap, change = at_once.in_batches(functools.partial(explain, start), batch_size, x, y)
         relative_gap = np.abs(gap) / np.maximum(np.abs(change), 1)
         if m != "auto" or relative_gap.max() <= tolerance:
@@ -231,7 +234,7 @@ def _with_gap(classifier: Classifier, target: str, rule: str, nodes: int, chunk:
 
     def explain(baseline, x, y):
         f = classifier.score(y, TARGETS[target])
-        start = tf.broadcast_to(baseline, tf.shape(x))
+        start = start_of(baseline, x)
         saliency = core.IntegratedGradients(quadrature.get(rule, nodes), chunk=chunk)
         explained = at_once.chunked(saliency, classifier.model, x, "first").between(f, start, x)
         change = f(x) - f(start)

@@ -2,13 +2,14 @@
 
 import abc
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_rar.core import labels
+from keras_rar.core import discrete, labels
 from keras_rar.core.replicas import Part
 from keras_rar.networks.output import head_of
 from keras_rar.networks.structure import only
@@ -50,6 +51,7 @@ class MinMaxModel(keras.Model):
         arguments = bound.arguments
         if "y" in arguments:
             arguments["y"] = only("y", arguments["y"])
+        self._warn_of_discrete(x)
         self._set_batch_size(_batch_size(x, arguments.get("batch_size")))
         given: Any = arguments.get("callbacks")
         in_list = isinstance(given, keras.callbacks.CallbackList)
@@ -68,6 +70,14 @@ class MinMaxModel(keras.Model):
             if in_list:
                 given.callbacks.remove(self._begin)
             self._begin = None
+
+    def _warn_of_discrete(self, x: Any) -> None:
+        """Say which columns of a table change to values that no example has; of arrays, not of data sets."""
+        part = x if not isinstance(x, (dict, list, tuple)) else keras.tree.flatten(x)[0]
+        if self._steps and self._compiled.reads.perturbs and len(getattr(part, "shape", ())) == 2:
+            free = self._compiled.regularizer.neighborhood.free(part.shape[1:])
+            if sentence := discrete.said(part, free, getattr(part, "columns", None)):
+                warnings.warn(sentence, RuntimeWarning, stacklevel=3)
 
     def _set_batch_size(self, batch_size: int | None) -> None:
         for step in self._steps.values():

@@ -95,8 +95,7 @@ class RARModel(MinMaxModel):
         self._steps = {}
         self._guard = StepGuard(regularizer.bounds, self._classes, on_nonfinite)
         regularizer.check_precision(self.variable_dtype)
-        for option in regularizer.bounds or ():
-            checks.broadcasts("bounds", option, self._input_shape)
+        regularizer.neighborhood.check_shape(self._input_shape)
         checks.broadcasts("baseline", regularizer.baseline, self._input_shape)
         self._history = History(self, {name: None for reads in self._reads.values() for name in reads.reported})
         self._term_means = self._history.terms  # so that Keras finds these metrics

@@ -34,6 +34,7 @@ from keras_rar.core import (
     random_search,
     ratios,
     saliency_methods,
+    segment_starts,
     sizes,
     smoothing,
     terms,
@@ -166,6 +167,7 @@ TAKES_GRADIENTS = {
         0, x
     ),
     "attack_loop.random_direction": lambda x: attack_loop.random_direction(SEED, [2, 3])(1, x),
+    "segment_starts.start_of": lambda x: segment_starts.start_of([0.5, None, 0.0], x),
     "directions.defined": lambda gradient, noise: directions.defined(gradient, noise),
     "directions.leading": lambda gradient, noise: directions.leading(gradient, noise),
     "directions.unless_undefined": lambda x: directions.unless_undefined(
@@ -274,6 +276,7 @@ TAKES_NO_NUMBERS = {
     "attack_loop.Kept": "a tuple",
     "attack_loop.improved": "of tensors that `as_tensors` made",
     "attack_loop.of_examples": "of tensors of a loop",
+    "segment_starts.starts_of": "of arrays alone",
     "graphs.body": "of a function",
     "graphs.loop": "of a function",
     "graphs.outside": "of a function",
@@ -299,6 +302,7 @@ TAKES_NO_NUMBERS = {
     "worst.by_rows": "of a function",
     "checks.*": "settings",
     "keywords.*": "names of settings",
+    "discrete.*": "of arrays alone: of the data, not of maps",
     "files.*": "paths",
     "kendall_host.*": "of arrays alone: the part of `correlations` that NumPy computes",
     "maps.*": "of tensors that `maps.pair` made",
