@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_rar.core.accumulation import Variables
 from keras_rar.core.gradients import ScalarFunction, floating, repeat_labels
+from keras_rar.core.held import NOTHING, Columns
 from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
 
@@ -28,6 +29,8 @@ class Network:
         label_logit: Function `(y, logits) -> (n,)`, the logit of the label of each example.
         gradient_scale: Float; a score is multiplied by it before its gradient is taken, and the gradient is divided
             by it. Without it a small gradient would underflow to 0 in float16. Defaults to `1.`.
+        columns: What is free of an input. Defaults to all of it.
+        by_rows: Whether the maps are sums over the last axis, one value per row. Defaults to `False`.
         scored: Function `(score) -> f`, where `f(z)` is the score of the logits at z in inference mode; `f` may be
             `Staged`. Defaults to the composition of both.
     """
@@ -37,6 +40,8 @@ class Network:
     label_logit: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     gradient_scale: float = 1.0
     scored: Callable[[Callable[[tf.Tensor], tf.Tensor]], ScalarFunction] | None = None
+    columns: Columns = NOTHING
+    by_rows: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,8 +193,9 @@ class Terms:
         return self._network.logits(z, training)
 
     def _map(self, z: tf.Tensor) -> tf.Tensor:
-        baseline = tf.broadcast_to(tf.cast(self._baseline, z.dtype), tf.shape(z))
-        return self._integrate(self._network.label_logit, baseline, z)[0]
+        network = self._network
+        attributions = self._integrate(network.label_logit, network.columns.start(self._baseline, z), z)[0]
+        return tf.reduce_sum(attributions, axis=-1) if network.by_rows else attributions
 
     def _integrate(
         self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], start: tf.Tensor, end: tf.Tensor

@@ -54,14 +54,14 @@ def check_varies(classifier: Any, x: np.ndarray) -> None:
     scores = classifier.logits(tf.constant(x)).numpy()
     if np.isnan(scores).any():
         raise ValueError(f"`model` must return finite scores. Received: NaN from {name!r}")
-    if not _differs(np.concatenate([scores, classifier.logits(_noise(x)).numpy()])):
+    if not _differs(np.concatenate([scores, classifier.logits(_noise(classifier, x)).numpy()])):
         raise ValueError(f"`model` must return scores that depend on the input. Received: constant ones from {name!r}")
 
 
 def _squashed(classifier: Any, x: np.ndarray) -> str | None:
     """What scores look like that are kept within bounds; `None` for logits."""
-    near = classifier.logits(_noise(x)).numpy()
-    far = np.concatenate([classifier.logits(scale * _noise(x, centred=True)).numpy() for scale in _SCALES])
+    near = classifier.logits(_noise(classifier, x)).numpy()
+    far = np.concatenate([classifier.logits(_noise(classifier, x, scale)).numpy() for scale in _SCALES])
     scores = np.concatenate([near, far])
     if not (np.isfinite(near).any() and np.isfinite(far).any()):
         return None
@@ -87,9 +87,13 @@ def _within(scores: np.ndarray, lower: float, upper: float) -> bool:
     return bool(np.all((found >= lower - 1e-6) & (found <= upper + 1e-6)))
 
 
-def _noise(x: np.ndarray, centred: bool = False) -> tf.Tensor:
-    """Random inputs of the range of `x`."""
+def _noise(classifier: Any, x: np.ndarray, scale: float | None = None) -> tf.Tensor:
+    """Random inputs of the range of `x`; with a scale centred, and that many times as large."""
+    given, x = x, classifier.columns.free(x)
     rng, low, high = np.random.default_rng(0), float(x.min()), float(x.max())
     low, high = (low, high) if low < high else (low - 1, high + 1)
-    values = rng.normal(size=x.shape) * max(abs(low), abs(high)) if centred else rng.uniform(low, high, x.shape)
-    return tf.constant(values, x.dtype)
+    if scale is None:
+        values = rng.uniform(low, high, x.shape)
+    else:
+        values = scale * rng.normal(size=x.shape) * max(abs(low), abs(high))
+    return classifier.columns.joined(tf.constant(values, x.dtype), tf.constant(given))
