@@ -71,7 +71,7 @@ class Attack(abc.ABC):
             self.softplus_beta = checks.positive_float("softplus_beta", softplus_beta)
         self.restarts = checks.nonnegative_int("restarts", restarts)
         self.seed = checks.seed(seed)
-        self.layer = layer if layer is None or isinstance(layer, str) else checks.fail("layer", "a string", layer)
+        self.layer = checks.layer(layer)
         self.batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
         self.jit_compile = checks.one_of("jit_compile", jit_compile, [True, False, "auto"])
         self._loop: dict[str, Any] = {"steps": self.steps, "step_size": self.step_size}

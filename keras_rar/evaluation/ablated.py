@@ -34,9 +34,12 @@ class Ablated:
         self.classifier = Classifier(model)
         self.x = self.classifier.check_inputs(x)
         self.seed = checks.seed(seed)
-        shape = self.x.shape[1:]
-        checks.broadcasts("baseline", checks.finite_array("baseline", baseline), shape)
-        self.baseline = np.broadcast_to(np.asarray(baseline, self.x.dtype), shape)
+        columns = self.classifier.columns
+        free = columns.free(self.x)
+        checks.broadcasts("baseline", checks.finite_array("baseline", baseline), free.shape[1:])
+        self.baseline = np.broadcast_to(np.asarray(baseline, self.x.dtype), free.shape)
+        if columns.holds:
+            self.baseline = columns.start(baseline, tf.constant(self.x)).numpy()
         self.is_baseline = np.all(self.x == self.baseline, axis=tuple(range(1, self.x.ndim)))
         if self.is_baseline.all():
             raise ValueError(
@@ -113,7 +116,7 @@ class Ablated:
         for first in range(0, len(self.x), rows):
             examples = slice(first, min(first + rows, len(self.x)))
             x = tf.constant(self.x[examples])
-            b = tf.broadcast_to(tf.constant(self.baseline), tf.shape(x))
+            b = tf.constant(self.baseline[examples])
             start, end = (b, x) if insert else (x, b)
             at_once = max(1, rows // len(x))
             groups = [slice(k, min(k + at_once, sets)) for k in range(0, sets, at_once)]

@@ -38,8 +38,7 @@ def tail_of(model: keras.Model, layer: str) -> "Tail":
         return network
     if not isinstance(network, keras.Model) or not network.built:
         check_base_model(network)  # which says what is wrong
-    if not isinstance(layer, str):
-        checks.fail("layer", "the name of a layer", layer, TypeError)
+    layer = checks.layer(layer) or ""
     return kept_with(network).get(("tail", layer), lambda: Tail(network, _found(network, layer)))
 
 
@@ -230,7 +229,7 @@ class Tail(FedNetwork):
             raise ValueError(f"`x` must be as the inputs of the network. Received: {type(x).__name__}")
         if is_one:
             return convert(given)
-        leaves = list(given.values()) if isinstance(given, dict) else list(given)
+        leaves = [given[name] for name in sorted(given)] if isinstance(given, dict) else list(given)
         return keras.tree.pack_sequence_as(self._structure, [convert(leaf) for leaf in leaves])
 
 
@@ -241,7 +240,7 @@ def _found(network: keras.Model, name: str) -> Any:
     own = [layer for layer in named if any(layer is other for other in network.layers)] or named
     if len(own) == 1:
         return own[0]
-    kinds = (keras.layers.InputLayer, keras.initializers.Initializer)
+    kinds = (keras.layers.InputLayer, keras.Model)
     names = list(dict.fromkeys(layer.name for layer in [*network.layers, *layers] if not isinstance(layer, kinds)))
     listed = ", ".join(map(repr, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
     raise ValueError(
