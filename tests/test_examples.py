@@ -419,3 +419,11 @@ def test_the_benchmark_of_the_engine_runs(tmp_path, only):
         assert results["peak memory, m = 50"] < 1.2 < results["peak memory, nested tapes, m = 50"]
     else:
         assert results["inner gradient, float32"]["engine"][0] > 0
+
+
+@pytest.mark.slow
+def test_text_smoke():
+    command = [sys.executable, str(ROOT / "examples/text.py"), "--smoke"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert re.search(r"^ig_topk, (computers|politics|science): \w+ [+-]\d\.\d\d, ", result.stdout, re.MULTILINE)

@@ -135,12 +135,12 @@ class Terms:
 
     @functools.cached_property
     def clean_map(self) -> tf.Tensor:
-        """IG of the label's logit at x, from the baseline, in the shape of x."""
+        """IG of the label's logit at x, from the baseline, in the shape of x; at a layer of rows one sum per row."""
         return self._map(self.x)
 
     @functools.cached_property
     def perturbed_map(self) -> tf.Tensor:
-        """IG of the label's logit at x′, from the baseline, in the shape of x."""
+        """IG of the label's logit at x′, from the baseline, as `clean_map`."""
         return self._map(self.x_prime)
 
     def report(self, name: str, value: tf.Tensor) -> tf.Tensor:

@@ -22,7 +22,7 @@ def moves(result):
 
 def test_maps_of_words_are_attacked_and_padding_is_not():
     network = text_network(activation="relu")
-    result = TopKAttack(1, 0.5, steps=4, m=4, **AT)(network, X)
+    result = TopKAttack(1, 0.5, steps=3, m=3, softplus_beta=3.0, **AT)(network, X)
     step = moves(result)
     np.testing.assert_array_equal(result.x, network.get_layer("embedding")(X))
     assert not step[X == 0].any()
@@ -30,15 +30,12 @@ def test_maps_of_words_are_attacked_and_padding_is_not():
     assert np.all(np.abs(step[result.iteration > 0]).max(axis=(1, 2)) > 0)
     assert (result.iteration > 0).any()
     assert result.map_after.shape == X.shape
-    maps = keras_rar.saliency_map(network, X, m=4, layer="embedding")
+    maps = keras_rar.saliency_map(network, X, m=3, layer="embedding")
     np.testing.assert_allclose(result.map_before, maps, rtol=1e-4, atol=1e-5)
     for before, after, words, tau in zip(
         result.map_before, result.map_after, X > 0, result.scores["kendall_tau"], strict=True
     ):
         np.testing.assert_allclose(tau, kendalltau(before[words], after[words]).statistic, atol=1e-6)
-    assert np.isnan(
-        TopKAttack(2, 0.5, steps=1, m=1, **AT)(network, X[:1]).scores["topk_intersection"]
-    ).all()  # two words
 
 
 @pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2)])
@@ -50,10 +47,11 @@ def test_the_worst_case_of_a_linear_network_is_found(norm, dual):
     w = np.subtract(*network.layers[-1].get_weights()[0].T)
     share = np.linalg.norm(w, dual) * (1 if norm == "linf" else 1 / np.sqrt((X > 0).sum(axis=1)))
     margin = np.abs(logits[:, 0] - logits[:, 1])
-    for epsilon in (0.3, 0.6):
-        result = PGDAttack(epsilon, norm=norm, steps=20, **AT)(network, X, y)
-        np.testing.assert_array_equal(result.robust, margin > epsilon * share)
-        assert not moves(result)[X == 0].any()
+    epsilon = np.median(margin / share) * 1.001
+    result = PGDAttack(epsilon, norm=norm, steps=20, objectives="margin", restarts=0, **AT)(network, X, y)
+    np.testing.assert_array_equal(result.robust, margin > epsilon * share)
+    assert 0 < result.robust.sum() < len(X)
+    assert not moves(result)[X == 0].any()
 
 
 def test_noise_in_l2_is_as_long_as_its_radius_however_much_is_padding():
@@ -63,6 +61,7 @@ def test_noise_in_l2_is_as_long_as_its_radius_however_much_is_padding():
     np.testing.assert_allclose(lengths, 0.5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_attacks_without_gradients_leave_padding_too(norm):
     network = text_network()
@@ -85,11 +84,10 @@ def test_at_a_layer_that_changes_nothing_an_attack_is_that_of_the_input():
     same = keras.layers.Identity(name="same")(inputs)
     network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Dense(8, "tanh")(same)))
     x, y = batch()
-    for attack in (TopKAttack, PGDAttack):
-        k = {"k": 1, "m": 3} if attack is TopKAttack else {}
-        there, here = (attack(epsilon=0.1, steps=3, layer=n, **k)(network, x, y) for n in ("same", None))
-        np.testing.assert_array_equal(there.x_adv, here.x_adv)
-        assert np.abs(there.x_adv - x).max() > 0
+    attack = {"k": 1, "m": 2, "epsilon": 0.1, "steps": 2, "softplus_beta": None}
+    there, here = (TopKAttack(layer=name, **attack)(network, x[:2], y[:2]) for name in ("same", None))
+    np.testing.assert_array_equal(there.x_adv, here.x_adv)
+    assert np.abs(there.x_adv - x[:2]).max() > 0
 
 
 def test_features_are_not_counted_where_some_are_held():
