@@ -84,7 +84,7 @@ def test_every_setting_reaches_the_protocol(files, tmp_path):
 def test_the_settings_of_the_command_are_those_of_a_protocol():
     fields = {field.name for field in dataclasses.fields(protocols.Protocol)}
     # `bounds` is an option of its own; the others are for Python
-    python = {"name", "bounds", "pgd_objectives", "keep", "softplus_beta"}
+    python = {"name", "bounds", "pgd_objectives", "keep", "softplus_beta", "layer"}
     assert fields - set(cli_options.SETTINGS) == python
 
 

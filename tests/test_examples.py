@@ -433,3 +433,11 @@ def test_examples_of_tables_run(name):
     assert "by feature, 0 for" in result.stdout
     assert "Columns with few whole numbers" not in result.stderr + result.stdout  # the sex is fixed
     assert len((ROOT / f"examples/{name}.py").read_text("utf-8").splitlines()) < 60
+
+
+@pytest.mark.slow
+def test_text_smoke():
+    command = [sys.executable, str(ROOT / "examples/text.py"), "--smoke"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert re.search(r"^ig_topk, (computers|politics|science): \w+ [+-]\d\.\d\d, ", result.stdout, re.MULTILINE)

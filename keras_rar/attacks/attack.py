@@ -62,6 +62,7 @@ class Attack(abc.ABC):
         softplus_beta: float | Auto | None,
         restarts: int,
         seed: int,
+        layer: str | None,
         batch_size: int | None,
         jit_compile: JitCompile,
     ):
@@ -75,11 +76,10 @@ class Attack(abc.ABC):
             self.softplus_beta = checks.positive_float("softplus_beta", softplus_beta)
         self.restarts = checks.nonnegative_int("restarts", restarts)
         self.seed = checks.seed(seed)
+        self.layer = checks.layer(layer)
         self.batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
         self.jit_compile = checks.one_of("jit_compile", jit_compile, [True, False, "auto"])
-        self._loop: dict[str, Any] = {
-            "neighborhood": self.neighborhood, "steps": self.steps, "step_size": self.step_size,
-        }  # fmt: skip
+        self._loop: dict[str, Any] = {"steps": self.steps, "step_size": self.step_size}
         self._compiled: tuple[Any, ...] = ()
 
     def share(self, number: int, of: int) -> "Self":
@@ -168,9 +168,10 @@ class Attack(abc.ABC):
                 yield Place(slice(first, stop), indices, begin, block), [array[indices] for array in arrays]
             first, number = stop, number + 1
 
-    def _starts(self, x: tf.Tensor, place: Place) -> Iterator[tuple[tf.Tensor, Block]]:
+    def _starts(self, classifier: Classifier, x: tf.Tensor, place: Place) -> Iterator[tuple[tf.Tensor, Block]]:
         """Where each run begins, the input itself and then random points of the ball, and what its steps draw from."""
+        ball = classifier.ball(self.neighborhood)
         for restart in range(self.restarts + 1):
             seed = tf.random.fold_in(tf.constant([self.seed, restart], tf.int64), place.begin)  # shared by no other
             block = Block(seed, tf.constant(place.rows.start - place.begin), place.block)
-            yield x if restart == 0 else block.drawn(self.neighborhood.sample, x), block
+            yield x if restart == 0 else block.drawn(ball.sample, x), block

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from keras_rar.attacks import choices, explained, reach, starts
+from keras_rar.attacks import choices, explained, starts
 from keras_rar.attacks.attack import Place
 from keras_rar.attacks.following import FollowingAttack
 from keras_rar.attacks.results import AttackResult
@@ -51,6 +51,9 @@ class AttributionAttack(FollowingAttack):
         restarts: Integer >= 0, number of random starts after the one at the input, the paper's; the worst case over
             all starts is kept, for each example. Defaults to `0`.
         seed: Integer seed of the random starts and steps. Defaults to `0`.
+        layer: Name of a layer whose output is explained and perturbed in place of the input, as `"embedding"` for
+            words. `epsilon`, `bounds` (say `None`), `baseline`, and `x` and `x_adv` of the result, are of its output.
+            Padding stays as it is, and counts in no score. Defaults to `None`, the input.
         softplus_beta: Float > 0, sharpness of the softplus; `None` to take gradients through the model as it is; or
             `"auto"` for the smoothest twin that agrees with the model, see `twin_agreement`. The paper's is `1.`.
             Defaults to `"auto"`.
@@ -82,6 +85,7 @@ class AttributionAttack(FollowingAttack):
         k_report: int | None = None,
         restarts: int = 0,
         seed: int = 0,
+        layer: str | None = None,
         softplus_beta: float | choices.Auto | None = "auto",
         batch_size: int | None = None,
         jit_compile: choices.JitCompile = "auto",
@@ -95,6 +99,7 @@ class AttributionAttack(FollowingAttack):
             softplus_beta=softplus_beta,
             restarts=restarts,
             seed=seed,
+            layer=layer,
             batch_size=batch_size,
             jit_compile=jit_compile,
         )
@@ -159,12 +164,12 @@ class AttributionAttack(FollowingAttack):
             y: As for a call.
             gradient_model: As for a call.
             first: The row to begin at, the end of an earlier batch.
-            progress: Function that is called about once a second, with the number of examples done until then, a
-                float: it counts the share done of those that are being attacked. Defaults to none.
+            progress: Function called about once a second with the number of examples done, a float. Defaults to none.
 
         Yields:
             An `AttackResult` for each batch of at most `batch_size` rows.
         """
+        model, x, gradient_model = self._at_layer(model, x, gradient_model)
         beta = self._beta(model, x, gradient_model)  # of the first rows, wherever the attack begins
         classifier, run, x, labels = self._ready(model, x, y, gradient_model, beta)
         watch = Watch(self.steps, self._runs(explained.map_shape_of(classifier, x, self.data_format)), progress)
@@ -176,15 +181,18 @@ class AttributionAttack(FollowingAttack):
             known = {"x": inputs, "y": classes, "correct": predicted == classes}
             known = {name: column[: place.examples] for name, column in known.items()}
             labels_explained = tf.constant(classifier.explained(inputs, classes))
-            yield self._attacked(run, tf.constant(inputs), labels_explained, place, known, watch)
+            found = self._attacked(classifier, run, tf.constant(inputs), labels_explained, place, known, watch)
+            yield found.with_inputs(classifier.columns.free)
 
-    def _attacked(self, run: Callable, x: tf.Tensor, y: tf.Tensor, place: Place, known: dict, watch: Watch) -> Any:
+    def _attacked(
+        self, classifier: Classifier, run: Callable, x: tf.Tensor, y: tf.Tensor, place: Place, known: dict, watch: Watch
+    ) -> Any:
         """The result of a batch, for as many rows as the columns that are `known` have; the others only fill it up."""
-        unchanged = 0.0 if self.keep == "mass_center" else 1.0
-        found = starts.worst_case(run, x, y, self._starts(x, place), unchanged=unchanged, watch=watch)
+        same, begun = 0.0 if self.keep == "mass_center" else 1.0, self._starts(classifier, x, place)
+        found = starts.worst_case(run, x, y, begun, unchanged=same, watch=watch)
         new = {name: value.numpy()[: len(known["x"])] for name, value in found.items()}
-        k = self._k_report(new["map_before"].shape[1:])
-        return AttackResult(scores=explained.scores(new["map_before"], new["map_after"], k), **known, **new)
+        scores = explained.scores(classifier, new["map_before"], new["map_after"], self.k_report)
+        return AttackResult(scores=scores, **known, **new)
 
     def _runs(self, shape: tuple[int, ...]) -> int:
         """How many runs of `steps` iterations a batch takes, if maps are of this shape."""
@@ -192,6 +200,7 @@ class AttributionAttack(FollowingAttack):
 
     def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
         """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
+        model, x, gradient_model = self._at_layer(model, x, gradient_model)
         beta = 1.0 if self.softplus_beta == "auto" else self.softplus_beta  # any: whether a twin can be made
         self._ready(model, x, y, gradient_model, beta)
 
@@ -209,16 +218,14 @@ class AttributionAttack(FollowingAttack):
 
     def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The inputs and labels, as arrays."""
-        x, shape = explained.checked_inputs(classifier, x, self.bounds, self.saliency, self.data_format)
-        self.neighborhood.check_shape(x.shape[1:])
-        reach.check_reach(x, self.neighborhood.reach_of_features, self.bounds)
+        x, shape = explained.checked_inputs(classifier, x, self.neighborhood, self.saliency, self.data_format)
         self.check_map(shape)
         return x, None if y is None else classifier.check_labels(y, len(x))
 
     def _attack(self, classifier: Classifier, explainers_of: Callable) -> Callable:
         explainers = explainers_of(self.saliency)
         explain = tf.function(explainers.own, autograph=False)  # called several times, traced once
-        similarity = map_objectives.SIMILARITIES[self.keep]
+        similarity = explained.similarities(classifier)[self.keep]
 
         def look(x, y):
             before = explain(x, y)
@@ -235,6 +242,7 @@ class AttributionAttack(FollowingAttack):
                 allowed=lambda z: classifier.predicted(z) == predicted,
                 first=first,
                 last=last,
+                neighborhood=classifier.ball(self.neighborhood),
                 **self._loop,
             )
 

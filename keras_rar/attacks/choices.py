@@ -44,6 +44,7 @@ class Options(TypedDict, total=False):
     k_report: int | None
     restarts: int
     seed: int
+    layer: str | None
     softplus_beta: float | Auto | None
     batch_size: int | None
     jit_compile: JitCompile

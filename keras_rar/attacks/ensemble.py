@@ -106,7 +106,7 @@ class EnsembleAttack(AttributionAttack):
         return self.steps * self._runs_of_members(shape)
 
     def _attacked(
-        self, run: Callable, x: tf.Tensor, y: tf.Tensor, place: Place, known: dict, watch: Watch
+        self, classifier: Classifier, run: Callable, x: tf.Tensor, y: tf.Tensor, place: Place, known: dict, watch: Watch
     ) -> EnsembleResult:
         before, *search = run("look", x, y)
         names = self.members(before.shape[1:])
@@ -122,7 +122,7 @@ class EnsembleAttack(AttributionAttack):
                     run, x, y, tf.constant(place.indices, tf.int32), search, self.seed, number, self.steps, watch
                 )
                 worst, restart = of_member(name, self._runs_of(name, shape))
-                found = Found.measured(run, y, before, worst, restart, k)
+                found = Found.measured(classifier, run, y, before, worst, restart, k)
             all_found[name] = found.without(skip)
             settled |= np.all([all_found[name].scores[m] <= limits[m] for m in MEASURES], axis=0)
         return EnsembleResult(
@@ -151,7 +151,7 @@ class EnsembleAttack(AttributionAttack):
             own=explainers_of(self.saliency).own,
             explainers=explainers_of(self.followed),
             k=lambda shape: (self._k(shape), self._k_report(shape)),
-            neighborhood=self.neighborhood,
+            neighborhood=classifier.ball(self.neighborhood),
             steps=self.steps,
             step_size=self.step_size,
             reach=self.neighborhood.reach,

@@ -58,6 +58,7 @@ def phases(
         queries: Queries of the whole evolution.
     """
     explain = tf.function(explainers.own, autograph=False)  # called several times, traced once
+    known = explained.similarities(classifier)
 
     def look(x, y):
         return own(x, y), explain(x, y), explainers.smooth(x, y), classifier.predicted(x)
@@ -72,7 +73,7 @@ def phases(
 
         def similarities(z):
             after = explain(z, y)
-            found = [map_objectives.SIMILARITIES[measure](before, after, k_report) for measure in MEASURES]
+            found = [known[measure](before, after, k_report) for measure in MEASURES]
             return tf.stack([tf.cast(value, tf.float32) for value in found])
 
         def allowed(z):
@@ -189,11 +190,18 @@ class Found:
 
     @classmethod
     def measured(
-        cls, run: Callable, y: tf.Tensor, before: tf.Tensor, worst: Worst, restart: tf.Tensor, k: int
+        cls,
+        classifier: Classifier,
+        run: Callable,
+        y: tf.Tensor,
+        before: tf.Tensor,
+        worst: Worst,
+        restart: tf.Tensor,
+        k: int,
     ) -> "Found":
         """What was worst while searching, measured as reports are."""
         maps = np.stack([run("map", x, y).numpy() for x in worst.x])
-        each = [explained.scores(before.numpy(), after, k) for after in maps]
+        each = [explained.scores(classifier, before.numpy(), after, k) for after in maps]
         scores = {measure: np.stack([scores[measure] for scores in each]) for measure in MEASURES}
         return cls(worst.x.numpy(), maps, scores, worst.iteration.numpy(), restart.numpy())
 

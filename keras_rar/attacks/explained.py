@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.attacks.choices import AnySaliency, Bounds, DataFormat
-from keras_rar.core import channels, checks
-from keras_rar.core.correlations import kendall_tau_b, spearman_rho
+from keras_rar.attacks import reach
+from keras_rar.attacks.choices import AnySaliency, DataFormat
+from keras_rar.core import channels, checks, map_objectives, padded
+from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.core.saliency_methods import AT_ONCE, METHODS, IntegratedGradients, Saliency
-from keras_rar.core.top_sets import topk_intersection
 from keras_rar.explaining import attackable, user_maps
 from keras_rar.networks import differentiable
 from keras_rar.networks.channel_axis import data_format_of
@@ -43,6 +43,7 @@ class Explainers:
         self._saliency, self._target, self._data_format = saliency, target, data_format
         self._smooth_classifier = classifier if gradient_classifier is None else gradient_classifier
         self._own, self._beta = classifier.model, beta if gradient_classifier is None else None
+        self._classifier = classifier
         self.own = self._explainer(classifier, None)
         self.smooth = self._explainer(self._smooth_classifier, self._beta)
 
@@ -57,6 +58,7 @@ class Explainers:
             TypeError: If a saliency function is not made of TensorFlow operations.
             ValueError: If the twin cannot be made, or a saliency does not return one map per example.
         """
+        user_maps.check_known("saliency", self._saliency, self._classifier)
         if isinstance(self._saliency, Saliency) and smooth:
             followed = self._smooth_classifier.model
             differentiable.check_attacked("model" if self._own is followed else "gradient_model", followed)
@@ -106,12 +108,15 @@ def twin_of(gradient_model: keras.Model | None, shape: tuple[int | None, ...]) -
 
 
 def checked_inputs(
-    classifier: Classifier, x: Any, bounds: Bounds, saliency: AnySaliency, data_format: DataFormat
+    classifier: Classifier, x: Any, neighborhood: Neighborhood, saliency: AnySaliency, data_format: DataFormat
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """The inputs as an array, and the shape of one map."""
-    x = classifier.check_inputs(x, bounds)
+    x = classifier.check_inputs(x, neighborhood.bounds)
+    free = classifier.columns.free(x)
+    neighborhood.check_shape(free.shape[1:])
+    reach.check_reach(free, neighborhood.reach_of_features, neighborhood.bounds)
     if isinstance(saliency, IntegratedGradients):
-        checks.broadcasts("baseline", saliency.baseline, classifier.input_shape)
+        checks.broadcasts("baseline", saliency.baseline, classifier.free_shape)
     return x, map_shape_of(classifier, x, data_format)
 
 
@@ -126,10 +131,15 @@ def check_k(name: str, k: int | None, shape: tuple[int, ...]) -> None:
         checks.fail(name, f"at most the number of entries of the map, {np.prod(shape)}", k)
 
 
-def scores(before: np.ndarray, after: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    """The similarity of two maps per example, by name."""
-    return {
-        "kendall_tau": kendall_tau_b(before, after).numpy(),
-        "spearman_rho": spearman_rho(before, after).numpy(),
-        "topk_intersection": topk_intersection(before, after, k).numpy(),
-    }
+SCORES = ("kendall_tau", "spearman_rho", "topk_intersection")
+
+
+def similarities(classifier: Classifier) -> dict[str, Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]]:
+    """The similarities of two maps of a network by name; padding counts in none."""
+    return map_objectives.SIMILARITIES | (padded.SIMILARITIES if classifier.columns.masked else {})
+
+
+def scores(classifier: Classifier, before: np.ndarray, after: np.ndarray, k: int | None) -> dict[str, np.ndarray]:
+    """The similarity of two maps per example, by name; with `k=None` of an eighth of their entries."""
+    known, k = similarities(classifier), eighth(before.shape[1:]) if k is None else k
+    return {name: known[name](before, after, k).numpy() for name in SCORES}

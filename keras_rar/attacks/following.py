@@ -16,6 +16,7 @@ from keras_rar.core.correlations import cosine_similarity
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.networks import at_once
 from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.tail import at_layer
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # of `typing` from Python 3.11 on
@@ -56,6 +57,7 @@ class FollowingAttack(Attack):
             TypeError: If `model` is not a Keras 3 model.
             ValueError: If the inputs or labels are wrong, or the activations of the model cannot be found.
         """
+        model, x, gradient_model = self._at_layer(model, x, gradient_model)
         beta = None if gradient_model is not None else self._beta(model, x, gradient_model)
         classifier, run = self._function(model, gradient_model, beta, "maps")
         x, labels = self._checked(classifier, x, y)
@@ -93,9 +95,15 @@ class FollowingAttack(Attack):
         """
         if self.softplus_beta != "auto":
             return self
+        model, x, gradient_model = self._at_layer(model, x, gradient_model)
         settled = copy.copy(self)
         settled.softplus_beta = self._beta(model, x, gradient_model)
         return settled
+
+    def _at_layer(self, model: Any, x: Any, gradient_model: Any) -> tuple[Any, Any, Any]:
+        """The network and its smooth twin from the layer on, and what they take there."""
+        twin, _ = (None, None) if gradient_model is None else at_layer(gradient_model, self.layer, x)
+        return (*at_layer(model, self.layer, x), twin)
 
     def _beta(self, model: keras.Model, x: Any, gradient_model: keras.Model | None) -> float | None:
         """The sharpness of the twin; a choice costs only what takes one."""

@@ -16,6 +16,7 @@ from keras_rar.core import attack_loop, checks, directions, keywords
 from keras_rar.core.gradients import ScalarFunction, input_gradient
 from keras_rar.networks.classifier import OBJECTIVES, Classifier
 from keras_rar.networks.surrogates import softplus
+from keras_rar.networks.tail import at_layer
 
 MOST = 100
 """Examples at once, where memory takes them."""
@@ -71,6 +72,7 @@ class PGDAttack(Attack):
             the model. `None` for its own gradients. Defaults to `None`.
         restarts: Integer >= 0, number of random starts after the one at the input. Defaults to `1`.
         seed: Integer seed of the random starts. Defaults to `0`.
+        layer: Name of a layer whose output is perturbed, as for `AttributionAttack`. Defaults to `None`, the input.
         batch_size: Positive integer, examples attacked at once, on which random starts depend; `None` for as many as
             fit in memory, but at most 100: then they do not. Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
@@ -100,6 +102,7 @@ class PGDAttack(Attack):
         softplus_beta: float | None = None,
         restarts: int = 1,
         seed: int = 0,
+        layer: str | None = None,
         batch_size: int | None = None,
         jit_compile: choices.JitCompile = "auto",
     ):
@@ -112,6 +115,7 @@ class PGDAttack(Attack):
             softplus_beta=softplus_beta,
             restarts=restarts,
             seed=seed,
+            layer=layer,
             batch_size=batch_size,
             jit_compile=jit_compile,
         )
@@ -154,21 +158,23 @@ class PGDAttack(Attack):
         Yields:
             A `PGDResult` for each batch of at most `batch_size` rows.
         """
+        model, x = at_layer(model, self.layer, x)
         classifier, run = self._function(model, None)
         x = classifier.check_inputs(x, self.bounds)
-        self.neighborhood.check_shape(x.shape[1:])
+        self.neighborhood.check_shape(classifier.columns.free(x).shape[1:])
         y = classifier.check_labels(y, len(x))
         watch = Watch(self.steps, (self.restarts + 1) * len(self.objectives), progress)
         sizes = self._sizes(classifier.model, x.shape[1:], MOST)
         for place, (inputs, classes) in self._batches(sizes, x, y, first=first):
             watch.begin(place.rows)
             z, labels = tf.constant(inputs), tf.constant(classes)
-            worst = self._worst(run, z, labels, place, watch)
+            worst = self._worst(classifier, run, z, labels, place, watch)
             here = slice(0, place.examples)
             predicted = classifier.predict(z)[here]
             correct = predicted == classes[here]
             robust = correct & is_right(classifier, worst, classes)[here]
-            yield PGDResult(inputs[here], worst.numpy()[here], classes[here], predicted, correct, robust)
+            found = PGDResult(inputs[here], worst.numpy()[here], classes[here], predicted, correct, robust)
+            yield found.with_inputs(classifier.columns.free)
 
     def iterates(self, model: keras.Model) -> int:
         """How many iterates of each example the attack looks at.
@@ -178,10 +184,12 @@ class PGDAttack(Attack):
         """
         return self.steps * (self.restarts + 1) * len(self.objectives)
 
-    def _worst(self, run: Callable, x: tf.Tensor, y: tf.Tensor, place: Place, watch: Watch) -> tf.Tensor:
+    def _worst(
+        self, classifier: Classifier, run: Callable, x: tf.Tensor, y: tf.Tensor, place: Place, watch: Watch
+    ) -> tf.Tensor:
         """The iterates with the greatest margin of another class, over all starts and objectives."""
         kept = attack_loop.Kept(x, run("closeness", x, y), tf.zeros([len(x)], tf.int32))
-        for start, block in self._starts(x, place):
+        for start, block in self._starts(classifier, x, place):
             for name in self.objectives:
                 x_prime = start
                 for segment in watch.segments():
@@ -207,6 +215,7 @@ class PGDAttack(Attack):
                 allowed=lambda z: tf.fill(tf.shape(z)[:1], True),
                 first=first,
                 last=last,
+                neighborhood=classifier.ball(self.neighborhood),
                 **self._loop,
             )
 

@@ -16,6 +16,7 @@ from keras_rar.attacks.watch import Watch
 from keras_rar.core import checks, keywords
 from keras_rar.core.attack_loop import Kept
 from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.tail import at_layer, tail_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +80,7 @@ class PredictionEnsembleAttack(Attack):
             `1000`.
         members: Names of the attacks, in the order to try them. Defaults to all but the noise.
         seed: Integer seed of random starts and steps. Defaults to `0`.
+        layer: Name of a layer whose output is perturbed, as for `AttributionAttack`. Defaults to `None`, the input.
         batch_size: Positive integer, examples attacked at once; `None` for as many as fit in memory, but at most 100.
             Defaults to `None`.
         jit_compile: Whether to compile with XLA: `True`, `False`, or `"auto"` for "on a GPU". Defaults to `"auto"`.
@@ -109,6 +111,7 @@ class PredictionEnsembleAttack(Attack):
         queries: int = 1000,
         members: choices.MemberName | Iterable[choices.MemberName] = MEMBERS,
         seed: int = 0,
+        layer: str | None = None,
         batch_size: int | None = None,
         jit_compile: choices.JitCompile = "auto",
     ):
@@ -121,6 +124,7 @@ class PredictionEnsembleAttack(Attack):
             softplus_beta=None,
             restarts=restarts,
             seed=seed,
+            layer=layer,
             batch_size=batch_size,
             jit_compile=jit_compile,
         )
@@ -165,16 +169,18 @@ class PredictionEnsembleAttack(Attack):
         Yields:
             A `PredictionEnsembleResult` for each batch of at most `batch_size` rows.
         """
+        model, x = at_layer(model, self.layer, x)
         classifier, run = self._function(model, None)
         x = classifier.check_inputs(x, self.bounds)
-        self.neighborhood.check_shape(x.shape[1:])
+        self.neighborhood.check_shape(classifier.columns.free(x).shape[1:])
         y = classifier.check_labels(y, len(x))
         watch = Watch(self.iterates(model), 1, progress)
         sizes = self._sizes(classifier.model, x.shape[1:], MOST)
         for place, (inputs, classes) in self._batches(sizes, x, y, first=first):
             watch.begin(place.rows)
             n = place.examples
-            yield self._attacked(classifier, run, inputs[:n], classes[:n], place.rows.start, watch)
+            found = self._attacked(classifier, run, inputs[:n], classes[:n], place.rows.start, watch)
+            yield found.with_inputs(classifier.columns.free)
 
     def iterates(self, model: keras.Model) -> int:
         """How many iterates of each example the members look at, if none breaks it.
@@ -182,7 +188,8 @@ class PredictionEnsembleAttack(Attack):
         Args:
             model: As for a call.
         """
-        return sum(length for *_, length in self._plan(Classifier(model)).runs())
+        seen = model if self.layer is None else tail_of(model, self.layer)
+        return sum(length for *_, length in self._plan(Classifier(seen)).runs())
 
     def _attacked(
         self, classifier: Classifier, run: Callable, x: np.ndarray, y: np.ndarray, offset: int, watch: Watch
@@ -230,7 +237,7 @@ class PredictionEnsembleAttack(Attack):
         return Members(
             self.members,
             classifier.classes,
-            self.neighborhood,
+            classifier.ball(self.neighborhood),
             self.steps,
             self.restarts,
             0 if classifier.multilabel else self.targets,

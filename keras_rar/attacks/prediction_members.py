@@ -21,6 +21,7 @@ from keras_rar.core import (
     squares,
 )
 from keras_rar.core.attack_loop import Kept
+from keras_rar.core.held import HeldBall, HeldProposals
 from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall, Neighborhood
 from keras_rar.core.proposals import Proposals
 from keras_rar.networks.classifier import OBJECTIVES, Classifier
@@ -207,7 +208,10 @@ class Members:
         return propose
 
     def _proposals(self, x: tf.Tensor) -> Proposals:
-        return _PROPOSALS[type(self.neighborhood)](self.neighborhood, tuple(x.shape[1:]), self.queries)
+        ball, shape = self.neighborhood, tuple(x.shape[1:])
+        if isinstance(ball, HeldBall):
+            return HeldProposals(ball, shape, self.queries, _PROPOSALS[type(ball.ball)])
+        return _PROPOSALS[type(ball)](ball, shape, self.queries)
 
     def _seed(self, number: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
         """Its own for each run; the same whatever other members there are."""

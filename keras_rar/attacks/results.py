@@ -1,6 +1,7 @@
 """What attacks return: one row per example."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,14 @@ class Rows:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: _joined([getattr(part, name) for part in parts]) for name in names})
+
+    def with_inputs(self: R, change: Callable[[np.ndarray], np.ndarray]) -> R:
+        """The result with a function of `x` and of `x_adv` in their places.
+
+        Args:
+            change: Function of an array.
+        """
+        return dataclasses.replace(self, **{name: change(getattr(self, name)) for name in ("x", "x_adv")})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,10 +4,10 @@ from typing import Any, Literal, TypeAlias
 
 from keras_rar.core import checks
 
-DataFormat: TypeAlias = Literal["auto", "channels_last", "channels_first", "none"]
+DataFormat: TypeAlias = Literal["auto", "channels_last", "channels_first", "none", "rows"]
 
-DATA_FORMATS = ("channels_last", "channels_first", "none")
-"""Keras's two, and `"none"` for inputs of which each entry is one of the map."""
+DATA_FORMATS = ("channels_last", "channels_first", "none", "rows")
+"""Keras's two, `"none"` for inputs of which each entry is one of the map, and `"rows"` for words and the like."""
 
 _USUAL = (1, 3, 4)  # grey, red-green-blue, and with transparency
 
@@ -57,4 +57,5 @@ def map_shape(shape: tuple[int | None, ...], data_format: str) -> tuple[Any, ...
     ((32, 32), (7, 7), (5,))
     """
     checks.one_of("data_format", data_format, DATA_FORMATS)
-    return tuple({"channels_last": shape[:-1], "channels_first": shape[1:]}.get(data_format, shape))
+    without = {"channels_last": shape[:-1], "rows": shape[:-1], "channels_first": shape[1:]}
+    return tuple(without.get(data_format, shape))

@@ -109,6 +109,11 @@ def boolean(name: str, value: Any) -> bool:
     return value if isinstance(value, bool) else fail(name, "True or False", value, TypeError)
 
 
+def layer(value: Any) -> str | None:
+    """`value`, if it may name a layer, or is `None`."""
+    return value if value is None or isinstance(value, str) else fail("layer", "the name of a layer", value, TypeError)
+
+
 def one_of(name: str, value: Any, known: Iterable[Any]) -> Any:
     """`value`, if it is among the known values; the error lists them."""
     known = list(known)

@@ -12,9 +12,9 @@ from keras_rar.core import checks, quadrature
 from keras_rar.core.accumulation import weighted_gradients
 from keras_rar.core.channels import DATA_FORMATS
 from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
+from keras_rar.core.held import columns_of
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.quadrature import QuadratureRule
-from keras_rar.core.segment_starts import start_of
 
 
 class Saliency(abc.ABC):
@@ -75,7 +75,7 @@ class IntegratedGradients(Saliency):
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
         x = floating("x", x)
-        return self.between(f, start_of(self.baseline, x), x)
+        return self.between(f, columns_of(f).start(self.baseline, x), x)
 
     def between(self, f: ScalarFunction, start: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The attributions with another start than the baseline: a tensor of the shape of `x`."""
@@ -155,9 +155,9 @@ class SmoothGrad(Saliency):
         )  # the same with XLA
         weights = [1 / self.samples] * self.samples
         chunk = _chunk_size(self.chunk, x)
-        return weighted_gradients(
-            f, lambda ks, x: x + tf.gather(noise, ks), (x,), weights, chunk=chunk, variables=False
-        )
+        columns = columns_of(f)
+        point = lambda ks, x: columns.joined(columns.free(x + tf.gather(noise, ks)), x)  # noqa: E731
+        return weighted_gradients(f, point, (x,), weights, chunk=chunk, variables=False)
 
 
 METHODS = {
@@ -177,8 +177,9 @@ def normalize_map(attributions: tf.Tensor, data_format: str = "channels_last") -
     Args:
         attributions: Tensor of shape `(batch, height, width, channels)`, or of a higher rank for volumes; or of rank 2
             or 3, without channels.
-        data_format: `"channels_last"`, `"channels_first"` for `(batch, channels, height, width)`, or `"none"` for
-            attributions of any rank without channels. Defaults to `"channels_last"`.
+        data_format: `"channels_last"`, `"channels_first"` for `(batch, channels, height, width)`, `"none"` for
+            attributions of any rank without channels, or `"rows"` for `|Σ_c a_jc|`, the size of the sum over the last
+            axis: of words, whose coordinates mean nothing alone. Defaults to `"channels_last"`.
 
     Returns:
         Tensor of shape `(batch, height, width)`, or of the shape of `attributions` without channels.
@@ -195,7 +196,9 @@ def normalize_map(attributions: tf.Tensor, data_format: str = "channels_last") -
     attributions = floating("attributions", attributions)
     saliency = tf.abs(attributions)
     checks.one_of("data_format", data_format, DATA_FORMATS)
-    if attributions.shape.rank >= 4 and data_format != "none":
+    if data_format == "rows":
+        saliency = tf.abs(tf.reduce_sum(attributions, axis=-1))
+    elif attributions.shape.rank >= 4 and data_format != "none":
         saliency = tf.reduce_sum(saliency, axis=1 if data_format == "channels_first" else -1)
     axes = list(range(1, saliency.shape.rank))
     entries = tf.cast(tf.reduce_prod(tf.shape(saliency)[1:]), saliency.dtype)

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from keras_rar.core.accumulation import Variables
 from keras_rar.core.gradients import ScalarFunction, floating, repeat_labels
+from keras_rar.core.held import NOTHING, Columns
 from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
-from keras_rar.core.segment_starts import start_of
 
 _OF_X = frozenset({"clean_logits", "clean_loss", "clean_map"})
 _OF_X_PRIME = frozenset({"attributions", "perturbed_logits", "perturbed_loss", "perturbed_map"})
@@ -30,6 +30,8 @@ class Network:
         label_logit: Function `(y, logits) -> (n,)`, the logit of the label of each example.
         gradient_scale: Float; a score is multiplied by it before its gradient is taken, and the gradient is divided
             by it. Without it a small gradient would underflow to 0 in float16. Defaults to `1.`.
+        columns: What is free of an input. Defaults to all of it.
+        by_rows: Whether the maps are sums over the last axis, one value per row. Defaults to `False`.
         scored: Function `(score) -> f`, where `f(z)` is the score of the logits at z in inference mode; `f` may be
             `Staged`. Defaults to the composition of both.
     """
@@ -39,6 +41,8 @@ class Network:
     label_logit: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     gradient_scale: float = 1.0
     scored: Callable[[Callable[[tf.Tensor], tf.Tensor]], ScalarFunction] | None = None
+    columns: Columns = NOTHING
+    by_rows: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,12 +136,12 @@ class Terms:
 
     @functools.cached_property
     def clean_map(self) -> tf.Tensor:
-        """IG of the label's logit at x, from the baseline, in the shape of x."""
+        """IG of the label's logit at x, from the baseline, in the shape of x; at a layer of rows one sum per row."""
         return self._map(self.x)
 
     @functools.cached_property
     def perturbed_map(self) -> tf.Tensor:
-        """IG of the label's logit at x′, from the baseline, in the shape of x."""
+        """IG of the label's logit at x′, from the baseline, as `clean_map`."""
         return self._map(self.x_prime)
 
     def report(self, name: str, value: tf.Tensor) -> tf.Tensor:
@@ -190,7 +194,9 @@ class Terms:
         return self._network.logits(z, training)
 
     def _map(self, z: tf.Tensor) -> tf.Tensor:
-        return self._integrate(self._network.label_logit, start_of(self._baseline, z), z)[0]
+        network = self._network
+        attributions = self._integrate(network.label_logit, network.columns.start(self._baseline, z), z)[0]
+        return tf.reduce_sum(attributions, axis=-1) if network.by_rows else attributions
 
     def _integrate(
         self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], start: tf.Tensor, end: tf.Tensor

@@ -35,9 +35,12 @@ class Ablated:
         self.classifier = Classifier(model)
         self.x = self.classifier.check_inputs(x)
         self.seed = checks.seed(seed)
-        shape = self.x.shape[1:]
-        checks.broadcasts("baseline", baseline := checks.baseline("baseline", baseline), shape)
+        columns = self.classifier.columns
+        free = columns.free(self.x)
+        checks.broadcasts("baseline", baseline := checks.baseline("baseline", baseline), free.shape[1:])
         self.baseline = starts_of(baseline, self.x)
+        if columns.holds:
+            self.baseline = columns.start(baseline, tf.constant(self.x)).numpy()
         self.is_baseline = np.all(self.x == self.baseline, axis=tuple(range(1, self.x.ndim)))
         if self.is_baseline.all():
             raise ValueError(

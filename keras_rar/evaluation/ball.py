@@ -14,10 +14,11 @@ from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.networks.base_model import is_wrapped
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.tail import tail_of
 
 
 def of_training(model: keras.Model, data_format: DataFormat = "auto") -> Settings:
-    """Radius, norm, bounds and baseline that a `RARModel` is trained with, and k if its method has one.
+    """Radius, norm, bounds, baseline and layer that a `RARModel` is trained with, and k if its method has one.
 
     Where ε follows a schedule it is the largest radius. `keras_rar.IGTopKRegularizer` counts the entries of an input,
     a map those without channels: its k is divided by the number of channels.
@@ -46,9 +47,13 @@ def of_training(model: keras.Model, data_format: DataFormat = "auto") -> Setting
         bounds=regularizer.bounds,
         baseline=regularizer.baseline,
     )
+    layer: str | None = getattr(model, "layer", None)
+    if layer is not None:
+        ball["layer"] = layer
     if isinstance(regularizer, IGTopKRegularizer) and regularizer.k is not None:
-        shape = Classifier(model).input_shape
-        layout = data_format_of(Classifier(model).model, shape, data_format)
+        classifier = Classifier(model if layer is None else tail_of(model, layer))
+        shape = classifier.input_shape
+        layout = data_format_of(classifier.model, shape, data_format)
         channels = {"channels_last": shape[-1], "channels_first": shape[0]}.get(layout)
         ball["k"] = max(1, regularizer.k // (channels or 1))
     return ball
@@ -85,6 +90,8 @@ def shared(models: Iterable[keras.Model], given: Settings) -> Settings:
 
 
 def _complete(ball: Settings, given: Settings) -> Settings:
+    if "layer" in given and given["layer"] != ball.get("layer"):  # whose units are others
+        ball = {} if given["layer"] is None else {"bounds": None}
     if "epsilon" not in given:
         if "epsilon" not in ball:
             checks.fail("epsilon", "given for a model that keras_rar does not train, such as epsilon=0.1", None)

@@ -13,8 +13,8 @@ from keras_rar.core import checks, keywords
 from keras_rar.evaluation import ball
 from keras_rar.evaluation.held_out import read
 from keras_rar.evaluation.settings import Settings, is_auto
-from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.tail import at_layer
 
 SCORES = ("kendall_tau", "spearman_rho", "topk_intersection")
 
@@ -63,6 +63,7 @@ class AttributionRobustness(keras.callbacks.Callback):
             `epsilon / 10`. Defaults to `10`.
         m: Positive integer, number of nodes of the attacked integrated gradients. Defaults to `10`.
         data_format: Where inputs have their channels, as for `saliency_map`. Defaults to `"auto"`, found.
+        layer: Name of a layer whose output is attacked and explained, as for `evaluate_robustness`.
         max_images: Positive integer, how many examples to take, or `None` for all. They are the first: shuffle
             examples sorted by class. Defaults to `32`.
         prefix: What the names begin with. Defaults to `"val_"`.
@@ -104,6 +105,7 @@ class AttributionRobustness(keras.callbacks.Callback):
         steps: int | None = None,
         m: int | None = None,
         data_format: DataFormat | None = None,
+        layer: str | Auto | None = "auto",
         max_images: int | None = 32,
         prefix: str = "val_",
         jit_compile: JitCompile = "auto",
@@ -118,7 +120,7 @@ class AttributionRobustness(keras.callbacks.Callback):
         self.epsilon, self.norm, self.bounds, self.baseline = epsilon, norm, bounds, baseline
         self.k, self.k_report, self.steps, self.m = k, k_report, steps, m
         self.prefix = prefix if isinstance(prefix, str) else checks.fail("prefix", "a string", prefix, TypeError)
-        self.jit_compile, self.data_format = jit_compile, data_format
+        self.jit_compile, self.data_format, self.layer = jit_compile, data_format, layer
         self.attack, self.pgd = attack, pgd
         for name, value, kind in (("attack", attack, AttributionAttack), ("pgd", pgd, PGDAttack)):
             if value is not None and not isinstance(value, kind):
@@ -140,7 +142,8 @@ class AttributionRobustness(keras.callbacks.Callback):
             return
         self._attack = self.attack or self._describe(ball.completed(self.model, self._ball()))
         self._pgd = self.pgd or _same_ball(self._attack)
-        Classifier(self.model).check_inputs(self.x, self._pgd.bounds)
+        seen, x = at_layer(self.model, self._pgd.layer, self.x)
+        Classifier(seen).check_inputs(x, self._pgd.bounds)
         self._attack.check(self.model, self.x, self.y)
         self._attacked_model = self.model
 
@@ -179,11 +182,12 @@ class AttributionRobustness(keras.callbacks.Callback):
         """What the arguments say of the ball."""
         names = ("epsilon", "norm", "baseline", "k", "data_format")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return cast(Settings, given if is_auto(self.bounds) else {**given, "bounds": self.bounds})
+        optional = {name: getattr(self, name) for name in ("bounds", "layer") if not is_auto(getattr(self, name))}
+        return cast(Settings, {**given, **optional})
 
     def _refuse_settings(self) -> None:
-        names = ("epsilon", "norm", "bounds", "baseline", "k", "k_report", "steps", "m", "data_format", "jit_compile")
-        for name in names:
+        names = ("epsilon", "norm", "bounds", "baseline", "k", "k_report", "steps", "m", "data_format", "layer")
+        for name in (*names, "jit_compile"):
             value = getattr(self, name)
             if value is not None and not is_auto(value):
                 checks.fail(name, "left out where `attack` is given, which has its own", value)
@@ -196,8 +200,8 @@ class AttributionRobustness(keras.callbacks.Callback):
         if k is None and self.model is None:
             k = 1  # until the model is known, and with it where the channels are
         elif k is None:
-            layout = data_format_of(Classifier(self.model).model, self.x.shape[1:], data_format)
-            k = explained.eighth(explained.map_shape(self.x.shape[1:], layout))
+            seen, x = at_layer(self.model, found.get("layer"), self.x)
+            k = explained.eighth(explained.map_shape_of(Classifier(seen), x, data_format))
         return TopKAttack(
             k,
             epsilon,
@@ -209,6 +213,7 @@ class AttributionRobustness(keras.callbacks.Callback):
             step_size=_step_size(epsilon, steps),
             m=10 if self.m is None else self.m,
             data_format=data_format,
+            layer=found.get("layer"),
             jit_compile=self.jit_compile,
         )
 
@@ -220,6 +225,7 @@ def _same_ball(attack: AttributionAttack) -> PGDAttack:
         bounds=attack.bounds,
         steps=attack.steps,
         step_size=_step_size(attack.epsilon, attack.steps),
+        layer=attack.layer,
         jit_compile=attack.jit_compile,
     )
 

@@ -155,7 +155,8 @@ class Controls:
                 axes = tuple(range(1, maps.ndim))
                 sound = np.isfinite(maps).all(axis=axes)
                 sound &= np.isfinite(signed).all(axis=tuple(range(1, signed.ndim)))
-                away = starts_of(settings.baseline, evaluation.x[todo]) != evaluation.x[todo]
+                given = evaluation.free(evaluation.x[todo])
+                away = starts_of(settings.baseline, given) != given
                 sound &= away.reshape(len(todo), -1).any(axis=1)
                 found: dict[str, dict[str, np.ndarray]] = {}
                 if sound.any():
@@ -209,7 +210,7 @@ class Controls:
     def _maps(self, rows: np.ndarray, normalize: bool) -> np.ndarray:
         """The maps before the attack, or the signed attributions that they are made of."""
         evaluation, settings = self._evaluation, self._evaluation.settings
-        return saliency_map(
+        found = saliency_map(
             evaluation.model,
             evaluation.x[rows],
             evaluation.y[rows],
@@ -222,6 +223,7 @@ class Controls:
             data_format=settings.data_format,
             normalize=normalize,
         )
+        return found.sum(axis=-1) if settings.data_format == "rows" and not normalize else found
 
     def _queries(self) -> int:
         """How many iterates the attack on maps looks at."""

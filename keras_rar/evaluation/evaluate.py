@@ -50,6 +50,7 @@ def evaluate_robustness(
     saliency: AnySaliency | None = None,
     target: Target | None = None,
     data_format: DataFormat | None = None,
+    layer: str | Auto | None = "auto",
     rule: RuleName | None = None,
     m: int | None = None,
     softplus_beta: float | Auto | None = "auto",
@@ -111,6 +112,9 @@ def evaluate_robustness(
         target: The score explained.
         data_format: Where inputs have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or `"auto"`, as
             `saliency_map` finds it.
+        layer: Name of a layer whose output is attacked and explained in place of the input, as `"embedding"` for words:
+            `epsilon`, `bounds` and `baseline` are in the units of its output. `None` for the input; `"auto"` for the
+            layer of the training of a `RARModel`.
         rule: Quadrature rule of IG.
         m: Its number of nodes.
         softplus_beta: Sharpness of the softplus twin; `None` for gradients through the model as it is. `"auto"`

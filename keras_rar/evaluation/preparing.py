@@ -15,6 +15,7 @@ from keras_rar.evaluation.running import Evaluation
 from keras_rar.networks import plausible
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.tail import at_layer
 
 
 def prepared(
@@ -29,10 +30,15 @@ def prepared(
     jit_compile: JitCompile = "auto",
 ) -> tuple[Evaluation, Any, attacks.AttributionAttack]:
     """The evaluation and its two attacks. Everything that can be refused is refused here, before the first attack."""
+    model, x = at_layer(model, settings.layer, x)
     classifier = Classifier(model)
+    if settings.certified and classifier.columns.holds:
+        checks.fail(
+            "certified", "0 at a layer that masks or inputs pass by: noise must not change these", settings.certified
+        )
     if gradient_model is not None:
         Classifier(gradient_model)  # refuses what is no classifier
-    checks.broadcasts("baseline", settings.baseline, classifier.input_shape)
+    checks.broadcasts("baseline", settings.baseline, classifier.free_shape)
     names = getattr(x, "columns", None)  # of a data frame
     x = classifier.check_inputs(x, settings.bounds)
     y = classifier.check_labels(y, len(x))

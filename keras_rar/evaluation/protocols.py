@@ -54,6 +54,7 @@ class Protocol:
         saliency: The attribution method: a name, a `Saliency` object or a function.
         target: The score explained.
         data_format: Where inputs have their channels: `"auto"`, `"channels_last"`, `"channels_first"` or `"none"`.
+        layer: Name of a layer whose output is attacked and explained; `None` for the input.
         rule: Quadrature rule of IG.
         m: Its number of nodes.
         baseline: Where its segments begin.
@@ -95,6 +96,7 @@ class Protocol:
     saliency: choices.AnySaliency = "ig"
     target: choices.Target = "logit"
     data_format: choices.DataFormat = "auto"
+    layer: str | None = None
     rule: choices.RuleName = "right"
     m: int = 100
     baseline: npt.ArrayLike = 0.0
@@ -109,6 +111,7 @@ class Protocol:
     def __post_init__(self) -> None:
         checks.one_of("attack", self.attack, ATTACKS)
         checks.one_of("prediction_attack", self.prediction_attack, PREDICTION_ATTACKS)
+        checks.layer(self.layer)
         if self.attacked is not None:
             checks.positive_int("attacked", self.attacked)
         checks.nonnegative_int("seed", self.seed)  # attacks take any, the bootstrap does not

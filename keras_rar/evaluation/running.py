@@ -41,6 +41,7 @@ class Evaluation:
         gradient_model: keras.Model | None,
     ):
         self.model, self.x, self.y = classifier.model, x, y
+        self.free = classifier.columns.free
         self.settings, self.path = settings, None if path is None else Path(path)
         n = len(x)
         columns: dict[str, np.ndarray] = {"index": np.arange(n), "label": y, "predicted": np.full(n, -1)}

@@ -45,6 +45,7 @@ class Settings(TypedDict, total=False):
     saliency: AnySaliency
     target: Target
     data_format: DataFormat
+    layer: str | None
     rule: RuleName
     m: int
     baseline: npt.ArrayLike
@@ -60,9 +61,9 @@ class Settings(TypedDict, total=False):
 CONTROLS = ("noise", "other_maps", "faithful", "certified")
 """Settings of what runs beside the attacks: the numbers of the attacks do not depend on them."""
 
-_SINCE_0_1_0 = {"prediction_attack": ("pgd",), "data_format": ("auto", "channels_last", "none")}
+_SINCE_0_1_0 = {"prediction_attack": ("pgd",), "data_format": ("auto", "channels_last", "none"), "layer": (None,)}
 
-OPTIONAL = ("bounds", "pgd_step_size", "k", "k_report", "step_size", "softplus_beta", "attacked")
+OPTIONAL = ("bounds", "layer", "pgd_step_size", "k", "k_report", "step_size", "softplus_beta", "attacked")
 """Settings of which `None` is a value: what leaves them to the protocol is `"auto"`. The others are left by `None`."""
 
 

@@ -1,9 +1,7 @@
 """Saliency maps of a Keras classifier."""
 
-import functools
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
 
 import keras
 import numpy as np
@@ -13,13 +11,14 @@ from keras_rar.core import checks, quadrature
 from keras_rar.core import saliency_methods as core
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
-from keras_rar.core.segment_starts import start_of
 from keras_rar.explaining import user_maps
+from keras_rar.explaining.completeness import Completeness, complete_ig
 from keras_rar.networks import at_once
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
 from keras_rar.networks.surrogates import deconvolution, guided
+from keras_rar.networks.tail import at_layer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -36,21 +35,7 @@ BACKWARD = {"guided_backprop": guided, "deconvolution": deconvolution}
 
 METHODS = [*core.METHODS, *BACKWARD]
 
-_MOST_NODES, _MOST_EXAMPLES = 4096, 32
-
-
-class Completeness(NamedTuple):
-    """How near IG came to completeness.
-
-    Args:
-        m: The number of nodes used.
-        gap: `Σᵢ IGᵢ − (f(x) − f(b))` of each example, `(n,)`, in the units of the score.
-        relative_gap: `|gap|` as a share of `|f(x) − f(b)|`, or of 1 where that is smaller, `(n,)`.
-    """
-
-    m: int
-    gap: np.ndarray
-    relative_gap: np.ndarray
+_MOST_EXAMPLES = 32
 
 
 class _Options(TypedDict, total=False):
@@ -66,6 +51,7 @@ class _Options(TypedDict, total=False):
     seed: int
     normalize: bool
     data_format: DataFormat
+    layer: str | None
     batch_size: int | None
     chunk: int | Literal["auto"] | None
 
@@ -106,6 +92,7 @@ def saliency_map(
     seed: int = 0,
     normalize: bool = True,
     data_format: DataFormat = "auto",
+    layer: str | None = None,
     batch_size: int | None = None,
     chunk: int | Literal["auto"] | None = "auto",
     return_completeness: bool = False,
@@ -136,6 +123,10 @@ def saliency_map(
         normalize: Whether to reduce to the map above; if not, the signed attributions. Defaults to `True`.
         data_format: Where images and volumes have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or
             `"auto"`: as the first convolution or pooling layer has them, or as sizes tell. Defaults to `"auto"`.
+        layer: Name of a layer whose output is explained in place of the input, as `"embedding"` for words, which are
+            integers: attributions have the shape of its output, `baseline` and `noise` are in its units, and rows that
+            are padding get 0. Of rows, such as those of an embedding, the map has one value each, `|Σ_c a_jc|`.
+            Defaults to `None`, the input.
         batch_size: Positive integer, examples explained at once. Defaults to `None`: what fits in memory, at most 32.
         chunk: Number of nodes evaluated at once: an integer, `None` for all, or `"auto"`. Defaults to `"auto"`.
         return_completeness: Whether to return a `Completeness` too, for `method="ig"`. Defaults to `False`.
@@ -146,7 +137,7 @@ def saliency_map(
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or there is no layer of that name.
 
     Example:
 
@@ -155,7 +146,9 @@ def saliency_map(
     >>> print(saliency_map(model, [[0.5, 0.5]], [0], normalize=False).round(3))
     [[ 0.5 -1. ]]
     """
+    model, x = at_layer(model, layer, x)
     classifier = Classifier(model)
+    user_maps.check_known("method", method, classifier)
     x = classifier.check_inputs(x)
     if batch_size is None:
         points = getattr(method, "points", {"ig": m, "smoothgrad": samples}.get(str(method), 1))
@@ -169,9 +162,7 @@ def saliency_map(
     y, completeness = classifier.explained(x, y, batch_size), None
     layout = data_format_of(classifier.model, x.shape[1:], data_format) if normalize else "none"
     if method == "ig":
-        explained, completeness = _complete_ig(
-            classifier, x, y, target, rule, m, baseline, tolerance, chunk, batch_size
-        )
+        explained, completeness = complete_ig(classifier, x, y, target, rule, m, baseline, tolerance, chunk, batch_size)
     elif callable(method) and not isinstance(method, Saliency):
         explained = user_maps.of_function(method, classifier, x, y, layout if normalize else None)
     else:
@@ -183,10 +174,13 @@ def saliency_map(
             fitting = at_once.chunked(saliency, classifier.model, x, "first")
             return fitting(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
 
-        user_maps.check_saliency(saliency, explain, x, layout)
+        user_maps.check_saliency(saliency, explain, x, layout, classifier.columns)
         key = (method, target, samples, noise, seed, chunk, classifier.multilabel) if isinstance(method, str) else None
         explained = at_once.in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
-    result = user_maps.as_maps("method", explained, tf.constant(x), layout).numpy() if normalize else explained
+    if normalize:
+        result = user_maps.as_maps("method", explained, tf.constant(x), layout).numpy()
+    else:
+        result = classifier.columns.free(explained)
     return (result, completeness) if completeness is not None and return_completeness else result
 
 
@@ -199,49 +193,6 @@ def get(name: Any, rule: str, m: Any, baseline: Any, chunk: Any, **smoothgrad: A
     if name == "smoothgrad":
         return core.SmoothGrad(**smoothgrad, chunk=chunk)
     return core.METHODS[name]()
-
-
-def _complete_ig(
-    classifier, x, y, target, rule, m, baseline, tolerance, chunk, batch_size
-) -> tuple[np.ndarray, Completeness]:
-    """IG, and its gap; with `m="auto"` m is doubled until the gap is small enough."""
-    checks.broadcasts("baseline", checks.baseline("baseline", baseline), classifier.input_shape)
-    tolerance = checks.positive_float("tolerance", tolerance)
-    nodes = 16 if m == "auto" else checks.positive_int("m", m)
-    key = "ig", target, rule, chunk, classifier.multilabel
-    while True:
-        explain = compiled(classifier.model, (*key, nodes), _with_gap(classifier, target, rule, nodes, chunk))
-        start = np.broadcast_to(np.asarray(baseline, "float64"), x.shape[1:])
-        start = tf.constant(start, x.dtype)  # a tensor: no new trace for another one
-        explained, gap, change = at_once.in_batches(functools.partial(explain, start), batch_size, x, y)
-        relative_gap = np.abs(gap) / np.maximum(np.abs(change), 1)
-        if m != "auto" or relative_gap.max() <= tolerance:
-            break
-        if nodes >= _MOST_NODES:
-            warnings.warn(
-                f"IG with {nodes} nodes has a completeness gap of {relative_gap.max():.2g} > tolerance={tolerance}.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-            break
-        nodes *= 2
-    return explained, Completeness(nodes, gap, relative_gap)
-
-
-def _with_gap(classifier: Classifier, target: str, rule: str, nodes: int, chunk: int | str | None) -> Callable:
-    """IG of a batch from a baseline, its gap, and the change of the score, as a function to compile."""
-    scale = classifier.head.gradient_scale
-
-    def explain(baseline, x, y):
-        f = classifier.score(y, TARGETS[target])
-        start = start_of(baseline, x)
-        saliency = core.IntegratedGradients(quadrature.get(rule, nodes), chunk=chunk)
-        explained = at_once.chunked(saliency, classifier.model, x, "first").between(f, start, x)
-        change = f(x) - f(start)
-        gap = tf.reduce_sum(tf.cast(explained, change.dtype), axis=list(range(1, x.shape.rank))) - change
-        return explained / scale, gap / scale, change / scale
-
-    return explain
 
 
 def _predicted(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import channels, checks
+from keras_rar.core.held import NOTHING, Columns
 from keras_rar.core.saliency_methods import METHODS, IntegratedGradients, Saliency, normalize_map
 from keras_rar.networks.classifier import Classifier
 
@@ -81,13 +82,21 @@ def check_examples(name: str, explain: Callable[[tf.Tensor, tf.Tensor], tf.Tenso
         refuse_mixed(name) if _alike(together, maps(0, 1)) else _refuse_random(name)
 
 
-def check_saliency(saliency: Saliency, explain: Callable[..., tf.Tensor], x: np.ndarray, data_format: str) -> None:
+def check_known(name: str, method: Any, classifier: Classifier) -> None:
+    """Refuse what the user has written where a part of the inputs is held: it could change that part."""
+    if classifier.columns.holds and callable(method) and type(method) not in METHODS.values():
+        checks.fail(name, f"one of {list(METHODS)} at a layer that masks or inputs pass by", method)
+
+
+def check_saliency(
+    saliency: Saliency, explain: Callable[..., tf.Tensor], x: np.ndarray, data_format: str, columns: Columns = NOTHING
+) -> None:
     """Refuse what `check_examples` refuses, of an object whose class the user has written; and a baseline per example.
 
     Broadcast over a batch, a baseline of its shape would be another one in batches of another size.
     """
     if isinstance(saliency, IntegratedGradients):
-        checks.broadcasts("baseline", saliency.baseline, x.shape[1:])
+        checks.broadcasts("baseline", saliency.baseline, columns.free(x).shape[1:])
     if type(saliency) not in METHODS.values():
         check_examples("method", lambda x, y: as_maps("method", explain(x, y), x, data_format), x)
 

@@ -136,6 +136,12 @@ class AbstractAttributionRegularizer(abc.ABC):
         follows = self._scheduled["step_size"] is None
         return self.neighborhood.of_radius(epsilon), 2.5 * epsilon / self.steps if follows else self.step_size
 
+    def check_shape(self, shape: tuple[int | None, ...]) -> None:
+        """Refuse bounds and a baseline that do not broadcast to what is perturbed, of this shape."""
+        for bound in self.bounds or ():
+            checks.broadcasts("bounds", bound, shape)
+        checks.broadcasts("baseline", self.baseline, shape)
+
     def check_precision(self, dtype: str) -> None:
         """Refuse settings that a model computing in this dtype would take for infinite, or for 0.
 
@@ -201,7 +207,9 @@ class Reads:
     outline: Terms
 
 
-def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int) -> Reads:
+def probe(
+    regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int, by_rows: bool = False
+) -> Reads:
     """What a method reads and reports, found by evaluating it on a network of zeros.
 
     Raises:
@@ -211,6 +219,7 @@ def probe(regularizer: AbstractAttributionRegularizer, input_shape: tuple, class
         logits=lambda z, training: tf.zeros([tf.shape(z)[0], classes]),
         loss=lambda y, logits: logits[:, 0],
         label_logit=lambda y, logits: logits[:, 0],
+        by_rows=by_rows,
     )
     x = tf.zeros([2, *(size or 64 for size in input_shape)])  # an input of any size
     y = tf.zeros([2], tf.int32)

@@ -37,7 +37,10 @@ def check_base_model(model: Any) -> tuple[tuple[int | None, ...], int]:
                 "of which keras_rar.OneInput makes one"
             )
     if not tf.as_dtype(keras.backend.standardize_dtype(inputs[0].dtype)).is_floating:
-        raise ValueError(f"`base_model` must take a floating-point input. Received: dtype={inputs[0].dtype}")
+        raise ValueError(
+            "`base_model` must take a floating-point input, or be looked at behind a layer, as by layer='embedding'. "
+            f"Received: dtype={inputs[0].dtype}"
+        )
     if len(outputs[0].shape) != 2 or not outputs[0].shape[-1]:
         raise ValueError(
             "`base_model` must return scores of shape (batch, classes). "
@@ -62,6 +65,18 @@ def input_structure(model: Any) -> Any:
     required = sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in arguments)
     found = found if isinstance(found, dict) else found * max(required, 1)  # Keras records the first argument only
     return found[0] if isinstance(found, list) and len(found) == 1 else found
+
+
+def one_input_shape(model: keras.Model) -> tuple[int | None, ...]:
+    """The shape of a batch of the only input of a model.
+
+    Raises:
+        ValueError: If it has several inputs.
+    """
+    inputs = keras.tree.flatten(input_structure(model))
+    if len(inputs) != 1:
+        raise ValueError(f"`base_model` must have one input. Received: {model.name!r} with {len(inputs)}")
+    return tuple(inputs[0].shape)
 
 
 def _specs(shapes: Any) -> Any:

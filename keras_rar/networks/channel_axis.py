@@ -14,7 +14,7 @@ from keras_rar.networks.kept import kept_with
 
 
 def data_format_of(model: Any, shape: tuple[int | None, ...], data_format: DataFormat = "auto") -> DataFormat:
-    """Where inputs have their channels: `"channels_last"`, `"channels_first"`, or `"none"`.
+    """Where inputs have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or `"rows"` of words.
 
     What counts is which axis of the input reaches the axis of channels of the first layer that has one, such as a
     convolution, pooling or padding: transpositions before it do no harm. Where no layer tells, sizes may
@@ -37,6 +37,10 @@ def data_format_of(model: Any, shape: tuple[int | None, ...], data_format: DataF
     'channels_first'
     """
     checks.one_of("data_format", data_format, ["auto", *channels.DATA_FORMATS])
+    if data_format == "auto" and getattr(model, "by_rows", False):
+        return "rows"
+    if data_format == "rows" and len(shape) >= 2:
+        return data_format
     if len(shape) < 3:
         if data_format not in ("auto", "none"):
             checks.fail("data_format", f'"auto" or "none" for inputs without channels, of shape {shape}', data_format)

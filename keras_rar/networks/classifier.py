@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from keras_rar.core import checks, label_sets, labels
 from keras_rar.core.gradients import ScalarFunction, repeat_labels
+from keras_rar.core.held import NOTHING, Held, HeldBall
+from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.networks import plausible, structure
 from keras_rar.networks.base_model import check_base_model, is_wrapped
 from keras_rar.networks.kept import independent_logits
@@ -90,12 +92,23 @@ class Classifier:
     def __init__(self, model: keras.Model):
         self.model = model.base_model if is_wrapped(model) else model
         self.input_shape, self.classes = check_base_model(self.model)
+        self.columns = getattr(self.model, "columns", NOTHING)  # of the inputs, which columns are free
         self.head = head_of(self.model)
         sigmoids = self.head.activation == "sigmoid" or any(map(independent_logits, (model, self.model)))
         self.multilabel = self.classes > 1 and self.head.activation != "softmax" and sigmoids
         inputs = getattr(self.model, "inputs", None)
         dtype = inputs[0].dtype if inputs else self.model.variable_dtype
         self.dtype = "float64" if dtype == "float64" else "float32"
+
+    @property
+    def free_shape(self) -> tuple[int | None, ...]:
+        """The shape of what is free of an input: of all of it, but for a network from a layer on that masks pass by."""
+        width = self.columns.width
+        return self.input_shape if width is None else (*self.input_shape[:-1], width)
+
+    def ball(self, ball: Neighborhood) -> Neighborhood:
+        """The neighborhood, of what is free of the inputs."""
+        return HeldBall(ball, self.columns) if self.columns.holds else ball
 
     def logits(self, x: tf.Tensor) -> tf.Tensor:
         """Logits in inference mode, at least in float32."""
@@ -154,7 +167,8 @@ class Classifier:
         def scaled(logits):
             return self.head.gradient_scale * target(repeat_labels(y, tf.shape(logits)[0]), logits)
 
-        return self.head.scored(scaled, relu, staged=False)  # rounded as the published code, which attacks amplify
+        f = self.head.scored(scaled, relu, staged=False)  # rounded as the published code, which attacks amplify
+        return Held(f, self.columns) if self.columns.holds else f
 
     def of_labels(self, target: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable:
         """A target or objective as it is of the labels of this model: of a multi-label one each has its own sigmoid."""
@@ -181,13 +195,13 @@ class Classifier:
         x = x.astype(self.dtype)
         if bounds is not None:
             for bound in bounds:
-                checks.broadcasts("bounds", bound, self.input_shape)
+                checks.broadcasts("bounds", bound, self.free_shape)
             lower, upper = (np.asarray(bound, "float64") for bound in bounds)
             slack = 1e-5 * (upper - lower)
-            if np.any(x < lower - slack) or np.any(x > upper + slack):
-                raise ValueError(
-                    f"`x` must lie within `bounds`={tuple(bounds)}. Received: values from {x.min():g} to {x.max():g}"
-                )
+            free = self.columns.free(x)
+            if np.any(free < lower - slack) or np.any(free > upper + slack):
+                seen = f"values from {free.min():g} to {free.max():g}"
+                raise ValueError(f"`x` must lie within `bounds`={tuple(bounds)}. Received: {seen}")
         plausible.check_scores(self, x[:32])
         return x
 

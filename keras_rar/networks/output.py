@@ -42,7 +42,9 @@ class OutputHead:
         self.inputs = input_structure(model)
         self.classes = classes = check_base_model(model)[1]
         seen = vars(model).get("original", model)  # of a twin of the user's: both end alike
-        ending = list(_ending(seen))
+        ending = list(
+            _ending(vars(seen).get("network", seen))
+        )  # of a network from a layer on: that of the whole network
         once = not any(_is_called_twice(last, outer) for outer, last in ending if last)
         self.squashing = endings.find(seen, self.inputs, ending[-1][1] if once else None, classes)
         self.activation = self.squashing.kind

@@ -33,7 +33,7 @@ def check_scores(classifier: Any, x: np.ndarray) -> None:
     if np.all(scores >= 0) and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
         received = "scores that sum to 1"
     elif head.squashing.last == "Log" and np.allclose(np.sum(np.exp(scores), axis=1), 1, atol=1e-2):
-        received = "scores that are logarithms of probabilities, without a gradient where these are 0 (log_softmax has one)"
+        received = "scores that are logarithms of probabilities: log_softmax has a gradient where these are 0"
     elif head.squashing.hidden:
         received = kept_with(classifier.model).get("squashed", lambda: _squashed(classifier, x))
     if received is not None:
@@ -64,7 +64,7 @@ def check_varies(classifier: Any, x: np.ndarray) -> None:
 def _squashed(classifier: Any, x: np.ndarray) -> str | None:
     """What scores look like that are kept within bounds; `None` for logits."""
     near = classifier.logits(_noise(classifier, x)).numpy()
-    far = np.concatenate([classifier.logits(scale * _noise(classifier, x, centred=True)).numpy() for scale in _SCALES])
+    far = np.concatenate([classifier.logits(_noise(classifier, x, scale)).numpy() for scale in _SCALES])
     scores = np.concatenate([near, far])
     if not (np.isfinite(near).any() and np.isfinite(far).any()):
         return None
@@ -90,9 +90,17 @@ def _within(scores: np.ndarray, lower: float, upper: float) -> bool:
     return bool(np.all((found >= lower - 1e-6) & (found <= upper + 1e-6)))
 
 
-def _noise(classifier: Any, x: np.ndarray, centred: bool = False) -> tf.Tensor:
-    """Random inputs of the range of `x`; integers that are cast back, such as indices of words, are those of `x`."""
+def _noise(classifier: Any, x: np.ndarray, scale: float | None = None) -> tf.Tensor:
+    """Random inputs of the range of `x`; with a scale centred, and that many times as large.
+
+    Integers that are cast back, such as indices of words, are those of `x`, and so is what no attack may change.
+    """
+    given, x = x, classifier.columns.free(x)
     rng, low, high = np.random.default_rng(0), float(x.min()), float(x.max())
     low, high = (low, high) if low < high else (low - 1, high + 1)
-    values = rng.normal(size=x.shape) * max(abs(low), abs(high)) if centred else rng.uniform(low, high, x.shape)
-    return tf.constant(np.where(integer_columns(classifier.model), x, values), x.dtype)
+    if scale is None:
+        values = rng.uniform(low, high, x.shape)
+    else:
+        values = scale * rng.normal(size=x.shape) * max(abs(low), abs(high))
+    values = np.where(integer_columns(classifier.model), x, values)
+    return classifier.columns.joined(tf.constant(values, x.dtype), tf.constant(given))

@@ -125,9 +125,9 @@ class MinMaxModel(keras.Model):
         x, y, sample_weight = self._unpack(data)
         x, y = self._check_batch(x, y)
         with tf.control_dependencies([x]):  # no seed is spent where a data set turns out to have ended
-            seed = tf.cast(self.seed_generator.next(), tf.int64)
+            seed = self._next_seed()
             part = Part.of(x, sample_weight)
-        faults = self._guard.inspect(x, y)
+        faults = self._guard.inspect(x, y, self._bounded(x))
         y = labels.replace_invalid(y, self._guard.classes)
         y_pred, kept, numbers = self._steps[self._part](x, y, sample_weight, seed, faults, part)
         return as_logs(self._history.update(kept, numbers, part, x, y, y_pred, sample_weight))
@@ -159,8 +159,17 @@ class MinMaxModel(keras.Model):
 
     def _refresh(self) -> None:
         """Make everything anew that was made for the network as it was, if that has got another layer or activation."""
-        if self._steps and self._steps["whole"].problem.head is not head_of(self.base_model):
+        if self._steps and self._steps["whole"].problem.head is not head_of(self.seen):
             self._make_steps()
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    @abc.abstractmethod
+    def seen(self) -> keras.Model:
+        """The network that is perturbed and explained: the base model, or what follows a layer of it."""
 
     @abc.abstractmethod
     def _make_steps(self) -> None:
@@ -170,16 +179,17 @@ class MinMaxModel(keras.Model):
         self._refresh()
         x, y = self._check_batch(x, y)
         if tf.executing_eagerly():
-            self._guard.check(x, y)
+            self._guard.check(x, y, self._bounded(x))
         return x, y
 
     def _check_segment(self, x: Any, x_prime: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         x, y = self._check_arguments(x, y)
-        x_prime = tf.cast(only("x_prime", x_prime), x.dtype)
-        if not x_prime.shape.is_compatible_with(x.shape):
-            raise ValueError(
-                f"`x_prime` must have the shape of `x`, {tuple(x.shape)}. Received: {tuple(x_prime.shape)}"
-            )
+        tail = self._compiled.tail
+        shape = x.shape if tail is None else [x.shape[0], *tail.shape]
+        x_prime = tf.cast(only("x_prime", x_prime), self.variable_dtype)
+        if not x_prime.shape.is_compatible_with(shape):
+            of = "of `x`" if tail is None else f"that {tail.layer.name!r} returns"
+            raise ValueError(f"`x_prime` must have the shape {of}, {tuple(shape)}. Received: {tuple(x_prime.shape)}")
         return x, x_prime, y
 
     def _next_seed(self) -> tf.Tensor:
@@ -192,7 +202,12 @@ class MinMaxModel(keras.Model):
         """What dtypes and shapes tell, before anything is computed."""
         takes_indices = self._compiled.loss.takes_indices
         x, y = self._guard.check_layout(only("x", x), only("y", y), takes_indices)
-        return tf.cast(x, self.variable_dtype), y
+        return (tf.cast(x, self.variable_dtype) if x.dtype.is_floating else x), y
+
+    def _bounded(self, x: tf.Tensor) -> tf.Tensor:
+        """What the bounds are of: the inputs, or the output of the layer that is perturbed."""
+        problem = self._compiled
+        return x if problem.tail is None or self._guard.bounds is None else problem.columns.free(problem.entered(x))
 
     def _unpack(self, data: Any) -> tuple[Any, Any, Any]:
         """Inputs, labels and weights, each out of its dictionary or list."""

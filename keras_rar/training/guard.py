@@ -61,10 +61,11 @@ class StepGuard:
         bounds: Pair of floats or nested lists: the valid range of inputs; or `None`.
         classes: Number of output units of the model.
         on_nonfinite: `"skip"` or `"raise"`.
+        at_layer: Whether the output of a layer is perturbed, so that inputs may be integers. Defaults to `False`.
     """
 
-    def __init__(self, bounds: Any, classes: int, on_nonfinite: str):
-        self.bounds, self.classes, self.on_nonfinite = bounds, classes, on_nonfinite
+    def __init__(self, bounds: Any, classes: int, on_nonfinite: str, at_layer: bool = False):
+        self.bounds, self.classes, self.on_nonfinite, self.at_layer = bounds, classes, on_nonfinite, at_layer
         self.skipped = 0
         self._counts = _Counts()
 
@@ -78,7 +79,7 @@ class StepGuard:
         if y is None:
             raise ValueError("Labels are needed: pass `y`, or a data set of (x, y) pairs.")
         x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
-        if not x.dtype.is_floating:
+        if not (x.dtype.is_floating or self.at_layer):
             raise TypeError(
                 "`x` must be floating point, since attributions are gradients in x: cast it, and scale it to "
                 f"`bounds`={self.bounds}. Received: dtype={x.dtype.name}"
@@ -88,28 +89,28 @@ class StepGuard:
             raise ValueError(f"`y` must hold one label per example, {x.shape[0]}. Received: {y.shape[0]} labels")
         return x, y
 
-    def inspect(self, x: tf.Tensor, y: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The faults of a batch, each a boolean scalar."""
+    def inspect(self, x: tf.Tensor, y: tf.Tensor, seen: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The faults of a batch, each a boolean scalar; `seen` is what the bounds are of."""
         outside = tf.constant(False)
         if self.bounds is not None:
-            lower, upper = (tf.constant(bound, x.dtype) for bound in self.bounds)
+            lower, upper = (tf.constant(bound, seen.dtype) for bound in self.bounds)
             slack = 1e-5 * (upper - lower)  # rounding of an augmentation is not a wrong range
-            outside = tf.reduce_any((x < lower - slack) | (x > upper + slack))
+            outside = tf.reduce_any((seen < lower - slack) | (seen > upper + slack))
         return {
             # One of several replicas may get no example of a small batch.
             "empty": tf.equal(tf.shape(x)[0], 0) & (replicas.number() == 1),
-            "nan": tf.logical_not(tf.reduce_all(tf.math.is_finite(x))),
+            "nan": tf.logical_not(tf.reduce_all(tf.math.is_finite(x))) if x.dtype.is_floating else tf.constant(False),
             "outside": outside,
             "label": tf.logical_not(tf.reduce_all(labels.valid(y, self.classes))),
         }
 
-    def record(self, x: tf.Tensor, faults: dict[str, tf.Tensor], finite: tf.Tensor) -> tf.Tensor:
+    def record(self, seen: tf.Tensor, faults: dict[str, tf.Tensor], finite: tf.Tensor) -> tf.Tensor:
         """Count what is wrong with a step; returns whether nothing is, here or on another replica."""
         good_batch = tf.logical_not(tf.reduce_any(tf.stack(list(faults.values()))))
         found = {**faults, "nonfinite": good_batch & tf.logical_not(finite), "undone": tf.constant(False)}
         bad_step = self._counts.record(
             tf.stack([found[name] for name in _FAULTS]),
-            tf.stack([tf.reduce_min(x), tf.reduce_max(x)]),
+            tf.stack([tf.reduce_min(seen), tf.reduce_max(seen)]),
             stopping=len(_FAULTS) - 2 * (self.on_nonfinite == "skip"),
         )
         return tf.logical_not(bad_step)
@@ -118,15 +119,15 @@ class StepGuard:
         """Count an update that was undone, since what it wrote was not finite."""
         self._counts.add("undone", undone)
 
-    def check(self, x: tf.Tensor, y: tf.Tensor) -> None:
+    def check(self, x: tf.Tensor, y: tf.Tensor, seen: tf.Tensor) -> None:
         """Raise for a bad batch, eagerly.
 
         Raises:
             ValueError: If the batch is bad.
         """
-        faults = {name: bool(fault) for name, fault in self.inspect(x, y).items()}
+        faults = {name: bool(fault) for name, fault in self.inspect(x, y, seen).items()}
         if any(faults.values()):
-            raise ValueError(self._explain(faults, [float(tf.reduce_min(x)), float(tf.reduce_max(x))]))
+            raise ValueError(self._explain(faults, [float(tf.reduce_min(seen)), float(tf.reduce_max(seen))]))
 
     def report(self) -> None:
         """Raise or warn of what was counted since the last report.

@@ -77,9 +77,10 @@ class InParts:
         head, outline = self.problem.head, self.problem.reads.outline
         first, reads_clean = cast(FirstPass, outline.first_pass), "clean_logits" in outline.read_of_x
         with tf.GradientTape() as tape:
-            logits = head.logits(x_star if first.at_x_prime else x, True)
+            ends = self.problem.ends(x, x_star)
+            logits = head.logits(ends[first.at_x_prime], True)
             layer_losses = head.layer_losses  # weight decay and activity, of this pass alone
-            zero = tf.zeros([], x.dtype)
+            zero = tf.zeros([], x_star.dtype)
             decay = self.optimizer.scale_loss(with_layer_losses(zero, layer_losses))
         if first.integrals_before:  # of the network as it was before the pass
             after = [tf.convert_to_tensor(variable) for variable in self.state]
@@ -92,7 +93,7 @@ class InParts:
             loss=with_layer_losses(self.mean(objective), layer_losses),
             gradients=[_sum_of(a, b) for a, b in zip(gradients, found, strict=True)],
             reported=reported,
-            clean_logits=(head.logits(x, False) if first.at_x_prime else logits) if reads_clean else None,
+            clean_logits=(head.logits(ends[0], False) if first.at_x_prime else logits) if reads_clean else None,
         )
 
     def _parts(self, x, x_star, y, logits, size):
@@ -104,19 +105,19 @@ class InParts:
         def part(x, x_star, y, logits, weights):
             with tf.GradientTape() as tape:
                 tape.watch(logits)
-                terms = self._terms(x, x_star, y, logits, size)
+                terms = self._terms(*self.problem.ends(x, x_star), y, logits, size)
                 objective = self.problem.regularizer.objective(terms)
                 total = tf.reduce_sum(weights * tf.cast(objective, weights.dtype))
             in_logits, *found = tape.gradient(total, [logits, *sources])
             reached[:] = [gradient is not None for gradient in found]
-            values = [tf.cast(value, x.dtype) for value in (objective, *(terms.reported[name] for name in names))]
+            values = [tf.cast(value, x_star.dtype) for value in (objective, *(terms.reported[name] for name in names))]
             values = [tf.broadcast_to(value, tf.shape(weights)) for value in values]
             in_logits = tf.zeros_like(logits) if in_logits is None else in_logits
             pairs = zip(found, sources, strict=True)
             return [in_logits, *values], [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
 
-        specs = [tf.TensorSpec(logits.shape[1:], logits.dtype), *[tf.TensorSpec([], x.dtype)] * (1 + len(names))]
-        rows, weights = (x, x_star, y, logits), self._weights(x)
+        specs = [tf.TensorSpec(logits.shape[1:], logits.dtype), *[tf.TensorSpec([], x_star.dtype)] * (1 + len(names))]
+        rows, weights = (x, x_star, y, logits), self._weights(x_star)
         (in_logits, objective, *reported), sums = graphs.sums_in_parts(
             part, rows, weights, size, results=specs, sums=sources
         )
@@ -140,9 +141,9 @@ class InParts:
             examples=size if isinstance(size, int) else None,
         )
 
-    def _weights(self, x):
+    def _weights(self, like):
         """`wᵢ`, what the objective of each example counts in the loss, scaled for the optimizer."""
-        zeros = tf.zeros(tf.shape(x)[:1], x.dtype)
+        zeros = tf.zeros(tf.shape(like)[:1], like.dtype)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(zeros)
             loss = self.optimizer.scale_loss(self.mean(zeros))

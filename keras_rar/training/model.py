@@ -10,11 +10,12 @@ from keras_rar.core import checks
 from keras_rar.methods.loss_regularizers import adversarial
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer, probe
 from keras_rar.networks import differentiable
-from keras_rar.networks.base_model import check_base_model
+from keras_rar.networks.base_model import check_base_model, one_input_shape
 from keras_rar.networks.export import export_saved_model
 from keras_rar.networks.losses import ClassificationLoss
 from keras_rar.networks.output import OutputHead, head_of
 from keras_rar.networks.structure import like, only
+from keras_rar.networks.tail import tail_of
 from keras_rar.training import update
 from keras_rar.training.chunks import Chunks
 from keras_rar.training.fitting import MinMaxModel
@@ -43,13 +44,14 @@ class RARModel(MinMaxModel):
         on_nonfinite: `"skip"` or `"raise"`: what to do with an update whose loss or gradient, or what it would write
             to weights, statistics and optimizer, is NaN or infinite.
         seed: Integer seed of the random starts, or `None` for a random one.
+        layer: Name of a layer whose output is perturbed and explained in place of the input, as for `wrap`.
         name: Name of the model.
         trainable: Whether the weights of the base model are. Defaults to `True`.
 
     Raises:
         TypeError: If `base_model` is not a Keras 3 model or `regularizer` is not a regularizer.
-        ValueError: If the model is not built, or has several inputs or outputs; if a setting of the regularizer is 0
-            or infinite in the precision of the model, or `begin` is given to a method without an attribution term.
+        ValueError: If the model is not built, has several inputs or outputs or no such layer; if a setting is 0 or
+            infinite in the precision of the model, or `begin` is given to a method without an attribution term.
 
     Example:
 
@@ -70,10 +72,12 @@ class RARModel(MinMaxModel):
         *,
         on_nonfinite: str = "skip",
         seed: int | None = None,
+        layer: str | None = None,
         name: str | None = None,
         trainable: bool = True,
     ):
-        self._input_shape, self._classes = check_base_model(base_model)
+        seen = base_model if layer is None else tail_of(base_model, layer)
+        self._input_shape, self._classes = check_base_model(seen)
         if not isinstance(regularizer, AbstractAttributionRegularizer):
             checks.fail("regularizer", "an AbstractAttributionRegularizer", regularizer, TypeError)
         checks.one_of("on_nonfinite", on_nonfinite, ["skip", "raise"])
@@ -83,25 +87,26 @@ class RARModel(MinMaxModel):
         self.on_nonfinite = on_nonfinite
         self.seed = seed if seed is None else checks.integer("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
-        head_of(base_model)  # refuses a model whose logits are out of reach
+        self.layer = layer
+        head_of(seen)  # refuses a model whose logits are out of reach
+        known = self._input_shape, self._classes, layer is not None and seen.by_rows
         self._methods = {"whole": regularizer}  # what is trained with, and what with before `begin`
         if regularizer.begin:
             self._methods["adversarial"] = adversarial(regularizer)
-        self._reads = {part: probe(method, self._input_shape, self._classes) for part, method in self._methods.items()}
+        self._reads = {part: probe(method, *known) for part, method in self._methods.items()}
         if self._reads["whole"].perturbs:
-            differentiable.check_trained(base_model, 2 if self._reads["whole"].integrates else 1)
+            differentiable.check_trained(seen, 2 if self._reads["whole"].integrates else 1)
         if regularizer.begin and not self._reads["whole"].integrates:
             checks.fail("begin", "0 for a method without an attribution term", regularizer.begin)
         self._steps = {}
-        self._guard = StepGuard(regularizer.bounds, self._classes, on_nonfinite)
+        self._guard = StepGuard(regularizer.bounds, self._classes, on_nonfinite, layer is not None)
         regularizer.check_precision(self.variable_dtype)
-        regularizer.neighborhood.check_shape(self._input_shape)
-        checks.broadcasts("baseline", regularizer.baseline, self._input_shape)
+        regularizer.check_shape(self._input_shape if layer is None else seen.shape)
         self._history = History(self, {name: None for reads in self._reads.values() for name in reads.reported})
         self._term_means = self._history.terms  # so that Keras finds these metrics
         if not trainable:
             self.trainable = False
-        self.build((None, *self._input_shape))
+        self.build(one_input_shape(base_model))
 
     # A Keras model: the base model, compiled for one loss
 
@@ -125,9 +130,13 @@ class RARModel(MinMaxModel):
         super().compile(optimizer=optimizer, loss=only("loss", loss), **kwargs)
         self._make_steps()
 
+    @property
+    def seen(self) -> keras.Model:
+        return self.base_model if self.layer is None else tail_of(self.base_model, self.layer)
+
     def _make_steps(self) -> None:
         """The steps of the training, for the network as it is now."""
-        head = head_of(self.base_model)
+        head = head_of(self.seen)
         loss = ClassificationLoss(self.loss, head)
         self._steps = {part: self._make_step(part, head, loss) for part in self._methods}
         self._functions = Functions(self._steps["whole"].problem.chunks, self.jit_compile)
@@ -138,10 +147,6 @@ class RARModel(MinMaxModel):
         chunks = Chunks(head, method, self._input_shape)
         problem = Problem(head, loss, method, self._reads[part], chunks, lambda: self.optimizer.iterations)
         return Step(self, problem, self._guard, update.BatchMean("mean", loss.reduction, dtype=self.variable_dtype))
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Export for inference: `keras_rar.export_saved_model`; other formats export the base model.
@@ -171,6 +176,7 @@ class RARModel(MinMaxModel):
             "regularizer": keras.saving.serialize_keras_object(self.regularizer),
             "on_nonfinite": self.on_nonfinite,
             "seed": self.seed,
+            "layer": self.layer,
             "name": self.name,
             "trainable": self.trainable,
         }
@@ -204,12 +210,12 @@ class RARModel(MinMaxModel):
             seed: Integer seed of the random start. Defaults to the next one of `seed_generator`.
 
         Returns:
-            Tensor of the shape of `x`, in a dictionary or list if `x` came in one; `x` itself for a method without an
-            inner maximum. Where ε follows a schedule it is that of the present step of the optimizer.
+            Tensor of the shape of `x`, or of what `layer` returns, in a dictionary or list if `x` came in one; `x`
+            itself without an inner maximum. Where ε follows a schedule it is that of the present step.
         """
         given, (x, y) = x, self._check_arguments(x, y)
         state = self._next_seed() if seed is None else tf.constant([seed, 0], tf.int64)
-        return like(given, self._function(self._compiled.inner_maximum, x)(x, y, state))
+        return like(given, self._function(self._compiled.perturbed, x)(x, y, state))
 
     def attributions(self, x: Any, x_prime: Any, y: Any) -> tf.Tensor:
         """`IG(x, x′)` of the compiled loss, by the quadrature rule of the regularizer.

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_rar.core import graphs, labels
 from keras_rar.core.accumulation import Variables
 from keras_rar.core.ascent import projected_ascent
+from keras_rar.core.held import NOTHING, HeldBall
 from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.replicas import Part
@@ -16,6 +17,7 @@ from keras_rar.core.terms import Network, Terms
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer, Reads
 from keras_rar.networks.losses import ClassificationLoss
 from keras_rar.networks.output import OutputHead
+from keras_rar.networks.tail import Tail
 from keras_rar.training.chunks import Chunks
 
 
@@ -44,17 +46,32 @@ class Problem:
     ):
         self.head, self.loss, self.regularizer, self.reads, self.chunks = head, loss, regularizer, reads, chunks
         self.step = step
+        self.tail = head.model if isinstance(head.model, Tail) else None
+        self.columns = NOTHING if self.tail is None else self.tail.columns
+
+    def entered(self, x: tf.Tensor) -> tf.Tensor:
+        """What is perturbed and explained: the inputs, or the output of the layer and what passes by it."""
+        return x if self.tail is None else self.tail.entered(x)
+
+    def ends(self, x: tf.Tensor, x_star: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`entered(x)`, and x*; at a layer x* moves with the weights in front of it, as the layer's output does."""
+        h = self.entered(x)
+        return h, x_star if self.tail is None else h + tf.stop_gradient(x_star - h)
 
     def attributions(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """`IG(x, x′)` of the loss, in the shape of `x`."""
-        return self.terms(x, x_prime, y, self.regularizer.training_rule).attributions
+        """`IG(x, x′)` of the loss, in the shape of `x_prime`."""
+        return self.columns.free(self._given(x, x_prime, y).attributions)
 
     def objective(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """The objective of each example, `(batch,)`, in inference mode."""
-        return self.regularizer.objective(self.terms(x, x_prime, y, self.regularizer.training_rule))
+        return self.regularizer.objective(self._given(x, x_prime, y))
+
+    def perturbed(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """x*, without what passes by a layer."""
+        return self.columns.free(self.inner_maximum(x, y, seed))
 
     def inner_maximum(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor, part: Part | None = None) -> tf.Tensor:
-        """x*, found by projected ascent; `x` itself for a method that does not depend on x′.
+        """x*, found by projected ascent; `entered(x)` itself for a method that does not depend on x′.
 
         Args:
             x: Inputs.
@@ -62,9 +79,11 @@ class Problem:
             seed: Integer tensor of shape `(2,)`, for the random start.
             part: The part of a batch that these examples are, or `None` for the whole.
         """
+        x = tf.stop_gradient(self.entered(x))
         if not self.reads.perturbs:
             return x
         ball, step_size = self.regularizer.ball(self.terms(x, x, y, self.regularizer.attack_rule))
+        ball = HeldBall(ball, self.columns) if self.columns.holds else ball
         start = self.start(x, ball, seed, part)
         ascended = functools.partial(self._ascended, ball=ball, step_size=step_size)
         examples = self.examples_at_once(x)
@@ -100,6 +119,11 @@ class Problem:
             return self.chunks.examples(x, nodes, variables=True, integrals=self.reads.outline.integrals)
         own = self.chunks.nodes(None, nodes, True)
         return None if own is None or own >= nodes else tf.maximum(tf.shape(x)[0], 1)
+
+    def _given(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> Terms:
+        """The terms at x and at an x′ of the user's."""
+        x = self.entered(x)
+        return self.terms(x, self.columns.joined(x_prime, x), y, self.regularizer.training_rule)
 
     def _ascended(
         self,
@@ -137,7 +161,7 @@ class Problem:
         """The terms of the objective at x and x′.
 
         Args:
-            x: Tensor of shape `(batch, ...)`.
+            x: Tensor of shape `(batch, ...)`, as `entered` returns it.
             x_prime: Tensor of the shape of `x`.
             y: Labels.
             rule: The rule of every IG.
@@ -150,7 +174,15 @@ class Problem:
         chunk = None
         if self.reads.integrates:
             chunk = self.chunks.nodes(examples or self.chunks.batch(x), len(rule), variables is not False)
-        network = Network(logits or head.logits, self.loss, labels.label_logit, head.gradient_scale, head.scored)
+        network = Network(
+            logits or head.logits,
+            self.loss,
+            labels.label_logit,
+            head.gradient_scale,
+            head.scored,
+            self.columns,
+            self.tail is not None and self.tail.by_rows,
+        )
         return Terms(
             network,
             x,

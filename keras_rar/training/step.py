@@ -65,11 +65,13 @@ class Step:
             outcome = parts(x, x_star, y, before, examples)
         loss, gradients = outcome.loss, outcome.gradients
 
-        healthy = self.guard.record(x, faults, update.is_finite(loss, gradients, optimizer))
+        entered = self.problem.entered(x)
+        seen = x if self.problem.tail is None else self.problem.columns.free(entered)
+        healthy = self.guard.record(seen, faults, update.is_finite(loss, gradients, optimizer))
         kept = update.apply_or_undo(healthy, optimizer, gradients, variables, state, before)
         self.guard.record_undone(healthy & ~kept)
         means = {name: mean(value) for name, value in outcome.reported.items()}
-        logits = self.problem.head.logits(x, False) if outcome.clean_logits is None else outcome.clean_logits
+        logits = self.problem.head.logits(entered, False) if outcome.clean_logits is None else outcome.clean_logits
         return self.problem.head.activate(logits), kept, {"loss": loss, **means}
 
     def _at_once(self, x, x_star, y, mean):
@@ -86,7 +88,9 @@ class Step:
 
         with tf.GradientTape() as tape:
             rule = problem.regularizer.training_rule
-            terms = problem.terms(x, x_star, y, rule, logits=logits, training=True, variables=values_of(variables))
+            terms = problem.terms(
+                *problem.ends(x, x_star), y, rule, logits=logits, training=True, variables=values_of(variables)
+            )
             objective = problem.regularizer.objective(terms)
             terms.ensure_classified()
             loss = with_layer_losses(mean(objective), layer_losses)

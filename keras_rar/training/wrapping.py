@@ -25,6 +25,7 @@ def wrap(
     dataset: str | None = None,
     on_nonfinite: Literal["skip", "raise"] = "skip",
     seed: int | None = None,
+    layer: str | None = None,
     name: str | None = None,
     **options: Unpack[Options],
 ) -> RARModel:
@@ -49,6 +50,10 @@ def wrap(
             and optimizer, is NaN or infinite: `"skip"` it, counted in `skipped_updates`, or `"raise"`. Defaults to
             `"skip"`.
         seed: Integer seed of the random starts. Defaults to a random one.
+        layer: Name of a layer whose output is perturbed and explained in place of the input, as `"embedding"` for
+            words, which are integers. ε, `step_size` and `baseline` are in the units of its output, and `bounds`
+            default to `None`. Rows that are padding, by the mask of the layer, are never perturbed. What comes before
+            the layer runs in inference mode, and is trained with the rest. Defaults to `None`.
         name: Name of the model.
         **options: Options of the method. All methods have `epsilon` (ε, in the units of `bounds`; a float, an array
             of one per feature, or a Keras schedule), `norm`, `bounds` (the range of valid inputs), `steps`,
@@ -83,8 +88,9 @@ def wrap(
     else:
         checks.one_of("method", method, METHODS)
         settings: dict[str, Any] = {} if recipe is None else recipes.options(recipe, method, dataset)
-        regularizer = make(method, {**settings, **options})
-    return RARModel(base_model, regularizer, on_nonfinite=on_nonfinite, seed=seed, name=name)
+        of_layer: dict[str, Any] = {} if layer is None else {"bounds": None}
+        regularizer = make(method, {**settings, **of_layer, **options})
+    return RARModel(base_model, regularizer, on_nonfinite=on_nonfinite, seed=seed, layer=layer, name=name)
 
 
 def unwrap(model: RARModel) -> keras.Model:

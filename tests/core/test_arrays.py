@@ -21,6 +21,7 @@ from keras_rar.core import (
     directions,
     gradients,
     graphs,
+    held,
     integration,
     label_sets,
     labels,
@@ -29,6 +30,7 @@ from keras_rar.core import (
     maps,
     mass_centers,
     neighborhoods,
+    padded,
     pooling,
     quadrature,
     random_search,
@@ -49,6 +51,7 @@ BALLS = {
     "L0Ball": neighborhoods.L0Ball(1),
 }
 SEED = np.array([0, 1])
+HELD = held.HeldBall(neighborhoods.L2Ball(0.5), held.Columns(2))
 
 
 def f(z):
@@ -202,6 +205,13 @@ TAKES_GRADIENTS = {
     "neighborhoods.L0Ball.steepest": lambda x: BALLS["L0Ball"].steepest(x),
     "neighborhoods.L0Ball.project": lambda x, x_prime: BALLS["L0Ball"].project(x, x_prime),
     "neighborhoods.L0Ball.clip": lambda x: BALLS["L0Ball"].clip(x),
+    "held.Held": lambda x: held.Held(f, held.Columns(2))(x),
+    "held.HeldBall.sample": lambda x: HELD.sample(x, SEED),
+    "held.HeldBall.steepest": lambda gradient: HELD.steepest(gradient),
+    "held.HeldBall.project": lambda x, x_prime: HELD.project(x, x_prime),
+    "held.HeldBall.clip": lambda x_prime: HELD.clip(x_prime),
+    "held.Columns.joined": lambda h, x: held.Columns(3).joined(h, x),
+    "held.Columns.start": lambda x: held.Columns(2).start(0.5, x),
     "pooling.max_pool": lambda x: pooling.max_pool(images(images(x)), (1, 1)),
     "random_search.search": search,
     "ratios.difference_ratio": lambda margins, logits: ratios.difference_ratio(
@@ -261,6 +271,9 @@ TAKES_ANY_NUMBERS = {
     "maps.pair": lambda a, b: maps.pair(a, b)[0],
     "mass_centers.mass_center": lambda m: mass_centers.mass_center(images(m)),
     "mass_centers.mass_center_distance": lambda a, b: mass_centers.mass_center_distance(images(a), images(b)),
+    "padded.padded_kendall": padded.padded_kendall,
+    "padded.padded_spearman": padded.padded_spearman,
+    "padded.padded_topk": lambda a, b: padded.padded_topk(a, b, 2),
     "top_sets.topk_intersection": lambda a, b: top_sets.topk_intersection(a, b, 2),
     "top_sets.local_topk_intersection": lambda a, b: top_sets.local_topk_intersection(images(a), images(b), 2),
     "worst.choose": lambda new, old: worst.choose([True, False], new, old),
@@ -307,6 +320,8 @@ TAKES_NO_NUMBERS = {
     "kendall_host.*": "of arrays alone: the part of `correlations` that NumPy computes",
     "maps.*": "of tensors that `maps.pair` made",
     "orders.*": "of tensors that `maps.pair` made",
+    "held.columns_of": "of a function",
+    "held.HeldProposals": "of tensors of a search",
 }
 every_function = pytest.mark.parametrize("name", TAKES_GRADIENTS | TAKES_ANY_NUMBERS)
 
