@@ -35,8 +35,7 @@ class AttributionAttack(FollowingAttack):
         norm: `"linf"`, `"l2"` or `"l0"`. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or arrays, the valid range of inputs, or `None`. Defaults to `(0., 1.)`.
         steps: Positive integer, number of iterations. Defaults to `100`.
-        step_size: Float > 0, length of a step, of the feature with the largest ε; those of others are in proportion.
-            Defaults to `epsilon / 10`.
+        step_size: Float > 0, length of a step (with an array of ε of the largest). Defaults to `epsilon / 10`.
         saliency: What is attacked: `"ig"`, `"gradient"`, `"gradient_x_input"` or `"smoothgrad"`, a `Saliency` object,
             or a function `(model, x, y) -> attributions` of TensorFlow operations. Defaults to `"ig"`.
         target: The score explained: `"logit"`, `"loss"` or `"probability"` of the label. Defaults to `"logit"`.
@@ -52,8 +51,7 @@ class AttributionAttack(FollowingAttack):
             all starts is kept, for each example. Defaults to `0`.
         seed: Integer seed of the random starts and steps. Defaults to `0`.
         layer: Name of a layer whose output is explained and perturbed in place of the input, as `"embedding"` for
-            words. `epsilon`, `bounds` (say `None`), `baseline`, and `x` and `x_adv` of the result, are of its output.
-            Padding stays as it is, and counts in no score. Defaults to `None`, the input.
+            words. `epsilon`, `bounds`, `baseline` and the result are of its output; padding stays. Defaults to `None`.
         softplus_beta: Float > 0, sharpness of the softplus; `None` to take gradients through the model as it is; or
             `"auto"` for the smoothest twin that agrees with the model, see `twin_agreement`. The paper's is `1.`.
             Defaults to `"auto"`.

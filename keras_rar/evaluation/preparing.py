@@ -59,6 +59,7 @@ def prepared(
     )
     attack.check(classifier.model, x, y, gradient_model=gradient_model)
     evaluation = Evaluation(classifier, settings, x, y, path, batch_size, gradient_model)
-    if sentence := discrete.said(x, attack.neighborhood.free(x.shape[1:]), names):
+    changed = None if settings.layer is not None else attack.neighborhood.free(x.shape[1:])
+    if changed is not None and (sentence := discrete.said(x, changed, names)):
         evaluation.report.findings["discrete"] = sentence
     return evaluation, pgd, attack

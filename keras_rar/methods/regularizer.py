@@ -137,9 +137,8 @@ class AbstractAttributionRegularizer(abc.ABC):
         return self.neighborhood.of_radius(epsilon), 2.5 * epsilon / self.steps if follows else self.step_size
 
     def check_shape(self, shape: tuple[int | None, ...]) -> None:
-        """Refuse bounds and a baseline that do not broadcast to what is perturbed, of this shape."""
-        for bound in self.bounds or ():
-            checks.broadcasts("bounds", bound, shape)
+        """Refuse ε, bounds and a baseline that do not broadcast to what is perturbed, of this shape."""
+        self.neighborhood.check_shape(shape)
         checks.broadcasts("baseline", self.baseline, shape)
 
     def check_precision(self, dtype: str) -> None:
