@@ -29,11 +29,14 @@ class Neighborhood(abc.ABC):
         ValueError: If `epsilon` is not positive, or `bounds` is not an increasing pair. Both must hold in float32 too.
     """
 
+    _shares: np.ndarray | None = None  # w, for an array of ε
+
     def __init__(self, epsilon: Any, bounds: Any = (0.0, 1.0)):
         self.epsilon: Any = checks.radius("epsilon", epsilon)
         self.bounds = checks.increasing_bounds("bounds", bounds)
         self._largest: Any = float(np.max(self.epsilon))
-        self._shares = None if np.ndim(self.epsilon) == 0 else np.asarray(self.epsilon) / self._largest
+        if np.ndim(self.epsilon):
+            self._shares = np.asarray(self.epsilon) / self._largest
 
     @abc.abstractmethod
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
