@@ -10,7 +10,7 @@ import keras_rar
 
 FOLDER, TOPICS = Path("/usr/share/games/fortunes"), ["computers", "politics", "science"]
 TINY = ["the program runs on a computer", "the president won a vote", "a physicist measured the light of a star"]
-LENGTH, BALL = 32, {"layer": "embedding", "epsilon": 0.1}  # rows of the embedding have the length 1
+LENGTH, BALL = 32, {"layer": "embedding", "epsilon": 0.03}  # rows of the embedding have the length 1
 
 
 def quotations(smoke):
@@ -18,7 +18,7 @@ def quotations(smoke):
     if not (smoke or FOLDER.is_dir()):
         raise SystemExit(f"{FOLDER} must be there. Install the Debian package: apt-get install fortunes")
     parts = [[text] * 8 for text in TINY] if smoke else [(FOLDER / t).read_text("utf-8").split("\n%\n") for t in TOPICS]
-    pairs = [(text, topic) for topic, part in enumerate(parts) for text in part]
+    pairs = [(text, topic) for topic, part in enumerate(parts) for text in part if any(map(str.isalpha, text))]
     order = np.random.default_rng(0).permutation(len(pairs))
     return [pairs[i][0] for i in order], np.array([pairs[i][1] for i in order])
 

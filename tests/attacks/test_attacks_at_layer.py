@@ -79,6 +79,7 @@ def test_the_ensemble_leaves_padding_too():
     assert np.isfinite(result.scores["kendall_tau"]).all()
 
 
+@pytest.mark.slow
 def test_at_a_layer_that_changes_nothing_an_attack_is_that_of_the_input():
     inputs = keras.Input((4,))
     same = keras.layers.Identity(name="same")(inputs)

@@ -34,7 +34,7 @@ def test_the_layer_is_that_of_the_training(model):
 def test_a_report_at_the_embedding(model, tmp_path):
     options = {**CHEAP, **ALONE, "path": tmp_path / "report.npz"}
     report = keras_rar.evaluate_robustness(model, X, Y, **options)
-    names = "epsilon", "bounds", "layer", "data_format", "k"
+    names = "epsilon", "bounds", "layer", "data_format", "k_report"
     assert [report.protocol[name] for name in names] == [0.2, None, "embedding", "rows", 1]
     attacked = report.per_example["attacked"]
     np.testing.assert_array_equal(attacked, model.predict(X, verbose=0).argmax(axis=1) == Y)
@@ -50,7 +50,7 @@ def test_what_cannot_be_measured_at_a_layer_is_refused(model):
     with pytest.raises(ValueError, match=r"^`certified` must be 0 at a layer that masks or inputs pass by"):
         keras_rar.evaluate_robustness(model, X, Y, certified=1, **CHEAP)
     with pytest.raises(TypeError, match=r"^`layer` must be the name of a layer"):
-        keras_rar.evaluate_robustness(model, X, Y, layer=1, **CHEAP)
+        keras_rar.evaluate_robustness(model, X, Y, layer=1, epsilon=0.1, **CHEAP)
     with pytest.raises(ValueError, match=r"floating-point input, or be looked at behind a layer"):
         keras_rar.evaluate_robustness(model, X, Y, layer=None, epsilon=0.1, **CHEAP)
 
