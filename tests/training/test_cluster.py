@@ -19,7 +19,7 @@ import keras_rar
 pytestmark = pytest.mark.slow
 ROOT = Path(keras_rar.__file__).parents[1]
 METHODS = sorted(keras_rar.METHODS)
-SECONDS = 900  # on a busy machine; minutes on a quiet one
+SECONDS = 1800  # on a busy machine; minutes on a quiet one
 
 SCRIPT = """
 import sys
@@ -110,7 +110,11 @@ def started(arguments, folder):
 
 
 def ended(workers, folder):
-    codes = [worker.wait(SECONDS) for worker in workers]
+    try:
+        codes = [worker.wait(SECONDS) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
     assert codes == [0, 0], [(folder / f"log{index}").read_text()[-3000:] for index in range(2)]
 
 
@@ -199,7 +203,10 @@ def test_a_worker_that_is_killed_costs_no_more_than_an_epoch(tmp_path):
         assert [worker.poll() for worker in workers] == [None, None], (killed / "log0").read_text()[-3000:]
         time.sleep(0.01)
     workers[1].send_signal(signal.SIGKILL)
-    assert workers[0].wait(SECONDS) != 0  # its error ends the other one too
+    try:
+        assert workers[0].wait(SECONDS) != 0  # its error ends the other one too
+    finally:
+        workers[0].kill()
     assert not (killed / "scores.npz").exists()
     assert backup.exists()
 
