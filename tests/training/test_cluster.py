@@ -73,12 +73,11 @@ settings = {"steps": 3, "m": 3, "pgd_steps": 3, "noise": 3, "other_maps": ["grad
 for name, strategy in (("one", alone), ("both", both)):
     model = compiled(strategy, method)
     model.set_weights(weights)
-    for protocol in ("quick", "strong"):
-        path = sys.argv[2] + f".{name}.{protocol}.npz" if name == "one" else data["folder"].item() + f"/{protocol}.npz"
-        options = {"batch_size": 2, "protocol": protocol, "path": path, "progress": False}
-        report = keras_rar.evaluate_robustness(model, x, y, **settings, **options)
-        table = {column: values.tolist() for column, values in report.per_example.items()}
-        results[f"{protocol} {name}"] = [table, report.findings]
+    path = sys.argv[2] + ".npz" if name == "one" else data["folder"].item() + "/both.npz"
+    options = {"batch_size": 2, "path": path, "progress": False}
+    report = keras_rar.evaluate_robustness(model, x, y, **settings, **options)
+    table = {column: values.tolist() for column, values in report.per_example.items()}
+    results[f"report {name}"] = [table, report.findings]
 
 if both.cluster_resolver.task_id == 1:
     with both.scope():
@@ -176,11 +175,10 @@ def test_workers_that_begin_from_other_weights_are_refused(measured):
         assert result["unlike"].startswith("All workers must begin from the same weights")
 
 
-@pytest.mark.parametrize("protocol", ["quick", "strong"])
-def test_two_workers_report_what_one_does(protocol, measured):
+def test_two_workers_report_what_one_does(measured):
     """Each attacks half of the batches, and both know all."""
     for result in measured:
-        (table, findings), (expected, expected_findings) = result[f"{protocol} both"], result[f"{protocol} one"]
+        (table, findings), (expected, expected_findings) = result["report both"], result["report one"]
         assert table.keys() == expected.keys()
         for name, values in expected.items():
             np.testing.assert_allclose(table[name], values, rtol=0, atol=1e-5, err_msg=name)
