@@ -41,8 +41,7 @@ def place(replica: Any, replicas: int, processes: int) -> Any:
 
 def own(strategy: tf.distribute.Strategy) -> range:
     """Numbers of the replicas that are in this process."""
-    here = len(strategy.extended.worker_devices)
-    first = 0
+    here, first = strategy.num_replicas_in_sync // workers(strategy), 0
     if workers(strategy) > 1:
         ids = strategy.experimental_distribute_values_from_function(lambda context: context.replica_id_in_sync_group)
         first = int(strategy.experimental_local_results(ids)[0])

@@ -36,6 +36,11 @@ def test_parts_draw_what_the_whole_batch_draws(first, size, monkeypatch):
     np.testing.assert_array_equal(drawn, ball.sample(X, SEED)[first : first + size])
 
 
+def test_without_a_strategy_there_is_one_replica():
+    strategy = tf.distribute.get_strategy()
+    assert (replicas.number(), replicas.workers(strategy), list(replicas.own(strategy))) == (1, 1, [0])
+
+
 def test_a_part_that_does_not_know_its_place_draws_other_numbers():
     """Negative control."""
     ball = LinfBall(0.2)
