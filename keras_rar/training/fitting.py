@@ -73,7 +73,7 @@ class MinMaxModel(keras.Model):
 
     def _warn_of_discrete(self, x: Any) -> None:
         """Say which columns of a table change to values that no example has; of arrays, not of data sets."""
-        part = x if not isinstance(x, (dict, list, tuple)) else keras.tree.flatten(x)[0]
+        part = next(iter(keras.tree.flatten(x)), None) if isinstance(x, (dict, list, tuple)) else x
         at_input = self._steps and self._compiled.tail is None
         if at_input and self._compiled.reads.perturbs and len(getattr(part, "shape", ())) == 2:
             free = self._compiled.regularizer.neighborhood.free(part.shape[1:])

@@ -72,19 +72,21 @@ def assert_within(norm, x, x_adv):
         assert np.all((x_adv >= BOUNDS[0]) & (x_adv <= BOUNDS[1].astype("float32")))
 
 
-SLOW = {("ensemble", "l2")}
+SLOW = {("ensemble", "l2"), ("apgd_targeted", "l2"), ("noise", "l2")}
 
 
-@pytest.mark.parametrize(
-    ("attack", "norm"),
-    [pytest.param(*case, marks=[pytest.mark.slow] * (case in SLOW)) for case in itertools.product(ON_MAPS, NORMS)],
-)
+def every(attacks):
+    cases = itertools.product(attacks, NORMS)
+    marked = [pytest.param(*case, marks=[pytest.mark.slow] * (case in SLOW)) for case in cases]
+    return pytest.mark.parametrize(("attack", "norm"), marked)
+
+
+@every(ON_MAPS)
 def test_an_attack_on_maps_moves_no_fixed_feature_by_a_bit(attack, norm):
     assert_within(norm, X, ON_MAPS[attack](**NORMS[norm])(network(), X, Y).x_adv)
 
 
-@every_norm
-@pytest.mark.parametrize("attack", ON_PREDICTIONS)
+@every(ON_PREDICTIONS)
 def test_an_attack_on_predictions_moves_no_fixed_feature_by_a_bit(attack, norm):
     model = network()
     predicted = model.predict(X, verbose=0).argmax(axis=1)

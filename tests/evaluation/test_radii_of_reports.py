@@ -58,6 +58,7 @@ def test_a_report_of_radii_says_them_and_goes_on_from_its_file(tmp_path, without
     assert first.to_html()
 
 
+@pytest.mark.slow
 def test_attacks_and_controls_keep_to_the_radii():
     """Noise of predictions and maps too: with a radius only for what a network does not read, all is robust."""
     model = dense_model(hidden=4)
