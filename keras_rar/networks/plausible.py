@@ -31,6 +31,8 @@ def check_scores(classifier: Any, x: np.ndarray) -> None:
     received = None
     if np.all(scores >= 0) and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
         received = "scores that sum to 1"
+    elif head.squashing.last == "Log" and np.allclose(np.sum(np.exp(scores), axis=1), 1, atol=1e-2):
+        received = "scores that are logarithms of probabilities, without a gradient where these are 0 (log_softmax has one)"
     elif head.squashing.hidden:
         received = kept_with(classifier.model).get("squashed", lambda: _squashed(classifier, x))
     if received is not None:

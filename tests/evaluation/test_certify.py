@@ -299,6 +299,19 @@ def test_it_is_compiled_once_per_model():
     assert counts[0] == counts[1] == counts[2] <= 2
 
 
+def test_of_a_set_of_labels_one_is_explained_whatever_the_draw():
+    """The label of the highest score at x; at the draws it is now this one, now the other."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "sigmoid")])
+    weights = np.array([[1.0, 0.1], [-2.0, 0.2], [0.3, 3.0], [0.1, -1.0]])
+    x = np.array([[0.5, 0.1, 0.2, 0.3]], "float32")
+    model.set_weights([weights, 2.0 + np.array([0.01, 0.0]) - (x @ weights)[0]])
+    found = certify(model, x, radii=[0.0], k=1, sigma=0.2, **QUIET)
+    np.testing.assert_array_equal(found.labels, [0])
+    np.testing.assert_array_equal(found.maps[0].round(2), [0, 1, 0, 0])
+    assert found.topk_lower[0, 0] == 1
+    np.testing.assert_array_equal(certify(model, x, [1], radii=[0.0], k=1, sigma=0.2, **QUIET).maps[0], [0, 0, 1, 0])
+
+
 def test_maps_that_are_not_finite_count_as_nothing_and_are_counted():
     """The derivative of √max(z, 0) is not finite where z < 0."""
     inputs = keras.Input((3,))

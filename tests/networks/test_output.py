@@ -246,6 +246,8 @@ REFUSED = {
     "softsign": (ops.softsign, "between -1 and 1"),
     "squared sigmoid": (lambda z: tf.sigmoid(z) ** 2, "between 0 and 1"),
     "percent": (lambda z: 100 * tf.nn.softmax(z), "always sum to 100"),
+    "log of softmax": (lambda z: tf.math.log(tf.nn.softmax(z)), "logarithms of probabilities"),
+    "log of softmax and a floor": (lambda z: tf.math.log(tf.nn.softmax(z) + 1e-3), "logarithms of probabilities"),
     "mean of two": (lambda z: (tf.nn.softmax(z) + tf.nn.softmax(2 * z)) / 2, "sum to 1"),
 }
 
