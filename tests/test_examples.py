@@ -440,4 +440,4 @@ def test_text_smoke():
     command = [sys.executable, str(ROOT / "examples/text.py"), "--smoke"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert re.search(r"^ig_topk, (computers|politics|science): \w+ [+-]\d\.\d\d, ", result.stdout, re.MULTILINE)
+    assert re.search(r"^ig_sum_norm, (computers|politics|science): \w+ [+-]\d\.\d\d, ", result.stdout, re.MULTILINE)

@@ -18,6 +18,7 @@ from keras_rar.networks.base_model import check_base_model, is_wrapped
 from keras_rar.networks.copies import operations
 from keras_rar.networks.fed import FedNetwork
 from keras_rar.networks.kept import compiled, kept_with
+from keras_rar.networks.structure import only
 
 _NAMED, _ROWS = 6, 256
 
@@ -208,8 +209,8 @@ class Tail(FedNetwork):
         first = (self.columns.width or 0) + self.columns.masked
         for index, spec in enumerate(specs):
             if not self.columns.holds:
-                shape = tf.concat([tf.shape(z)[:1], [size or 1 for size in spec.shape[1:]]], 0)
-                made.append(tf.zeros(shape, spec.dtype))
+                sizes = tf.constant([size or 1 for size in spec.shape[1:]], tf.int32)
+                made.append(tf.zeros(tf.concat([tf.shape(z)[:1], sizes], 0), spec.dtype))
                 continue
             part = z[..., first : first + self._widths[index]]
             first += self._widths[index]
@@ -219,17 +220,17 @@ class Tail(FedNetwork):
 
     def _as_inputs(self, x: Any, convert: Any = tf.convert_to_tensor) -> Any:
         """Inputs in the structure of the network; one input may come in a dictionary or list of one."""
-        given = x
-        if isinstance(given, dict) and isinstance(self._structure, dict):
-            given = {name: given[name] for name in self._structure} if self._structure.keys() <= given.keys() else None
-        is_one = not isinstance(self._structure, (dict, list, tuple))
-        while is_one and (isinstance(given, dict) and len(given) == 1):
-            given = next(iter(given.values()))
-        if given is None or (isinstance(given, dict) != isinstance(self._structure, dict)):
-            raise ValueError(f"`x` must be as the inputs of the network. Received: {type(x).__name__}")
-        if is_one:
-            return convert(given)
-        leaves = [given[name] for name in sorted(given)] if isinstance(given, dict) else list(given)
+        specs, names = keras.tree.flatten(self._structure), None
+        if len(specs) == 1:
+            leaves = [only("x", x, len(specs[0].shape))]
+        elif isinstance(self._structure, dict):
+            names = sorted(self._structure)
+            leaves = [x[name] for name in names] if isinstance(x, dict) and set(names) <= set(x) else []
+        else:
+            leaves = list(x) if isinstance(x, (list, tuple)) else []
+        if len(leaves) != len(specs):
+            what = f"a dictionary of {names}" if names else f"a list of {len(specs)} arrays"
+            raise ValueError(f"`x` must be {what}, as the inputs of the network. Received: {type(x).__name__}")
         return keras.tree.pack_sequence_as(self._structure, [convert(leaf) for leaf in leaves])
 
 

@@ -42,8 +42,9 @@ def test_a_report_at_the_embedding(model, tmp_path):
     assert report.examples["map_after"].shape[1:] == X.shape[1:]
     again = keras_rar.evaluate_robustness(model, X, Y, **options)  # goes on from the file: nothing is left to do
     assert again.fingerprint == report.fingerprint
+    hidden = model.base_model.layers[-2].name
     with pytest.raises(ValueError, match=r"^`path` must be a new file"):
-        keras_rar.evaluate_robustness(model, X, Y, **{**options, "layer": "dense", "epsilon": 0.2})
+        keras_rar.evaluate_robustness(model, X, Y, **{**options, "layer": hidden, "epsilon": 0.2})
 
 
 def test_what_cannot_be_measured_at_a_layer_is_refused(model):

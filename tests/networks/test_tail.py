@@ -56,6 +56,18 @@ def test_a_network_within_a_network_and_one_of_several_inputs():
     tail, h = at_layer(network, "words", given)
     np.testing.assert_array_equal(tail(h), network(given))
     assert h.shape == (*X.shape, 4)  # two of the words, and both inputs beside them, of which one passes by
+    with pytest.raises(ValueError, match=r"^`x` must be a dictionary of \['kinds', 'tokens'\], as the inputs"):
+        at_layer(network, "words", X)
+    np.testing.assert_array_equal(keras_rar.saliency_map(network, given, layer="words", m=2).shape, X.shape)
+
+
+def test_one_input_by_name():
+    tokens = keras.Input((LENGTH,), dtype="int32", name="tokens")
+    rows = keras.layers.Embedding(WORDS, 2, mask_zero=True, name="words")(tokens)
+    network = keras.Model({"tokens": tokens}, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(rows)))
+    for given in (X, {"tokens": X}):
+        tail, h = at_layer(network, "words", given)
+        np.testing.assert_array_equal(tail(h), network({"tokens": X}))
 
 
 def test_a_shortcut_past_a_layer_is_exact():
