@@ -75,8 +75,9 @@ class MinMaxModel(keras.Model):
         """Say which columns of a table change to values that no example has; of arrays, not of data sets."""
         part = next(iter(keras.tree.flatten(x)), None) if isinstance(x, (dict, list, tuple)) else x
         at_input = self._steps and self._compiled.tail is None
-        if at_input and self._compiled.reads.perturbs and len(getattr(part, "shape", ())) == 2:
-            free = self._compiled.regularizer.neighborhood.free(part.shape[1:])
+        shape = getattr(part, "shape", ())
+        if at_input and self._compiled.reads.perturbs and len(shape) == 2:
+            free = self._compiled.regularizer.neighborhood.free(shape[1:])
             if sentence := discrete.said(part, free, getattr(part, "columns", None)):
                 warnings.warn(sentence, RuntimeWarning, stacklevel=3)
 
