@@ -111,7 +111,10 @@ class MinMaxModel(keras.Model):
         self.train_function = guarded_step
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Keras's own, with the first replica's part of a batch: Keras would add up parts of several sizes."""
+        """Keras's own, with the first replica's part of a batch: Keras would add up parts of several sizes.
+
+        The only private method of Keras that is overridden; a test says so if it goes.
+        """
         for _, _, batches in iterator or ():
             data_batch = first_part(self.distribute_strategy, next(batches))
             break

@@ -46,8 +46,8 @@ class _Counts(keras.metrics.Metric):
     def seen(self) -> list[float]:
         """The least and the greatest input value, over all replicas."""
         here = self.strategy.experimental_local_results(self.range.value)
-        ranges = [tf.convert_to_tensor(replica).numpy().tobytes() for replica in here]
-        low, high = np.stack([np.frombuffer(s, "float32") for s in replicas.exchanged(self.strategy, ranges)]).T
+        ranges = [tf.cast(replica, tf.float64).numpy().tobytes() for replica in here]
+        low, high = np.stack([np.frombuffer(s, "float64") for s in replicas.exchanged(self.strategy, ranges)]).T
         return [float(low.min()), float(high.max())]
 
     def result(self):

@@ -92,7 +92,7 @@ def apply_or_undo(
     def stayed_finite(saved, before):
         return _stayed_finite([*mirrored, *state], [*saved, *before])
 
-    if replicas.number() == 1:
+    if not tf.distribute.has_strategy():
         tf.cond(healthy, lambda: apply(gradients), lambda: None)
         kept = healthy & stayed_finite(saved, before)
         tf.cond(kept, lambda: None, lambda: assign([*mirrored, *state], [*saved, *before]))
