@@ -57,13 +57,13 @@ def test_the_gradient_in_the_embedding_is_that_of_finite_differences(method, kin
     values = embeddings.numpy()
     for row, column in [(0, 0), (X[0, 0], 1), (X[1, 1], 2)]:
         ends = []
-        for side in (1e-5, -1e-5):
+        for side in (1e-6, -1e-6):  # the soft top-k bends a lot
             moved = values.copy()
             moved[row, column] += side
             embeddings.assign(moved)
             ends.append(objective_at(model, x, step, y))
         embeddings.assign(values)
-        np.testing.assert_allclose(found[row, column], (ends[0] - ends[1]) / 2e-5, atol=1e-8)
+        np.testing.assert_allclose(found[row, column], (ends[0] - ends[1]) / 2e-6, rtol=1e-6, atol=1e-8)
     assert np.abs(found[X[0, 0]]).max() > 1e-4
     assert found[0].any() == (kind == "convolution")
 
