@@ -41,8 +41,8 @@ class MinMaxModel(keras.Model):
 
         Raises:
             TypeError: If the inputs are not floating point.
-            ValueError: If a batch is empty, not finite or outside `bounds`, a label is not one, or there are no data; if
-                a batch of several workers does not divide evenly.
+            ValueError: If a batch is empty, not finite or outside `bounds`, a label is not one, or there are no data;
+                if a batch of several workers does not divide evenly.
             FloatingPointError: If an update is not finite, with `on_nonfinite="raise"`.
         """
         if any(getattr(part, "shape", None) and part.shape[0] == 0 for part in keras.tree.flatten(x)):
