@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from keras_rar.core import replicas
 
+BUILD = "_maybe_symbolic_build"
+"""The only private method of Keras that is overridden, by `MinMaxModel`; a test says so if it goes."""
+
 
 def first_part(strategy: tf.distribute.Strategy, batch: Any) -> Any:
     """The part of a distributed batch that the first replica of this process has."""
@@ -19,6 +22,20 @@ def as_logs(numbers: dict[str, Any]) -> dict[str, Any]:
     if replicas.workers(tf.distribute.get_strategy()) == 1:
         return numbers
     return {name: tf.reshape(value, [1]) for name, value in numbers.items()}
+
+
+def check_divides(strategy: tf.distribute.Strategy, batch_size: int | None) -> None:
+    """Refuse batches that TensorFlow would deal out wrongly, some examples twice: the last one alone may be smaller.
+
+    Raises:
+        ValueError: If there are several processes, and the batch size is no multiple of the number of replicas.
+    """
+    number = strategy.num_replicas_in_sync
+    if batch_size is not None and batch_size % number and replicas.workers(strategy) > 1:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the number of replicas, {number}, where there are several workers. "
+            f"Received: batch_size={batch_size}"
+        )
 
 
 def check_alike(model: keras.Model, epoch: int) -> None:

@@ -14,7 +14,7 @@ from keras_rar.core.replicas import Part
 from keras_rar.networks.output import head_of
 from keras_rar.networks.structure import only
 from keras_rar.training.begin import Begin
-from keras_rar.training.cluster import as_logs, check_alike, first_part
+from keras_rar.training.cluster import BUILD, as_logs, check_alike, check_divides, first_part
 from keras_rar.training.guard import StepGuard
 from keras_rar.training.history import History
 from keras_rar.training.problem import Problem
@@ -42,7 +42,8 @@ class MinMaxModel(keras.Model):
 
         Raises:
             TypeError: If the inputs are not floating point.
-            ValueError: If a batch is empty, not finite or outside `bounds`, a label is not one, or there are no data.
+            ValueError: If a batch is empty, not finite or outside `bounds`, a label is not one, or there are no data;
+                if a batch of several workers does not divide evenly.
             FloatingPointError: If an update is not finite, with `on_nonfinite="raise"`.
         """
         if any(getattr(part, "shape", None) and part.shape[0] == 0 for part in keras.tree.flatten(x)):
@@ -51,8 +52,14 @@ class MinMaxModel(keras.Model):
         arguments = bound.arguments
         if "y" in arguments:
             arguments["y"] = only("y", arguments["y"])
+<<<<<<< HEAD
         self._warn_of_discrete(x)
         self._set_batch_size(_batch_size(x, arguments.get("batch_size")))
+=======
+        batch_size = _batch_size(x, arguments.get("batch_size"))
+        check_divides(self.distribute_strategy, batch_size)
+        self._set_batch_size(batch_size)
+>>>>>>> machines
         given: Any = arguments.get("callbacks")
         in_list = isinstance(given, keras.callbacks.CallbackList)
         callbacks = list(given.callbacks) if in_list else keras.tree.flatten(given or [])
@@ -118,7 +125,7 @@ class MinMaxModel(keras.Model):
         for _, _, batches in iterator or ():
             data_batch = first_part(self.distribute_strategy, next(batches))
             break
-        super()._maybe_symbolic_build(data_batch=data_batch)
+        getattr(super(), BUILD)(data_batch=data_batch)
 
     @property
     def _part(self) -> str:

@@ -56,15 +56,15 @@ def compiled(strategy, method):
 for method in sys.argv[4:]:
     for name, strategy in (("one", alone), ("both", both)):
         model = compiled(strategy, method)
-        fitted = model.fit(x, y, batch_size=5, epochs=4, shuffle=False, verbose=0)
+        fitted = model.fit(x, y, batch_size=4, epochs=3, shuffle=False, verbose=0)
         results[method + " " + name] = [*model.get_weights(), *fitted.history.values()]
-        results["evaluated " + name] = model.evaluate(x, y, batch_size=5, verbose=0)
+        results["evaluated " + name] = model.evaluate(x, y, batch_size=4, verbose=0)
 """
 MEASURING = """
 outside = x.copy()
 outside[4, 0] = 3  # the second worker's
 try:
-    model.fit(outside[:5], y[:5], batch_size=5, verbose=0)
+    model.fit(outside[:6], y[:6], batch_size=6, verbose=0)
 except ValueError as error:
     results["outside"] = str(error)
 
@@ -82,10 +82,11 @@ for name, strategy in (("one", alone), ("both", both)):
 if both.cluster_resolver.task_id == 1:
     with both.scope():
         model.base_model.layers[0].kernel.assign(model.base_model.layers[0].kernel * 2)
-try:
-    model.fit(x, y, batch_size=5, verbose=0)
-except ValueError as error:
-    results["unlike"] = str(error)
+for name, size in (("unlike", 4), ("uneven", 5)):
+    try:
+        model.fit(x, y, batch_size=size, verbose=0)
+    except ValueError as error:
+        results[name] = str(error)
 """
 TAIL = """
 with open(sys.argv[2], "w") as file:
@@ -121,7 +122,7 @@ def ended(workers, folder):
 
 
 def computed(folder, devices, methods, script=""):
-    x, y = batch(13)  # in batches of 5 one worker gets 3 and the other 2, and of the last 3 the other gets none
+    x, y = batch(13)  # in batches of 4 each worker gets 2, and of the last 1 the second gets none
     np.savez(folder / "data.npz", x=x, y=y, folder=str(folder))
     (folder / "script.py").write_text(TRAINING + script + TAIL)
     files = [str(folder / "script.py"), str(folder / "data.npz"), str(folder / "results{index}")]
@@ -147,7 +148,7 @@ def assert_near(actual, expected):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_workers_take_the_steps_of_one_device(method, trained):
-    """Weights and history after twelve steps, from the same random starts, on batches that do not divide evenly."""
+    """Weights and history after twelve steps, from the same random starts; the last batch does not divide evenly."""
     for result in trained:
         assert_near(result[f"{method} both"], result[f"{method} one"])
     assert trained[0][f"{method} both"] == trained[1][f"{method} both"]
@@ -173,6 +174,13 @@ def test_a_batch_outside_the_bounds_is_refused_on_both(measured):
 def test_workers_that_begin_from_other_weights_are_refused(measured):
     for result in measured:
         assert result["unlike"].startswith("All workers must begin from the same weights")
+
+
+def test_batches_that_do_not_divide_evenly_are_refused(measured):
+    """TensorFlow would deal some of their examples out twice."""
+    message = "`batch_size` must be a multiple of the number of replicas, 2, where there are several workers. "
+    for result in measured:
+        assert result["uneven"] == message + "Received: batch_size=5"
 
 
 def test_two_workers_report_what_one_does(measured):

@@ -51,7 +51,7 @@ def compiled(strategy, method="madry", normalized=False, frozen=False, reduction
         options = {"steps": 2, "m": 3, "attack_m": 2, **options}
         model = keras_rar.wrap(base_model, method, seed=0, **options)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-        optimizer = keras.optimizers.SGD(0.5) if optimizer == "sgd" else keras.optimizers.Adam(0.01)
+        optimizer = keras.optimizers.SGD(0.05) if optimizer == "sgd" else keras.optimizers.Adam(0.01)
         model.compile(optimizer, loss, metrics=["accuracy"])
     return model
 
