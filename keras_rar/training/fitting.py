@@ -52,14 +52,10 @@ class MinMaxModel(keras.Model):
         arguments = bound.arguments
         if "y" in arguments:
             arguments["y"] = only("y", arguments["y"])
-<<<<<<< HEAD
         self._warn_of_discrete(x)
-        self._set_batch_size(_batch_size(x, arguments.get("batch_size")))
-=======
         batch_size = _batch_size(x, arguments.get("batch_size"))
         check_divides(self.distribute_strategy, batch_size)
         self._set_batch_size(batch_size)
->>>>>>> machines
         given: Any = arguments.get("callbacks")
         in_list = isinstance(given, keras.callbacks.CallbackList)
         callbacks = list(given.callbacks) if in_list else keras.tree.flatten(given or [])
