@@ -152,7 +152,7 @@ class Neighborhood(abc.ABC):
     def of_radius(self, epsilon: tf.Tensor) -> "Neighborhood":
         """The same ball with a radius that is a scalar tensor, such as the value of a schedule."""
         ball = copy.copy(self)
-        ball._largest = epsilon
+        vars(ball).update(_largest=epsilon)
         ball.epsilon = self.stretched(epsilon)
         return ball
 
