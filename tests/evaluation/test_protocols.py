@@ -41,7 +41,7 @@ COMMON = {  # to all data sets
     "norm": "linf", "prediction_attack": "pgd", "attack": "topk",
     "restarts": 0, "pgd_restarts": 0, "pgd_objectives": ("crossentropy",),
     "saliency": "ig", "target": "logit", "rule": "right", "m": 100, "baseline": 0.0,
-    "keep": "kendall_tau", "softplus_beta": 1.0, "attacked": None, "data_format": "auto",
+    "keep": "kendall_tau", "softplus_beta": 1.0, "attacked": None, "data_format": "auto", "layer": None,
 }  # fmt: skip
 CELLS = [(dataset, name, value) for dataset, row in TABLE.items() for name, value in {**row, **COMMON}.items()]
 
@@ -176,7 +176,7 @@ def test_a_setting_reaches_its_attack(name):
 
 
 def test_every_setting_is_tested():
-    known = {*REACHES, "name", "attacked", *CONTROLS}
+    known = {*REACHES, "name", "attacked", "layer", *CONTROLS}  # attacks are given what is behind the layer
     assert known == {field.name for field in dataclasses.fields(Protocol)}
 
 
@@ -315,6 +315,7 @@ WRONG = [
     ("baseline", NAN, ValueError),
     ("softplus_beta", 0.0, ValueError),
     ("data_format", "first", ValueError),
+    ("layer", 3, TypeError),
     ("attacked", 0, ValueError),
     ("attacked", True, TypeError),
     *[(name, value, error) for name in ("noise", "faithful", "certified") for value, error in BAD_COUNTS],
