@@ -14,10 +14,8 @@ AT = {"layer": "embedding", "epsilon": 0.2}
 
 
 @pytest.fixture
-def _float64():
-    keras.config.set_floatx("float64")
-    yield
-    keras.config.set_floatx("float32")
+def _float64(policy):
+    policy("float64")
 
 
 def objective_at(model, x, step, y):
