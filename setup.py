@@ -45,6 +45,7 @@ setup(
             "pytest-cov>=5",
             "pytest-xdist>=3.6",
             "ruff>=0.6",
+            "scikit-learn>=1.3",  # whose data examples/table.py and examples/several_inputs.py take
             "setuptools>=77.0.3",  # as in pyproject.toml; tests build the package with it
         ],
     },

@@ -188,8 +188,8 @@ class Reusing(keras_rar.RARModel):
         is_new = tf.reduce_all(last == 0, axis=[1, 2, 3], keepdims=True)
         return tf.where(is_new, start(x, ball, seed), ball.project(x, x + last))
 
-    def _inner_maximum(self, inner_maximum, x, y, seed):
-        x_star = inner_maximum(x, y, seed)
+    def _inner_maximum(self, inner_maximum, x, y, *given):
+        x_star = inner_maximum(x, y, *given)
         self.moved.scatter_nd_update(self.rows[:, None], tf.cast(x_star - x, tf.float16))
         return x_star
 

@@ -138,8 +138,8 @@ def table(results):
 
 
 def _cell(values):
-    mean, low, high = mean_with_interval(values, seed=0)
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    row = mean_with_interval(values, seed=0)
+    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def main():

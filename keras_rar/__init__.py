@@ -38,6 +38,7 @@ from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegu
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.methods.table import METHODS
 from keras_rar.networks.export import export_saved_model
+from keras_rar.networks.one_input import OneInput
 from keras_rar.networks.standardization import PerImageStandardization as _PerImageStandardization  # noqa: F401  to register it
 from keras_rar.networks.surrogates import softplus_twin
 from keras_rar.networks.threshold import firm_threshold
@@ -62,6 +63,7 @@ __all__ = [
     "LinfBall",
     "MadryRegularizer",
     "NaturalRegularizer",
+    "OneInput",
     "Protocol",
     "QuadratureRule",
     "RARModel",

@@ -26,8 +26,8 @@ CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
 CONTRACT = {
     "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "Certificate", "Comparison",
     "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L0Ball", "L2Ball",
-    "LinfBall", "MadryRegularizer", "NaturalRegularizer", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport",
-    "Saliency", "Terms", "attacks", "baseline_report", "certify", "compare", "completeness_gap",
+    "LinfBall", "MadryRegularizer", "NaturalRegularizer", "OneInput", "Protocol", "QuadratureRule", "RARModel",
+    "RobustnessReport", "Saliency", "Terms", "attacks", "baseline_report", "certify", "compare", "completeness_gap",
     "evaluate_robustness", "export_saved_model", "firm_threshold", "input_gradient", "integrated_gradients",
     "metrics", "plotting", "quadrature", "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
 }  # fmt: skip

@@ -422,6 +422,20 @@ def test_the_benchmark_of_the_engine_runs(tmp_path, only):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["table", "several_inputs"])
+def test_examples_of_tables_run(name):
+    """On data that scikit-learn ships; the signed shares of all columns are printed with their names."""
+    pytest.importorskip("sklearn")
+    command = [sys.executable, str(ROOT / f"examples/{name}.py"), "--smoke"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert len(re.findall(r"^  \D+( +\d+\.\d)?( +[+-]\d+\.\d\d)+$", result.stdout, re.MULTILINE)) >= 7
+    assert "by feature, 0 for" in result.stdout
+    assert "Columns with few whole numbers" not in result.stderr + result.stdout  # the sex is fixed
+    assert len((ROOT / f"examples/{name}.py").read_text("utf-8").splitlines()) < 60
+
+
+@pytest.mark.slow
 def test_text_smoke():
     command = [sys.executable, str(ROOT / "examples/text.py"), "--smoke"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900, check=False)

@@ -1,20 +1,24 @@
 """What all attacks share."""
 
 import abc
+import copy
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.attacks.choices import Auto, Bounds, JitCompile, Norm
+from keras_rar.attacks.choices import Auto, Bounds, JitCompile, Norm, Radius
 from keras_rar.core import checks, neighborhoods
 from keras_rar.core.row_draws import Block
 from keras_rar.networks import at_once
 from keras_rar.networks.classifier import Classifier
 from keras_rar.networks.kept import kept_with
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of `typing` from Python 3.11 on
 
 
 class Sizes(NamedTuple):
@@ -43,12 +47,13 @@ class Attack(abc.ABC):
 
     may_find_beta = False
     """Whether `softplus_beta` may be `"auto"`."""
+    _share: tuple[int, int] = (0, 1)
     derivatives: at_once.Derivatives = "first"
     """Which derivatives in the input it computes, for the memory that it takes."""
 
     def __init__(
         self,
-        epsilon: float,
+        epsilon: Radius,
         *,
         norm: Norm,
         bounds: Bounds,
@@ -76,6 +81,17 @@ class Attack(abc.ABC):
         self.jit_compile = checks.one_of("jit_compile", jit_compile, [True, False, "auto"])
         self._loop: dict[str, Any] = {"steps": self.steps, "step_size": self.step_size}
         self._compiled: tuple[Any, ...] = ()
+
+    def share(self, number: int, of: int) -> "Self":
+        """This attack on each so-many-th batch only, for several devices that share the batches of one `iterate`.
+
+        Args:
+            number: Which of them this one is, from 0.
+            of: How many there are.
+        """
+        share = copy.copy(self)
+        vars(share).update(_share=(number, of), _compiled=())  # compiled for a device of its own
+        return share
 
     def _function(
         self, model: keras.Model, gradient_model: keras.Model | None, *settings: Any
@@ -143,12 +159,14 @@ class Attack(abc.ABC):
         n = len(arrays[0])
         block = min(n, sizes.block)
         size = -(-block // -(-block // min(block, sizes.batch)))  # as even as can be
+        number, (mine, shares) = 0, self._share
         while first < n:
             begin = first // block * block
             stop = min(first + size, begin + block, n)
             indices = np.minimum(np.arange(first, first + size), stop - 1)
-            yield Place(slice(first, stop), indices, begin, block), [array[indices] for array in arrays]
-            first = stop
+            if number % shares == mine:
+                yield Place(slice(first, stop), indices, begin, block), [array[indices] for array in arrays]
+            first, number = stop, number + 1
 
     def _starts(self, classifier: Classifier, x: tf.Tensor, place: Place) -> Iterator[tuple[tf.Tensor, Block]]:
         """Where each run begins, the input itself and then random points of the ball, and what its steps draw from."""

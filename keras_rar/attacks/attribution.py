@@ -31,11 +31,11 @@ class AttributionAttack(FollowingAttack):
     Costs, with an IG of m nodes, `6 m` passes over the network for each example, step and start.
 
     Args:
-        epsilon: Float > 0, radius of the ball, in the units of the input.
+        epsilon: Float > 0, or an array of one float >= 0 per feature: radius of the ball, in the units of the input.
         norm: `"linf"`, `"l2"` or `"l0"`. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or arrays, the valid range of inputs, or `None`. Defaults to `(0., 1.)`.
         steps: Positive integer, number of iterations. Defaults to `100`.
-        step_size: Float > 0, length of a step. Defaults to `epsilon / 10`.
+        step_size: Float > 0, length of a step (with an array of ε of the largest). Defaults to `epsilon / 10`.
         saliency: What is attacked: `"ig"`, `"gradient"`, `"gradient_x_input"` or `"smoothgrad"`, a `Saliency` object,
             or a function `(model, x, y) -> attributions` of TensorFlow operations. Defaults to `"ig"`.
         target: The score explained: `"logit"`, `"loss"` or `"probability"` of the label. Defaults to `"logit"`.
@@ -51,8 +51,7 @@ class AttributionAttack(FollowingAttack):
             all starts is kept, for each example. Defaults to `0`.
         seed: Integer seed of the random starts and steps. Defaults to `0`.
         layer: Name of a layer whose output is explained and perturbed in place of the input, as `"embedding"` for
-            words. `epsilon`, `bounds` (say `None`), `baseline`, and `x` and `x_adv` of the result, are of its output.
-            Padding stays as it is, and counts in no score. Defaults to `None`, the input.
+            words. `epsilon`, `bounds`, `baseline` and the result are of its output; padding stays. Defaults to `None`.
         softplus_beta: Float > 0, sharpness of the softplus; `None` to take gradients through the model as it is; or
             `"auto"` for the smoothest twin that agrees with the model, see `twin_agreement`. The paper's is `1.`.
             Defaults to `"auto"`.
@@ -67,7 +66,7 @@ class AttributionAttack(FollowingAttack):
     @keywords.checked
     def __init__(
         self,
-        epsilon: float,
+        epsilon: choices.Radius,
         *,
         norm: choices.Norm = "linf",
         bounds: choices.Bounds = (0.0, 1.0),
@@ -212,7 +211,8 @@ class AttributionAttack(FollowingAttack):
     def direction(self, x: tf.Tensor, reference: tf.Tensor, smooth_map: Callable, block: Block) -> Callable:
         """The direction of a step, as a function `(k, x′)`."""
         gradient = attack_loop.map_gradient(self.objective, reference, smooth_map)
-        return attack_loop.unless_zero(gradient, starts.random_direction(block, x))
+        felt = lambda k, x_prime: self.neighborhood.felt(gradient(k, x_prime))  # noqa: E731
+        return attack_loop.unless_zero(felt, starts.random_direction(block, x))
 
     def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The inputs and labels, as arrays."""

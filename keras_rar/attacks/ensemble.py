@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_rar.attacks import ensemble_members, explained
 from keras_rar.attacks.attack import Place
 from keras_rar.attacks.attribution import AttributionAttack
-from keras_rar.attacks.choices import Options
+from keras_rar.attacks.choices import Options, Radius
 from keras_rar.attacks.ensemble_members import CONTROL, MEASURES, OBJECTIVES, Found
 from keras_rar.attacks.results import EnsembleResult
 from keras_rar.attacks.watch import Watch
@@ -50,7 +50,7 @@ class EnsembleAttack(AttributionAttack):
     member does not run for examples all of whose measures are at their limits: 0 or −1.
 
     Args:
-        epsilon: Float > 0, radius of the ball, in the units of the input.
+        epsilon: Float > 0, or an array of one float >= 0 per feature: radius of the ball, in the units of the input.
         k: Positive integer, number of entries that `topk` lowers, below that of a map. Defaults to an eighth.
         search_m: Positive integer, number of nodes of IG while it searches, or `None` for the rule of the report.
             Defaults to `10`.
@@ -69,7 +69,7 @@ class EnsembleAttack(AttributionAttack):
     """
 
     def __init__(
-        self, epsilon: float, *, k: int | None = None, search_m: int | None = 10, **options: "Unpack[Options]"
+        self, epsilon: Radius, *, k: int | None = None, search_m: int | None = 10, **options: "Unpack[Options]"
     ):
         self.k = None if k is None else checks.positive_int("k", k)
         self.search_m = None if search_m is None else checks.positive_int("search_m", search_m)

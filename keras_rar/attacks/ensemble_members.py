@@ -91,6 +91,7 @@ def phases(
 
         def objective(step, z):
             value, gradient = value_and_gradient(lambda z: follow(reference, explainers.smooth(z, y)), z)
+            gradient = neighborhood.felt(gradient)
             return value, directions.leading(gradient, normal_by_rows(tf.random.fold_in(seed, step), rows, z))
 
         return adaptive.ascend(x, state, worst, objective=objective, **measured(y, search, first, last))

@@ -114,7 +114,7 @@ def checked_inputs(
     x = classifier.check_inputs(x, neighborhood.bounds)
     free = classifier.columns.free(x)
     neighborhood.check_shape(free.shape[1:])
-    reach.check_reach(free, neighborhood.reach, neighborhood.bounds)
+    reach.check_reach(free, neighborhood.reach_of_features, neighborhood.bounds)
     if isinstance(saliency, IntegratedGradients):
         checks.broadcasts("baseline", saliency.baseline, classifier.free_shape)
     return x, map_shape_of(classifier, x, data_format)

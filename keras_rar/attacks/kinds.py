@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_rar.attacks import explained, starts
 from keras_rar.attacks.attribution import AttributionAttack
-from keras_rar.attacks.choices import Options
+from keras_rar.attacks.choices import Options, Radius
 from keras_rar.core import checks, map_objectives
 from keras_rar.core.row_draws import Block
 
@@ -24,7 +24,7 @@ class TopKAttack(AttributionAttack):
 
     Args:
         k: Positive integer, number of entries.
-        epsilon: Float > 0, radius of the ball, in the units of the input.
+        epsilon: Float > 0, or an array of one float >= 0 per feature: radius of the ball, in the units of the input.
         **options: As for `AttributionAttack`; `k_report` defaults to `k`.
 
     Raises:
@@ -38,7 +38,7 @@ class TopKAttack(AttributionAttack):
     (1, 4)
     """
 
-    def __init__(self, k: int, epsilon: float, **options: "Unpack[Options]"):
+    def __init__(self, k: int, epsilon: Radius, **options: "Unpack[Options]"):
         self.k = checks.positive_int("k", k)
         if options.get("k_report") is None:
             options["k_report"] = self.k
@@ -85,7 +85,7 @@ class TargetAttack(AttributionAttack):
 
     Args:
         region: Array of booleans of the shape of one map.
-        epsilon: Float > 0, radius of the ball, in the units of the input.
+        epsilon: Float > 0, or an array of one float >= 0 per feature: radius of the ball, in the units of the input.
         **options: As for `AttributionAttack`.
 
     Raises:
@@ -99,7 +99,7 @@ class TargetAttack(AttributionAttack):
     (1, 4)
     """
 
-    def __init__(self, region: npt.ArrayLike, epsilon: float, **options: "Unpack[Options]"):
+    def __init__(self, region: npt.ArrayLike, epsilon: Radius, **options: "Unpack[Options]"):
         self.region = np.asarray(region)
         if self.region.dtype != bool or not self.region.any():
             checks.fail("region", "an array of booleans, some of them True", region)
@@ -139,4 +139,5 @@ class RandomAttack(AttributionAttack):
         return tf.zeros(tf.shape(before)[:1], before.dtype)
 
     def direction(self, x: tf.Tensor, reference: tf.Tensor, smooth_map: Callable, block: Block) -> Callable:
-        return starts.random_direction(block, x)
+        noise = starts.random_direction(block, x)
+        return lambda k, x_prime: self.neighborhood.along(noise(k, x_prime))

@@ -61,7 +61,7 @@ class PGDAttack(Attack):
     gradient is NaN the step is a random one, and an iterate whose scores are NaN or infinite counts as wrong.
 
     Args:
-        epsilon: Float > 0, radius of the ball, in the units of the input.
+        epsilon: Float > 0, or an array of one float >= 0 per feature: radius of the ball, in the units of the input.
         norm: `"linf"`, `"l2"` or `"l0"`. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or arrays, the valid range of inputs, or `None`. Defaults to `(0., 1.)`.
         steps: Positive integer, number of iterations. Defaults to `40`.
@@ -92,7 +92,7 @@ class PGDAttack(Attack):
     @keywords.checked
     def __init__(
         self,
-        epsilon: float,
+        epsilon: choices.Radius,
         *,
         norm: choices.Norm = "linf",
         bounds: choices.Bounds = (0.0, 1.0),

@@ -69,7 +69,8 @@ class PredictionEnsembleAttack(Attack):
     it, up to rounding. Costs at most `3 steps (restarts + 1) · 2 + 3 steps · targets + queries` passes per example.
 
     Args:
-        epsilon: Float > 0, radius of the ball, in the units of the input; with `norm="l0"` how many features differ.
+        epsilon: Float > 0, radius of the ball, in the units of the input; or an array of one float >= 0 per feature;
+            with `norm="l0"` how many features differ.
         norm: `"linf"`, `"l2"` or `"l0"`. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or arrays, the valid range of inputs, or `None`. Defaults to `(0., 1.)`.
         steps: Positive integer, iterations of each ascent. Defaults to `50`.
@@ -100,7 +101,7 @@ class PredictionEnsembleAttack(Attack):
     @keywords.checked
     def __init__(
         self,
-        epsilon: float,
+        epsilon: choices.Radius,
         *,
         norm: choices.Norm = "linf",
         bounds: choices.Bounds = (0.0, 1.0),

@@ -189,7 +189,7 @@ class Members:
                 value = values[:, 0]
             gradient = tape.gradient(value, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             noise = row_draws.normal(seed, k, shifts)
-            return value, directions.leading(gradient, noise), values[:, 1]
+            return value, directions.leading(self.neighborhood.felt(gradient), noise), values[:, 1]
 
         return evaluate
 
@@ -203,7 +203,7 @@ class Members:
         shifts, ball = self._shifts(x, rows, seed, *x.shape[1:]), self.neighborhood
 
         def propose(k: tf.Tensor, best: tf.Tensor) -> tf.Tensor:
-            return ball.project(x, x + 2 * ball.reach * ball.steepest(row_draws.normal(seed, k, shifts)))
+            return ball.project(x, x + 2 * ball.reach * ball.steepest(ball.along(row_draws.normal(seed, k, shifts))))
 
         return propose
 

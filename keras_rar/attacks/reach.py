@@ -1,22 +1,23 @@
 """Whether a ball reaches any other input than its centre, in the numbers that the network computes with."""
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_rar.attacks.choices import Bounds
 
 
-def check_reach(x: np.ndarray, epsilon: float, bounds: Bounds) -> None:
+def check_reach(x: np.ndarray, epsilon: npt.ArrayLike, bounds: Bounds) -> None:
     """Refuse a radius that changes no entry of an example, so that every map would be the same.
 
     Args:
         x: Inputs, in the dtype of the network.
-        epsilon: Radius of the ball.
+        epsilon: How far a feature may go, one float or an array that broadcasts to an input.
         bounds: Pair `(lower, upper)` or `None`.
 
     Raises:
         ValueError: If of some example `x ± ε`, clipped to the bounds, is `x` in every entry.
     """
-    radius = x.dtype.type(epsilon)
+    radius = np.asarray(epsilon, x.dtype)
     ends = [x - radius, x + radius]
     if bounds is not None:
         lower, upper = (np.asarray(bound, x.dtype) for bound in bounds)

@@ -4,6 +4,7 @@ import abc
 import copy
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks
@@ -13,19 +14,29 @@ from keras_rar.core.gradients import floating
 class Neighborhood(abc.ABC):
     """A norm ball of radius ε around x, intersected with the valid box.
 
+    With an array of ε the norm is that of the change in units of ε: `‖(x′ − x)/ε‖ ≤ 1`. With `ε = r w`, r the largest
+    entry, that is `‖(x′ − x)/w‖ ≤ r`: lengths, as of steps, are measured in units of r, and the step of a feature is in
+    proportion to its ε. A feature with ε = 0 keeps the very value that it has.
+
     Args:
-        epsilon: Float > 0, the radius, in the units of the input.
+        epsilon: Float > 0, the radius, in the units of the input; or an array of floats >= 0 that broadcasts to one
+            input, one per feature, not all 0.
         bounds: Pair `(lower, upper)` of floats, or of arrays that broadcast to one input (per-feature
             bounds), or `None` for no box. Defaults to `(0., 1.)`.
 
     Raises:
-        TypeError: If `epsilon` is not a number, or `bounds` not a pair of numbers or arrays.
+        TypeError: If `epsilon` is not a number or an array of them, or `bounds` not a pair of numbers or arrays.
         ValueError: If `epsilon` is not positive, or `bounds` is not an increasing pair. Both must hold in float32 too.
     """
 
-    def __init__(self, epsilon: float, bounds: Any = (0.0, 1.0)):
-        self.epsilon: Any = checks.positive_float("epsilon", epsilon)
+    _shares: np.ndarray | None = None  # w, for an array of ε
+
+    def __init__(self, epsilon: Any, bounds: Any = (0.0, 1.0)):
+        self.epsilon: Any = checks.radius("epsilon", epsilon)
         self.bounds = checks.increasing_bounds("bounds", bounds)
+        self._largest: Any = float(np.max(self.epsilon))
+        if np.ndim(self.epsilon):
+            self._shares = np.asarray(self.epsilon) / self._largest
 
     @abc.abstractmethod
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -64,8 +75,29 @@ class Neighborhood(abc.ABC):
 
     @property
     def reach(self) -> Any:
-        """How far a coordinate, or with L2 the whole input, may go: what lengths of steps are shares of."""
-        return self.epsilon
+        """How far a coordinate, or with L2 the whole input, may go: what lengths of steps are shares of.
+
+        With an array of ε it is the largest: how far the feature may go that goes furthest.
+        """
+        return self._largest
+
+    @property
+    def reach_of_features(self) -> Any:
+        """How far each feature may go: a float, or an array that broadcasts to an input."""
+        return self.reach if self._shares is None else np.asarray(self.epsilon)
+
+    def radius(self, dtype: tf.DType) -> tf.Tensor:
+        """ε as a tensor: a scalar, or one entry per feature."""
+        scheduled = tf.is_tensor(self.epsilon)
+        return tf.cast(self.epsilon, dtype) if scheduled else tf.constant(self.epsilon, dtype)
+
+    def free(self, shape: Any) -> np.ndarray:
+        """Which entries of an input may change: booleans of its shape.
+
+        Args:
+            shape: The shape of one input.
+        """
+        return np.broadcast_to(True if self._shares is None else self._shares > 0, tuple(shape))
 
     def check_shape(self, shape: tuple[int | None, ...]) -> None:
         """Refuse inputs of a shape that this ball is nothing for.
@@ -74,8 +106,9 @@ class Neighborhood(abc.ABC):
             shape: The shape of one input.
 
         Raises:
-            ValueError: If the bounds do not broadcast to them, or the ball holds everything.
+            ValueError: If ε or the bounds do not broadcast to them, or the ball holds everything.
         """
+        checks.broadcasts("epsilon", self.epsilon, shape)
         for bound in self.bounds or ():
             checks.broadcasts("bounds", bound, shape)
 
@@ -87,10 +120,40 @@ class Neighborhood(abc.ABC):
         lower, upper = (tf.constant(bound, x_prime.dtype) for bound in self.bounds)
         return tf.clip_by_value(x_prime, lower, upper)
 
+    def along(self, noise: tf.Tensor) -> tf.Tensor:
+        """The gradient whose steepest step follows the noise, as even over the ball as the noise is.
+
+        Args:
+            noise: Tensor of shape `(batch, ...)`, such as normal noise.
+
+        Returns:
+            Tensor of the shape of `noise`: `noise / w`, and 0 where ε = 0.
+        """
+        return self.shrunk(noise)
+
+    def stretched(self, change: tf.Tensor) -> tf.Tensor:
+        """A change in units of the ball in those of the input: `w ∘ change`."""
+        return change if self._shares is None else change * tf.constant(self._shares, change.dtype)
+
+    def shrunk(self, change: tf.Tensor) -> tf.Tensor:
+        """A change of the input in units of the ball: `change / w`, and 0 where ε = 0."""
+        if self._shares is None:
+            return change
+        return tf.math.divide_no_nan(change, tf.constant(self._shares, change.dtype))
+
+    def felt(self, gradient: tf.Tensor) -> tf.Tensor:
+        """A gradient where features may change, and 0 where ε = 0: whether it leads anywhere is up to these."""
+        return gradient if self._shares is None else tf.where(self._shares > 0, gradient, tf.zeros_like(gradient))
+
+    def held(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
+        """`x_prime`, with the features of x, to the bit, where ε = 0."""
+        return x_prime if self._shares is None else tf.where(self._shares > 0, x_prime, x)
+
     def of_radius(self, epsilon: tf.Tensor) -> "Neighborhood":
         """The same ball with a radius that is a scalar tensor, such as the value of a schedule."""
         ball = copy.copy(self)
-        ball.epsilon = epsilon
+        ball._largest = epsilon
+        ball.epsilon = self.stretched(epsilon)
         return ball
 
     def get_config(self) -> dict[str, Any]:

@@ -41,6 +41,24 @@ def positive_float(name: str, value: Any) -> float:
     return number if number > 0 else fail(name, "a positive float", value)
 
 
+def radius(name: str, value: Any) -> Any:
+    """`value` as a float > 0, or of an array as nested lists of floats >= 0, if not all are 0; in float32 too."""
+    try:
+        is_number = np.ndim(value) == 0
+    except ValueError:  # lists of different lengths
+        is_number = False
+    if is_number:
+        return positive_float(name, value)
+    must_be = "a positive float, or an array of floats >= 0 of which not all are 0"
+    values = np.asarray(finite_array(name, value), "float64")
+    if not values.size or values.min() < 0 or values.max() == 0:
+        fail(name, must_be, value)
+    smallest = values[values > 0].min()
+    if smallest < _SMALLEST or smallest / values.max() < _SMALLEST:  # shares of the largest are computed with
+        fail(name, f"{must_be}, also in float32", value)
+    return values.tolist()
+
+
 def real(name: str, value: Any) -> float:
     """`value` as a float, if it is finite, also in float32."""
     return _real(name, "a finite float", value)
@@ -119,6 +137,20 @@ def finite_array(name: str, value: Any) -> Any:
     if not np.all(np.isfinite(values)):
         fail(name, "finite", value)
     return values.tolist() if np.all(np.abs(values) <= _LARGEST) else fail(name, "finite, also in float32", value)
+
+
+def baseline(name: str, value: Any) -> Any:
+    """`value` as `finite_array`, but entries of an array may be `None`, for the input itself; not all of them."""
+    is_list = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype.kind == "O")
+    entries = np.array(value if is_list else [], object)
+    itself = np.array([entry is None for entry in entries.flat], bool).reshape(entries.shape)
+    if not itself.any():
+        return finite_array(name, value)
+    if itself.all():
+        fail(name, "an array of floats where not all entries are None, for the input itself", value)
+    entries = np.array(finite_array(name, np.where(itself, 0.0, entries).tolist()), object)
+    entries[itself] = None
+    return entries.tolist()
 
 
 def increasing_bounds(name: str, value: Any) -> tuple[Any, Any] | None:

@@ -10,12 +10,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_rar.core.abstract_ball import Neighborhood
 from keras_rar.core.gradients import ScalarFunction, floating
 from keras_rar.core.neighborhoods import L0Ball, L2Ball
 from keras_rar.core.proposals import Proposals
+from keras_rar.core.segment_starts import start_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +64,9 @@ class Columns:
         return tf.concat([h, tf.broadcast_to(held, tf.concat([tf.shape(h)[:-1], tf.shape(held)[-1:]], 0))], axis=-1)
 
     def start(self, baseline: Any, x: tf.Tensor) -> tf.Tensor:
-        """Where the segment to x begins: at the baseline, which broadcasts to what is free, with all else as in x."""
+        """Where the segment to x begins: at the baseline, as `start_of` of what is free, with all else as in x."""
         x = floating("x", x)
-        free = self.free(x)
-        return self.joined(tf.broadcast_to(tf.cast(baseline, x.dtype), tf.shape(free)), x)
+        return self.joined(start_of(baseline, self.free(x)), x)
 
 
 NOTHING = Columns()
@@ -120,6 +121,7 @@ class HeldBall(Neighborhood):
             )
         self.ball, self.columns = ball, columns
         self.epsilon, self.bounds = ball.epsilon, ball.bounds
+        self._largest, self._shares = ball.reach, None  # what is held has no ε: what is below asks the ball
 
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         x = floating("x", x)
@@ -141,6 +143,23 @@ class HeldBall(Neighborhood):
     @property
     def reach(self) -> Any:
         return self.ball.reach
+
+    @property
+    def reach_of_features(self) -> Any:
+        return self.ball.reach_of_features
+
+    def free(self, shape: Any) -> np.ndarray:
+        held = np.zeros((*shape[:-1], shape[-1] - self.columns.width), bool)
+        return np.concatenate([self.ball.free((*shape[:-1], self.columns.width)), held], axis=-1)
+
+    def along(self, noise: tf.Tensor) -> tf.Tensor:
+        noise = floating("noise", noise)
+        return tf.concat([self.ball.along(self.columns.free(noise)), noise[..., self.columns.width :]], axis=-1)
+
+    def felt(self, gradient: tf.Tensor) -> tf.Tensor:
+        gradient = floating("gradient", gradient)
+        felt = self.ball.felt(self.columns.free(gradient))
+        return tf.concat([felt, tf.zeros_like(gradient[..., self.columns.width :])], axis=-1)
 
     def check_shape(self, shape: tuple[int | None, ...]) -> None:
         self.ball.check_shape((*shape[:-1], self.columns.width))

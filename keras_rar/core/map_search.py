@@ -83,7 +83,8 @@ def noise(x: tf.Tensor, seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighbor
     x = floating("x", x)
 
     def propose(k, parent):
-        return x + reach * neighborhood.steepest(normal_by_rows(tf.random.fold_in(seed, k), rows, x))
+        drawn = normal_by_rows(tf.random.fold_in(seed, k), rows, x)
+        return x + reach * neighborhood.steepest(neighborhood.along(drawn))
 
     return propose
 
@@ -117,7 +118,7 @@ def mutation(seed: tf.Tensor, rows: tf.Tensor, neighborhood: Neighborhood, reach
 
         chosen = by_rows(draw, seeds[0], rows, parent) < share
         drawn = normal_by_rows(seeds[1], rows, parent)
-        push = neighborhood.steepest(tf.where(chosen, drawn, tf.zeros_like(drawn)))
+        push = neighborhood.steepest(neighborhood.along(tf.where(chosen, drawn, tf.zeros_like(drawn))))
         return parent + 2 * reach * push
 
     return propose

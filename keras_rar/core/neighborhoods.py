@@ -15,10 +15,10 @@ from keras_rar.core.gradients import floating
 
 
 class LinfBall(Neighborhood):
-    """`N(x, ε) = {x′ : ‖x′ − x‖∞ ≤ ε} ∩ [lower, upper]`.
+    """`N(x, ε) = {x′ : ‖x′ − x‖∞ ≤ ε} ∩ [lower, upper]`; with an array of ε `|x′ᵢ − xᵢ| ≤ εᵢ`.
 
     Args:
-        epsilon: Float > 0, the radius, in the units of the input.
+        epsilon: Float > 0, the radius, in the units of the input; or an array of floats >= 0, one per feature.
         bounds: Pair `(lower, upper)` of floats or per-feature arrays, or `None`. Defaults to `(0., 1.)`.
 
     Raises:
@@ -34,26 +34,27 @@ class LinfBall(Neighborhood):
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """`x + U(−ε, ε)`, drawn for each coordinate, then clipped to the box."""
         x = floating("x", x)
-        noise = tf.random.stateless_uniform(tf.shape(x), seed, -self.epsilon, self.epsilon, x.dtype, alg="philox")
-        return self.clip(x + noise)
+        epsilon = self.radius(x.dtype)
+        noise = tf.random.stateless_uniform(tf.shape(x), seed, -epsilon, epsilon, x.dtype, alg="philox")
+        return self.held(x, self.clip(x + noise))
 
     def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
-        """`sign(g)`, with sign(0) = 0."""
-        return tf.sign(floating("gradient", gradient))
+        """`w ∘ sign(g)`, with sign(0) = 0."""
+        return self.stretched(tf.sign(floating("gradient", gradient)))
 
     def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
         x = floating("x", x)
         x_prime = floating("x_prime", x_prime, x.dtype)
-        return self.clip(
-            x + tf.clip_by_value(x_prime - x, -self.epsilon, self.epsilon)
-        )  # rounded like the authors' code
+        epsilon = self.radius(x.dtype)
+        nearest = self.clip(x + tf.clip_by_value(x_prime - x, -epsilon, epsilon))  # rounded like the authors' code
+        return self.held(x, nearest)
 
 
 class L2Ball(Neighborhood):
-    """`N(x, ε) = {x′ : ‖x′ − x‖₂ ≤ ε} ∩ [lower, upper]`.
+    """`N(x, ε) = {x′ : ‖x′ − x‖₂ ≤ ε} ∩ [lower, upper]`; with an array of ε the ellipsoid `‖(x′ − x)/ε‖₂ ≤ 1`.
 
     Args:
-        epsilon: Float > 0, the radius, in the units of the input.
+        epsilon: Float > 0, the radius, in the units of the input; or an array of floats >= 0, one per feature.
         bounds: Pair `(lower, upper)` of floats or per-feature arrays, or `None`. Defaults to `(0., 1.)`.
 
     Raises:
@@ -67,45 +68,54 @@ class L2Ball(Neighborhood):
     """
 
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """`x + ε u^(1/d) g/‖g‖₂` with g normal and u uniform, which is uniform in the ball; then clipped to the box."""
+        """`x + ε u^(1/d) g/‖g‖₂` with g normal and u uniform, which is uniform in the ball; then clipped to the box.
+
+        d is the number of features that may change.
+        """
         x = floating("x", x)
         seeds = tf.random.split(seed, 2)
-        direction = self.steepest(tf.random.stateless_normal(tf.shape(x), seeds[0], dtype=x.dtype, alg="philox"))
-        dimension = tf.cast(tf.reduce_prod(tf.shape(x)[1:]), x.dtype)
+        noise = tf.random.stateless_normal(tf.shape(x), seeds[0], dtype=x.dtype, alg="philox")
+        direction = self.steepest(self.along(noise))
+        free = tf.ones(tf.shape(x)[1:]) if self._shares is None else tf.cast(self._shares > 0, tf.float32)
+        dimension = tf.reduce_sum(tf.broadcast_to(tf.cast(free, x.dtype), tf.shape(x)[1:]))
         shape = tf.concat([tf.shape(x)[:1], tf.ones([x.shape.rank - 1], tf.int32)], 0)
-        radius = self.epsilon * tf.random.stateless_uniform(shape, seeds[1], dtype=x.dtype, alg="philox") ** (
+        radius = self.reach * tf.random.stateless_uniform(shape, seeds[1], dtype=x.dtype, alg="philox") ** (
             1 / dimension
         )
-        return self.clip(x + radius * direction)
+        return self.held(x, self.clip(x + radius * direction))
 
     def steepest(self, gradient: tf.Tensor) -> tf.Tensor:
-        """`g / ‖g‖₂`, and 0 where g = 0."""
-        gradient = floating("gradient", gradient)
+        """`w ∘ (w ∘ g) / ‖w ∘ g‖₂`, and 0 where g = 0; with one ε `g / ‖g‖₂`."""
+        gradient = self.stretched(floating("gradient", gradient))
         # Divided by its largest entry first, a tiny gradient has squares that do not underflow.
         axes = list(range(1, gradient.shape.rank))
         scaled = tf.math.divide_no_nan(gradient, tf.reduce_max(tf.abs(gradient), axes, keepdims=True))
-        return tf.math.divide_no_nan(scaled, _l2_norm(scaled))
+        return self.stretched(tf.math.divide_no_nan(scaled, _l2_norm(scaled)))
 
     def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
         """`clip(x + t(x′ − x))` with the largest t ≤ 1 that stays in the ball, found by bisection.
 
-        The nearest point has this form because its Lagrangian is a sum over coordinates.
+        The nearest point has this form because its Lagrangian is a sum over coordinates. With an array of ε it is
+        the nearest in units of ε.
         """
         x = floating("x", x)
         x_prime = floating("x_prime", x_prime, x.dtype)
         step = x_prime - x
-        low = tf.minimum(tf.math.divide_no_nan(self.epsilon, _l2_norm(step)), 1)  # the solution without a box
+        low = tf.minimum(tf.math.divide_no_nan(self.reach, self._length(step)), 1)  # the solution without a box
         high = tf.ones_like(low)
-        inside = _l2_norm(self.clip(x_prime) - x) <= self.epsilon
+        inside = self._length(self.clip(x_prime) - x) <= self.reach
 
         def halve(low, high):
             middle = (low + high) / 2
-            feasible = _l2_norm(self.clip(x + middle * step) - x) <= self.epsilon
+            feasible = self._length(self.clip(x + middle * step) - x) <= self.reach
             return tf.where(feasible, middle, low), tf.where(feasible, high, middle)
 
         if self.bounds is not None:  # 30 halvings of [0, 1] reach 1e-9, below the precision of float32
             low, high = tf.while_loop(lambda *_: True, halve, (low, high), maximum_iterations=30)
-        return tf.where(inside, self.clip(x_prime), self.clip(x + low * step))
+        return self.held(x, tf.where(inside, self.clip(x_prime), self.clip(x + low * step)))
+
+    def _length(self, change: tf.Tensor) -> tf.Tensor:
+        return _l2_norm(self.shrunk(change))
 
 
 class L0Ball(Neighborhood):
@@ -129,9 +139,9 @@ class L0Ball(Neighborhood):
     array([[0., 1.]], dtype=float32)
     """
 
-    def __init__(self, epsilon: float, bounds: Any = (0.0, 1.0)):
+    def __init__(self, epsilon: Any, bounds: Any = (0.0, 1.0)):
         super().__init__(epsilon, bounds)
-        if self.epsilon != int(self.epsilon):
+        if self._shares is not None or self.epsilon != int(self.epsilon):
             checks.fail("epsilon", 'a positive integer with norm="l0", the number of features that differ', epsilon)
         if self.bounds is None:
             checks.fail("bounds", 'given with norm="l0", where nothing else ends a change', bounds)
@@ -210,7 +220,7 @@ TRAINED = ("linf", "l2")
 """The norms that a network can be trained in: the steps of an inner maximum are shares of a radius."""
 
 
-def get(norm: str, epsilon: float, bounds: Any = (0.0, 1.0)) -> Neighborhood:
+def get(norm: str, epsilon: Any, bounds: Any = (0.0, 1.0)) -> Neighborhood:
     """The ball of a norm, by its name.
 
     Args:

@@ -53,6 +53,8 @@ class Proposals(abc.ABC):
         self.ball, self.shape, self.queries = ball, tuple(shape), queries
         self.is_image = len(self.shape) == 3
         self.size = int(np.prod(self.shape))
+        self._may_change = ball.free(self.shape).reshape(1, -1)
+        self.free = int(self._may_change.sum())
 
     @abc.abstractmethod
     def start(self, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
@@ -78,8 +80,8 @@ class Proposals(abc.ABC):
         return row, column, inside[..., tf.newaxis]
 
     def _chosen(self, u: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-        """Features by their place in a random order: whether it is from `first` on and before `last`."""
-        place = ranks(-u)
+        """Features by their place in a random order, fixed ones last: whether it is one from `first` to `last − 1`."""
+        place = ranks(tf.where(self._may_change, -u, -2.0))
         return tf.reshape((place >= first) & (place < last), [-1, *self.shape])
 
     def _signs(self, u: tf.Tensor, *shape: int) -> tf.Tensor:

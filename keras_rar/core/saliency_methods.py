@@ -46,7 +46,8 @@ class IntegratedGradients(Saliency):
 
     Args:
         rule: A `QuadratureRule`. Defaults to `right(100)`, the paper's.
-        baseline: Float or array b that broadcasts to `x`. Defaults to `0.`.
+        baseline: Float or array b that broadcasts to one input; an entry `None` is the input itself, which gets no
+            share. Defaults to `0.`.
         chunk: How many nodes to evaluate at once: a positive integer, `None` for all, or `"auto"` for as many as fit
             into a few megabytes. Defaults to `"auto"`.
 
@@ -68,13 +69,13 @@ class IntegratedGradients(Saliency):
     def __post_init__(self) -> None:
         if not isinstance(self.rule, QuadratureRule):
             checks.fail("rule", "a QuadratureRule", self.rule, TypeError)
-        checks.finite_array("baseline", self.baseline)
+        checks.baseline("baseline", self.baseline)
         checks.chunk(self.chunk)
         object.__setattr__(self, "points", len(self.rule))
 
     def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
         x = floating("x", x)
-        return self.between(f, columns_of(f).start(tf.constant(self.baseline, x.dtype), x), x)
+        return self.between(f, columns_of(f).start(self.baseline, x), x)
 
     def between(self, f: ScalarFunction, start: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The attributions with another start than the baseline: a tensor of the shape of `x`."""

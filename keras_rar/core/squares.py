@@ -34,12 +34,12 @@ class LinfSquares(Proposals):
             _, _, chosen = self._window(u, side)
             signs = self._signs(u[:, 2 : 2 + self.shape[2]], 1, 1, self.shape[2])
         else:
-            chosen = self._chosen(u[:, : self.size], 0, self._at(k, _counts(self.size, self.queries), tf.int32))
+            chosen = self._chosen(u[:, : self.size], 0, self._at(k, _counts(self.free, self.queries), tf.int32))
             signs = self._signs(u[:, self.size :], *self.shape)
         return tf.where(chosen, self._moved(x, signs), x_prime)
 
     def _moved(self, x: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
-        return self.ball.project(x, x + self.ball.epsilon * signs)
+        return self.ball.project(x, x + self.ball.reach * self.ball.steepest(signs))
 
 
 class L2Squares(Proposals):
@@ -68,7 +68,7 @@ class L2Squares(Proposals):
         return self._moved(x, signs)
 
     def propose(self, x: tf.Tensor, k: tf.Tensor, x_prime: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-        change = x_prime - x
+        change = self.ball.shrunk(x_prime - x)
         if self.is_image:
             side = self._at(k, _sides(self.shape, self.queries, 3), tf.int32)
             row, column, here = self._window(u[:, :2], side)
@@ -79,19 +79,20 @@ class L2Squares(Proposals):
             bump = tf.where(here, tf.cast(bump, x.dtype)[..., tf.newaxis], 0.0) * signs
             axes: tuple[int, ...] = (1, 2)
         else:
-            count = self._at(k, _counts(self.size, self.queries), tf.int32)
+            count = self._at(k, _counts(self.free, self.queries), tf.int32)
             here = self._chosen(u[:, : self.size], 0, count)
             there = self._chosen(u[:, : self.size], count, 2 * count)
             bump = tf.where(here, self._signs(u[:, self.size :], *self.shape), 0.0)
             axes = tuple(range(1, len(self.shape) + 1))
-        left = tf.maximum(self.ball.epsilon**2 - _squared(change, tuple(range(1, x.shape.rank))), 0)
+        left = tf.maximum(self.ball.reach**2 - _squared(change, tuple(range(1, x.shape.rank))), 0)
         available = _squared(tf.where(here | there, change, 0.0), axes) + left / self._channels
         new = _unit(bump, axes) + _unit(tf.where(here, change, 0.0), axes)
         new = tf.sqrt(available) * _unit(new, axes)
-        return self.ball.project(x, x + tf.where(here, new, tf.where(there, tf.zeros_like(change), change)))
+        changed = tf.where(here, new, tf.where(there, tf.zeros_like(change), change))
+        return self.ball.project(x, x + self.ball.stretched(changed))
 
     def _moved(self, x: tf.Tensor, direction: tf.Tensor) -> tf.Tensor:
-        return self.ball.project(x, x + self.ball.epsilon * self.ball.steepest(direction))
+        return self.ball.project(x, x + self.ball.reach * self.ball.steepest(self.ball.along(direction)))
 
 
 def _sides(shape: tuple[int, ...], queries: int, least: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The terms that objectives are made of, each computed once and only when it is read."""
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -88,7 +89,7 @@ class Terms:
         y: tf.Tensor,
         *,
         rule: QuadratureRule,
-        baseline: float = 0.0,
+        baseline: Any = 0.0,
         training: bool = False,
         chunk: int | None = None,
         variables: Variables = True,
@@ -210,3 +211,10 @@ class Terms:
         total, values = attributions_and_values(scored(scaled_score), start, end, self._rule, **self._options)
         scale = network.gradient_scale
         return total / scale, None if values is None else values / scale
+
+
+for _value in vars(Terms).values():
+    if isinstance(_value, functools.cached_property):
+        # Before Python 3.12 it has one lock for all objects. Replicas trace their steps in threads that pause to add
+        # up, as `BatchNormalization(synchronized=True)` does: one that pauses with the lock has all wait for ever.
+        _value.lock = contextlib.nullcontext()  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import ablation, channels, checks
+from keras_rar.core.segment_starts import starts_of
 from keras_rar.networks import at_once
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
@@ -36,8 +37,8 @@ class Ablated:
         self.seed = checks.seed(seed)
         columns = self.classifier.columns
         free = columns.free(self.x)
-        checks.broadcasts("baseline", checks.finite_array("baseline", baseline), free.shape[1:])
-        self.baseline = np.broadcast_to(np.asarray(baseline, self.x.dtype), free.shape)
+        checks.broadcasts("baseline", baseline := checks.baseline("baseline", baseline), free.shape[1:])
+        self.baseline = starts_of(baseline, self.x)
         if columns.holds:
             self.baseline = columns.start(baseline, tf.constant(self.x)).numpy()
         self.is_baseline = np.all(self.x == self.baseline, axis=tuple(range(1, self.x.ndim)))

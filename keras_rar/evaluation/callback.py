@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_rar.attacks import AttributionAttack, PGDAttack, TopKAttack, explained
-from keras_rar.attacks.choices import Auto, Bounds, DataFormat, JitCompile, Norm
+from keras_rar.attacks.choices import Auto, Bounds, DataFormat, JitCompile, Norm, Radius
 from keras_rar.core import checks, keywords
 from keras_rar.evaluation import ball
 from keras_rar.evaluation.held_out import read
@@ -50,8 +50,8 @@ class AttributionRobustness(keras.callbacks.Callback):
         every: Positive integer n: measure each n-th time. Defaults to `1`.
         unit: What is counted: `"epoch"` or `"batch"`; batches are counted over all epochs, and their logs get the
             numbers too. Defaults to `"epoch"`.
-        epsilon: Float > 0, radius of the attacks. Defaults to that of the training; to be given for a model that
-            keras_rar does not train.
+        epsilon: Float > 0, or one per feature: radius of the attacks. Defaults to that of the training; to be given for
+            a model that keras_rar does not train.
         norm: `"linf"`, `"l2"` or `"l0"`. Defaults to that of the training, or `"linf"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None` for no bounds. Defaults to `"auto"`: that
             of the training, or `(0., 1.)`.
@@ -96,7 +96,7 @@ class AttributionRobustness(keras.callbacks.Callback):
         *,
         every: int = 1,
         unit: Literal["epoch", "batch"] = "epoch",
-        epsilon: float | None = None,
+        epsilon: Radius | None = None,
         norm: Norm | None = None,
         bounds: Bounds | Auto = "auto",
         baseline: npt.ArrayLike | None = None,
@@ -194,7 +194,7 @@ class AttributionRobustness(keras.callbacks.Callback):
 
     def _describe(self, found: Settings) -> AttributionAttack:
         """The attack in this ball that the other arguments describe."""
-        epsilon = checks.positive_float("epsilon", found["epsilon"])
+        epsilon = checks.radius("epsilon", found["epsilon"])
         steps = checks.positive_int("steps", 10 if self.steps is None else self.steps)
         k, data_format = found.get("k"), found.get("data_format", "auto")
         if k is None and self.model is None:
@@ -230,9 +230,9 @@ def _same_ball(attack: AttributionAttack) -> PGDAttack:
     )
 
 
-def _step_size(epsilon: float, steps: int) -> float:
+def _step_size(epsilon: Radius, steps: int) -> float:
     """The paper's for many steps; for few a size that reaches the border (Madry et al. 2018)."""
-    return epsilon * max(0.1, 2.5 / steps)
+    return float(np.max(epsilon)) * max(0.1, 2.5 / steps)
 
 
 def _mean(scores: np.ndarray) -> float:

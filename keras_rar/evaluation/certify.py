@@ -18,6 +18,7 @@ from keras_rar.explaining import attackable
 from keras_rar.networks import at_once
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
+from keras_rar.networks.row_parts import integer_columns
 
 
 @keywords.checked
@@ -102,6 +103,8 @@ def certify(
     """
     classifier = Classifier(model)
     x = classifier.check_inputs(x)
+    if np.any(integer_columns(classifier.model)):
+        checks.fail("model", "without integers in its input, which noise would change", classifier.model.name)
     checks.boolean("progress", progress)
     _check_norm(norm)
     noise = SMOOTHINGS[checks.one_of("smoothing", smoothing, SMOOTHINGS)](sigma, int(np.prod(x.shape[1:])))

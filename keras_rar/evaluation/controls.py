@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_rar import attacks
+from keras_rar.core.segment_starts import starts_of
 from keras_rar.evaluation import found_by
 from keras_rar.evaluation.certify import certify
 from keras_rar.evaluation.faithfulness import faithfulness
@@ -99,7 +100,8 @@ class Controls:
         by = [attack.settled(evaluation.model, evaluation.x, gradient_model=self._gradient_model) for attack in by]
         with Progress(title, len(rows), evaluation.unit, done, progress) as bar:
             options["progress"] = bar.show if progress and len(by) == 1 else None
-            for several in zip(*(attack.iterate(evaluation.model, x, y, **options) for attack in by), strict=True):
+            results = [evaluation.sharing.iterate(attack, evaluation.model, x, y, **options) for attack in by]
+            for several in zip(*results, strict=True):
                 here = rows[done : done + len(several[0].x)]
                 for measure, column in columns.items():
                     column[here] = np.min([found.scores[measure] for found in several], axis=0)
@@ -131,7 +133,8 @@ class Controls:
         column, done = evaluation.column("robust.noise"), 0
         with Progress("noise, predictions", len(rows), evaluation.unit, done, progress) as bar:
             show = bar.show if progress else None
-            for found in noise.iterate(evaluation.model, evaluation.x[rows], evaluation.y[rows], progress=show):
+            x, y = evaluation.x[rows], evaluation.y[rows]
+            for found in evaluation.sharing.iterate(noise, evaluation.model, x, y, progress=show):
                 column[rows[done : done + len(found.x)]] = found.robust
                 done += len(found.x)
                 bar.show(done)
@@ -153,7 +156,7 @@ class Controls:
                 sound = np.isfinite(maps).all(axis=axes)
                 sound &= np.isfinite(signed).all(axis=tuple(range(1, signed.ndim)))
                 given = evaluation.free(evaluation.x[todo])
-                away = np.broadcast_to(settings.baseline, given.shape) != given
+                away = starts_of(settings.baseline, given) != given
                 sound &= away.reshape(len(todo), -1).any(axis=1)
                 found: dict[str, dict[str, np.ndarray]] = {}
                 if sound.any():

@@ -16,6 +16,7 @@ from keras_rar.attacks.choices import (
     JitCompile,
     Norm,
     ObjectiveName,
+    Radius,
     RuleName,
     SimilarityName,
     Target,
@@ -35,7 +36,7 @@ def evaluate_robustness(
     x: Any,
     y: Any,
     *,
-    epsilon: float | None = None,
+    epsilon: Radius | None = None,
     norm: Norm | None = None,
     bounds: Bounds | Auto = "auto",
     baseline: npt.ArrayLike | None = None,
@@ -95,7 +96,8 @@ def evaluate_robustness(
         model: Any Keras classifier with one input and one output, or a `RARModel`.
         x: Array of examples of shape `(n, ...)`, in the units of `bounds`; or a dictionary or list that holds it.
         y: Labels, class indices or one-hot.
-        epsilon: Float > 0, radius of both attacks, in the units of the input.
+        epsilon: Float > 0, radius of both attacks, in the units of the input; or an array of one float >= 0 per
+            feature, 0 where it may not change.
         norm: `"linf"`, `"l2"` or `"l0"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None` for no bounds.
         baseline: Float or array, where the segments of IG begin.

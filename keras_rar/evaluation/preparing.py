@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_rar import attacks
 from keras_rar.attacks.choices import Chunk, JitCompile
-from keras_rar.core import channels, checks
+from keras_rar.core import channels, checks, discrete
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.running import Evaluation
 from keras_rar.networks import plausible
@@ -39,6 +39,7 @@ def prepared(
     if gradient_model is not None:
         Classifier(gradient_model)  # refuses what is no classifier
     checks.broadcasts("baseline", settings.baseline, classifier.free_shape)
+    names = getattr(x, "columns", None)  # of a data frame
     x = classifier.check_inputs(x, settings.bounds)
     y = classifier.check_labels(y, len(x))
     data_format = data_format_of(classifier.model, x.shape[1:], settings.data_format)
@@ -58,4 +59,7 @@ def prepared(
     )
     attack.check(classifier.model, x, y, gradient_model=gradient_model)
     evaluation = Evaluation(classifier, settings, x, y, path, batch_size, gradient_model)
+    changed = None if settings.layer is not None else attack.neighborhood.free(x.shape[1:])
+    if changed is not None and (sentence := discrete.said(x, changed, names)):
+        evaluation.report.findings["discrete"] = sentence
     return evaluation, pgd, attack

@@ -1,6 +1,7 @@
 """What an evaluation does, as data: every setting of `evaluate_robustness`."""
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ class Protocol:
 
     Args:
         name: Name of the protocol.
-        epsilon: Float > 0, radius of the ball of both attacks, in the units of the input.
+        epsilon: Float > 0, radius of the ball of both attacks, in the units of the input; or one per feature.
         norm: `"linf"`, `"l2"` or `"l0"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None`.
         prediction_attack: Attack on predictions: `"pgd"`, or `"ensemble"`, which has no settings but `pgd_restarts`.
@@ -64,7 +65,7 @@ class Protocol:
         other_maps: Attribution methods attacked besides, on as many examples; `None` for the gradient, or IG where
             `saliency` is something else; `()` for none.
         faithful: Number of attacked examples whose maps are tested for faithfulness; 0 for none.
-        certified: Number of attacked examples whose maps are certified; 0 for none.
+        certified: Number of attacked examples whose maps are certified; 0 for none, as with an array of `epsilon`.
 
     Raises:
         TypeError: If a setting is not of its type, or does not exist.
@@ -77,7 +78,7 @@ class Protocol:
     """
 
     name: str
-    epsilon: float
+    epsilon: choices.Radius
     norm: choices.Norm = "linf"
     bounds: choices.Bounds = (0.0, 1.0)
     prediction_attack: PredictionAttackName = "pgd"
@@ -116,6 +117,8 @@ class Protocol:
         checks.nonnegative_int("seed", self.seed)  # attacks take any, the bootstrap does not
         for name in ("noise", "faithful", "certified"):
             checks.nonnegative_int(name, getattr(self, name))
+        if self.certified and not isinstance(self.epsilon, numbers.Real):
+            checks.fail("certified", "0 with an array of `epsilon`: noise certifies one radius for all", self.certified)
         other_saliencies(self.other_maps, self.saliency)
         self.pgd_attack(), self.attribution_attack(entries=1)  # refuse wrong settings now, not after hours
 

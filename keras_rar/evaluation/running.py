@@ -16,6 +16,7 @@ from keras_rar.evaluation.progress import Progress
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.settings import CONTROLS, as_of_0_1_0
+from keras_rar.evaluation.sharing import Sharing
 from keras_rar.networks.classifier import Classifier
 
 _EXAMPLES = 8
@@ -59,6 +60,9 @@ class Evaluation:
             _check_folder(self.path)
             if self.path.exists():
                 self.report = dataclasses.replace(self._before(self.path), protocol=about)
+        self.sharing = Sharing(self.model)
+        done = self.report.per_example["predicted"] >= 0, self.report.per_example["attacked"]
+        self.sharing.check_alike(f"{fingerprint} {[int(np.sum(rows)) for rows in done]} {self.report.findings}")
 
     def _before(self, path: Path) -> RobustnessReport:
         """What a file holds of this evaluation."""
@@ -84,9 +88,8 @@ class Evaluation:
         table = self.report.per_example
         done = int(np.sum(table["predicted"] >= 0))
         with Progress("predictions", len(self.x), self.unit, done, progress) as bar:
-            for found in attack.iterate(
-                self.model, self.x, self.y, first=done, progress=bar.show if progress else None
-            ):
+            show = bar.show if progress else None
+            for found in self.sharing.iterate(attack, self.model, self.x, self.y, first=done, progress=show):
                 rows = slice(done, done + len(found.x))
                 for name in ("predicted", "correct", "robust"):
                     table[name][rows] = getattr(found, name)
@@ -118,7 +121,7 @@ class Evaluation:
         options = {"gradient_model": gradient_model, "first": done}
         with Progress("attributions", len(rows), self.unit, done, progress) as bar:
             options["progress"] = bar.show if progress else None
-            for found in attack.iterate(self.model, self.x[rows], self.y[rows], **options):
+            for found in self.sharing.iterate(attack, self.model, self.x[rows], self.y[rows], **options):
                 here = rows[done : done + len(found.x)]
                 table["attacked"][here] = True
                 for name in SCORES:
@@ -145,7 +148,7 @@ class Evaluation:
 
     def keep(self) -> None:
         """Write the file, if there is to be one."""
-        if self.path is not None:
+        if self.path is not None and self.sharing.writes:
             self.report.save(self.path)
 
 

@@ -12,6 +12,7 @@ from keras_rar.attacks.choices import (
     DataFormat,
     Norm,
     ObjectiveName,
+    Radius,
     RuleName,
     SimilarityName,
     Target,
@@ -26,7 +27,7 @@ DatasetName: TypeAlias = Literal["mnist", "fashion_mnist", "gtsrb", "oxford_flow
 class Settings(TypedDict, total=False):
     """Settings of a `keras_rar.Protocol` by name, all but its name."""
 
-    epsilon: float
+    epsilon: Radius
     norm: Norm
     bounds: Bounds
     prediction_attack: PredictionAttackName

@@ -39,13 +39,25 @@ def radius(protocol: dict[str, Any], units: bool = False) -> str:
 
     >>> radius({"epsilon": 8.0, "norm": "linf", "bounds": [0.0, 255.0]}, units=True)
     'ε = 8 (L∞, inputs from 0 to 255)'
+    >>> radius({"epsilon": [0.5, 3.0, 0.0], "norm": "linf"})
+    'ε = 0.5 to 3 by feature, 0 for 1 of 3 (L∞)'
     """
     if protocol.get("epsilon") is None:
         return ""
     words = [_NORMS[protocol["norm"]]] if protocol.get("norm") in _NORMS else []
     if units:
         words.append(_units(protocol.get("bounds")))
-    return f"ε = {protocol['epsilon']:g}" + (f" ({', '.join(words)})" if words else "")
+    return f"ε = {_of_features(protocol['epsilon'])}" + (f" ({', '.join(words)})" if words else "")
+
+
+def _of_features(epsilon: Any) -> str:
+    """One radius, or the least and the greatest of several, and how many are 0."""
+    values = np.ravel(epsilon)
+    if np.ndim(epsilon) == 0:
+        return f"{epsilon:g}"
+    ends = [f"{end:g}" for end in (values[values > 0].min(), values.max())]
+    fixed = f", 0 for {np.sum(values == 0)} of {len(values)}" if np.any(values == 0) else ""
+    return f"{ends[0] if ends[0] == ends[1] else ' to '.join(ends)} by feature{fixed}"
 
 
 def _units(bounds: Any) -> str:

@@ -35,14 +35,15 @@ def complete_ig(
     classifier, x, y, target, rule, m, baseline, tolerance, chunk, batch_size
 ) -> tuple[np.ndarray, Completeness]:
     """IG, and its gap; with `m="auto"` m is doubled until the gap is small enough."""
-    checks.broadcasts("baseline", checks.finite_array("baseline", baseline), classifier.free_shape)
+    checks.broadcasts("baseline", checks.baseline("baseline", baseline), classifier.free_shape)
     tolerance = checks.positive_float("tolerance", tolerance)
     nodes = 16 if m == "auto" else checks.positive_int("m", m)
     key = "ig", target, rule, chunk, classifier.multilabel
     while True:
         explain = compiled(classifier.model, (*key, nodes), _with_gap(classifier, target, rule, nodes, chunk))
         shape = classifier.columns.free(x).shape[1:]
-        start = tf.constant(np.broadcast_to(baseline, shape), x.dtype)  # a tensor: no new trace for another one
+        start = np.broadcast_to(np.asarray(baseline, "float64"), shape)
+        start = tf.constant(start, x.dtype)  # a tensor: no new trace for another one
         explained, gap, change = at_once.in_batches(functools.partial(explain, start), batch_size, x, y)
         relative_gap = np.abs(gap) / np.maximum(np.abs(change), 1)
         if m != "auto" or relative_gap.max() <= tolerance:

@@ -114,7 +114,8 @@ def saliency_map(
         rule: Name of the quadrature rule of IG. Defaults to `"right"`.
         m: Number of nodes of IG, or `"auto"` to double it, from 16, until the relative gap of every example is at
             most `tolerance`; a warning says if 4096 are not enough. Defaults to `100`.
-        baseline: Float or array that broadcasts to an input. See `baseline_report`. Defaults to `0.`.
+        baseline: Float or array that broadcasts to an input, `None` in it for the input itself, which gets no share.
+            See `baseline_report`. Defaults to `0.`.
         tolerance: Float > 0, for `m="auto"`. Defaults to `0.01`.
         samples: Number of draws of SmoothGrad. Defaults to `50`.
         noise: Their standard deviation, in the units of the input. Defaults to `0.1`.

@@ -28,23 +28,26 @@ class AbstractAttributionRegularizer(abc.ABC):
     the weight of a term if the objective reads it with `terms.value(self.mine)`.
 
     Args:
-        epsilon: Float > 0, ε, the radius of the neighborhood, in the units of `bounds`; or a
-            `keras.optimizers.schedules.LearningRateSchedule`. The attribute `epsilon` is then the largest radius of
-            the schedule, which reports measure with; `perturb` uses the radius of the present step. Defaults to `0.1`.
+        epsilon: Float > 0, ε, the radius of the neighborhood, in the units of `bounds`; an array of floats >= 0 that
+            broadcasts to an input, one radius per feature, 0 where it may not change; or a
+            `keras.optimizers.schedules.LearningRateSchedule` of one radius. The attribute `epsilon` is then the largest
+            radius of the schedule, which reports measure with; `perturb` uses that of the present step. Defaults to
+            `0.1`.
         norm: `"linf"` or `"l2"`, the norm of the neighborhood and of a step. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or of per-feature arrays: the range of valid inputs; or
             `None`. Defaults to `(0., 1.)`.
         steps: Integer > 0, iterations of the inner maximum. Defaults to `5`.
         step_size: Float > 0, their size, in the units of `bounds`. Defaults to `2.5 * epsilon / steps`, also where ε
-            follows a schedule.
+            follows a schedule. With ε per feature it is that of the feature of the largest ε, the others' are in
+            proportion.
         random_start: Whether the inner maximum starts at a random point of the neighborhood instead of
             x. Defaults to `True`.
         rule: Name of the quadrature rule: `"left"`, `"right"` (the paper's), `"midpoint"`, `"trapezoid"`
             or `"gauss_legendre"`. Defaults to `"midpoint"`.
         m: Integer > 0, nodes of IG in the objective. Defaults to `3`.
         attack_m: Integer > 0, nodes of IG in the inner maximum. Defaults to `1`.
-        baseline: Float, or array that broadcasts to an input: where the segments of `clean_map` and
-            `perturbed_map` begin. Defaults to `0.`.
+        baseline: Float, or array that broadcasts to an input, `None` in it for the input itself: where the segments of
+            `clean_map` and `perturbed_map` begin. Defaults to `0.`.
         chunk: Number of nodes of an IG evaluated at once: a positive integer, `None` for all, or `"auto"` for as
             many as fit in `memory_budget`. Fewer save memory, also of the derivatives, which then cost a third
             more; the result is the same. `"auto"` takes fewer examples at a time instead, which costs little, and
@@ -73,7 +76,7 @@ class AbstractAttributionRegularizer(abc.ABC):
     def __init__(
         self,
         *,
-        epsilon: float | schedules.Schedule = 0.1,
+        epsilon: Any = 0.1,
         norm: str = "linf",
         bounds: Any = (0.0, 1.0),
         steps: int = 5,
@@ -87,15 +90,15 @@ class AbstractAttributionRegularizer(abc.ABC):
         memory_budget: float = 0.35,
         begin: int | float = 0,
     ):
-        radius = schedules.checked("epsilon", epsilon, checks.positive_float)
+        radius = schedules.checked("epsilon", epsilon, checks.radius)
         self.neighborhood = neighborhoods.get(
             checks.one_of("norm", norm, neighborhoods.TRAINED), schedules.largest(radius), bounds
         )
-        self.epsilon: float = self.neighborhood.epsilon
+        self.epsilon: Any = self.neighborhood.epsilon
         self.bounds = self.neighborhood.bounds
         self.norm = norm
         self.steps = checks.positive_int("steps", steps)
-        default_step = 2.5 * self.epsilon / self.steps
+        default_step = 2.5 * self.neighborhood.reach / self.steps
         self.step_size = checks.positive_float("step_size", default_step if step_size is None else step_size)
         self._scheduled: dict[str, Any] = {}  # in the config, in place of the numbers of the attributes
         if schedules.is_schedule(radius):
@@ -105,7 +108,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         self.m, self.attack_m = checks.positive_int("m", m), checks.positive_int("attack_m", attack_m)
         self.training_rule = quadrature.get(rule, self.m)
         self.attack_rule = quadrature.get(rule, self.attack_m)
-        self.baseline = checks.finite_array("baseline", baseline)
+        self.baseline = checks.baseline("baseline", baseline)
         self.chunk = checks.chunk(chunk)
         self.memory_budget = checks.positive_float("memory_budget", memory_budget)
         self.begin = _checked_begin(begin)
@@ -134,9 +137,8 @@ class AbstractAttributionRegularizer(abc.ABC):
         return self.neighborhood.of_radius(epsilon), 2.5 * epsilon / self.steps if follows else self.step_size
 
     def check_shape(self, shape: tuple[int | None, ...]) -> None:
-        """Refuse bounds and a baseline that do not broadcast to what is perturbed, of this shape."""
-        for bound in self.bounds or ():
-            checks.broadcasts("bounds", bound, shape)
+        """Refuse ε, bounds and a baseline that do not broadcast to what is perturbed, of this shape."""
+        self.neighborhood.check_shape(shape)
         checks.broadcasts("baseline", self.baseline, shape)
 
     def check_precision(self, dtype: str) -> None:
@@ -149,8 +151,9 @@ class AbstractAttributionRegularizer(abc.ABC):
         smallest = float(np.finfo(info.as_numpy_dtype).tiny)  # TensorFlow takes smaller numbers for 0
         for name, value in self.get_config().items():
             if isinstance(value, (float, list)) and name != "memory_budget":
-                sizes = [abs(number) for number in keras.tree.flatten(value)]
-                vanishes = isinstance(value, float) and 0 < value < smallest
+                sizes = [abs(number) for number in keras.tree.flatten(value) if number is not None]
+                vanishes = not isinstance(value, list) or name == "epsilon"
+                vanishes = vanishes and any(0 < size < smallest for size in sizes)
                 if vanishes or max(sizes, default=0.0) > float(info.max):
                     checks.fail(name, f"neither 0 nor infinite in {dtype}, in which the model computes", value)
 

@@ -2,13 +2,15 @@
 
 from typing import Any, Literal, TypedDict
 
+import numpy.typing as npt
+
 from keras_rar.methods.schedules import Schedule
 
 
 class SharedOptions(TypedDict, total=False):
     """Arguments of `AbstractAttributionRegularizer`, which documents them."""
 
-    epsilon: float | Schedule
+    epsilon: float | list[Any] | tuple[Any, ...] | npt.NDArray[Any] | Schedule
     norm: Literal["linf", "l2"]
     bounds: Any
     steps: int

@@ -32,7 +32,10 @@ def check_base_model(model: Any) -> tuple[tuple[int | None, ...], int]:
         outputs = [None] if len(inputs) != 1 else keras.tree.flatten(model.compute_output_spec(input_structure(model)))
     for kind, tensors in (("input", inputs), ("output", outputs)):
         if len(tensors) != 1:
-            raise ValueError(f"`base_model` must have one {kind}. Received: {model.name!r} with {len(tensors)}")
+            raise ValueError(
+                f"`base_model` must have one {kind}. Received: {model.name!r} with {len(tensors)}, "
+                "of which keras_rar.OneInput makes one"
+            )
     if not tf.as_dtype(keras.backend.standardize_dtype(inputs[0].dtype)).is_floating:
         raise ValueError(
             "`base_model` must take a floating-point input, or be looked at behind a layer, as by layer='embedding'. "

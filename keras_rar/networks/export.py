@@ -14,6 +14,7 @@ from keras_rar.core.gradients import repeat_labels
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.labels import label_logit
 from keras_rar.core.saliency_methods import normalize_map
+from keras_rar.core.segment_starts import start_of
 from keras_rar.networks.base_model import check_base_model, is_wrapped
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.copies import copy_with
@@ -62,7 +63,7 @@ def export_saved_model(
     base_model = model.base_model if is_wrapped(model) else model
     input_shape, _ = check_base_model(base_model)
     nodes, chunk = quadrature.get(rule, m), checks.positive_int("chunk", chunk)
-    baseline = checks.finite_array("baseline", baseline)
+    baseline = checks.baseline("baseline", baseline)
     checks.broadcasts("baseline", baseline, input_shape)
     layout = data_format_of(base_model, input_shape, data_format)
     head, network = head_of(base_model), copy_with(base_model)
@@ -76,7 +77,7 @@ def export_saved_model(
         def predicted_logit(z):
             return head.gradient_scale * label_logit(repeat_labels(predicted, tf.shape(z)[0]), head.logits(z, False))
 
-        start = tf.broadcast_to(tf.cast(baseline, x.dtype), tf.shape(x))
+        start = start_of(baseline, x)
         return normalize_map(integrated_gradients(predicted_logit, start, x, nodes, chunk=chunk), layout)
 
     signature = [tf.TensorSpec((None, *input_shape), base_model.variable_dtype, name="x")]

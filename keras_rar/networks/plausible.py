@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.networks.kept import kept_with
+from keras_rar.networks.row_parts import integer_columns
 
 _WITHIN_ONE = ("Cos", "Erf", "Sin", "Softsign", "Tanh")
 _SCALES = (10.0, 1e3, -1e3)
@@ -32,7 +33,7 @@ def check_scores(classifier: Any, x: np.ndarray) -> None:
     if np.all(scores >= 0) and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
         received = "scores that sum to 1"
     elif head.squashing.last == "Log" and np.allclose(np.sum(np.exp(scores), axis=1), 1, atol=1e-2):
-        received = "scores that are logarithms of probabilities, without a gradient where these are 0 (log_softmax has one)"
+        received = "scores that are logarithms of probabilities: log_softmax has a gradient where these are 0"
     elif head.squashing.hidden:
         received = kept_with(classifier.model).get("squashed", lambda: _squashed(classifier, x))
     if received is not None:
@@ -90,7 +91,10 @@ def _within(scores: np.ndarray, lower: float, upper: float) -> bool:
 
 
 def _noise(classifier: Any, x: np.ndarray, scale: float | None = None) -> tf.Tensor:
-    """Random inputs of the range of `x`; with a scale centred, and that many times as large."""
+    """Random inputs of the range of `x`; with a scale centred, and that many times as large.
+
+    Integers that are cast back, such as indices of words, are those of `x`, and so is what no attack may change.
+    """
     given, x = x, classifier.columns.free(x)
     rng, low, high = np.random.default_rng(0), float(x.min()), float(x.max())
     low, high = (low, high) if low < high else (low - 1, high + 1)
@@ -98,4 +102,5 @@ def _noise(classifier: Any, x: np.ndarray, scale: float | None = None) -> tf.Ten
         values = rng.uniform(low, high, x.shape)
     else:
         values = scale * rng.normal(size=x.shape) * max(abs(low), abs(high))
+    values = np.where(integer_columns(classifier.model), x, values)
     return classifier.columns.joined(tf.constant(values, x.dtype), tf.constant(given))

@@ -23,17 +23,17 @@ class Begin(keras.callbacks.Callback):
         self.begin = begin
         self._monitors = [c for c in callbacks if getattr(c, "monitor", None) in watched]
         self._best: list[Any] | None = None  # what they started with, if they have seen an epoch before the term
-        self._epoch, self._step, self._trained = 0, 0, False
+        self.epoch, self.trained, self._step = 0, False, 0
 
     def has_begun(self) -> bool:
         """Whether the term takes part in the next step."""
         epoch, step = self._start()
-        return (self._epoch, self._step) >= (epoch, step)
+        return (self.epoch, self._step) >= (epoch, step)
 
     def count(self, steps: int) -> None:
         """Note that so many steps have run."""
         self._step += steps
-        self._trained = True
+        self.trained = True
 
     def _start(self) -> tuple[int, int]:
         """The epoch and the step within it that the term begins with."""
@@ -45,7 +45,7 @@ class Begin(keras.callbacks.Callback):
         return divmod(math.ceil(self.begin * epochs * steps), steps)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch, self._step = epoch, 0
+        self.epoch, self._step = epoch, 0
         if not self.has_begun():
             if self._best is None:  # some versions of Keras set `best` only when training begins
                 self._monitors = [monitor for monitor in self._monitors if hasattr(monitor, "best")]
@@ -58,5 +58,5 @@ class Begin(keras.callbacks.Callback):
             self._best = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not self._trained:
+        if not self.trained:
             raise ValueError("`x` must hold at least one batch. Received: an empty data set")

@@ -2,16 +2,19 @@
 
 import abc
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_rar.core import labels
+from keras_rar.core import discrete, labels
+from keras_rar.core.replicas import Part
 from keras_rar.networks.output import head_of
 from keras_rar.networks.structure import only
 from keras_rar.training.begin import Begin
+from keras_rar.training.cluster import BUILD, as_logs, check_alike, check_divides, first_part
 from keras_rar.training.guard import StepGuard
 from keras_rar.training.history import History
 from keras_rar.training.problem import Problem
@@ -39,7 +42,8 @@ class MinMaxModel(keras.Model):
 
         Raises:
             TypeError: If the inputs are not floating point.
-            ValueError: If a batch is empty, not finite or outside `bounds`, a label is not one, or there are no data.
+            ValueError: If a batch is empty, not finite or outside `bounds`, a label is not one, or there are no data;
+                if a batch of several workers does not divide evenly.
             FloatingPointError: If an update is not finite, with `on_nonfinite="raise"`.
         """
         if any(getattr(part, "shape", None) and part.shape[0] == 0 for part in keras.tree.flatten(x)):
@@ -48,7 +52,10 @@ class MinMaxModel(keras.Model):
         arguments = bound.arguments
         if "y" in arguments:
             arguments["y"] = only("y", arguments["y"])
-        self._set_batch_size(_batch_size(x, arguments.get("batch_size")))
+        self._warn_of_discrete(x)
+        batch_size = _batch_size(x, arguments.get("batch_size"))
+        check_divides(self.distribute_strategy, batch_size)
+        self._set_batch_size(batch_size)
         given: Any = arguments.get("callbacks")
         in_list = isinstance(given, keras.callbacks.CallbackList)
         callbacks = list(given.callbacks) if in_list else keras.tree.flatten(given or [])
@@ -66,6 +73,16 @@ class MinMaxModel(keras.Model):
             if in_list:
                 given.callbacks.remove(self._begin)
             self._begin = None
+
+    def _warn_of_discrete(self, x: Any) -> None:
+        """Say which columns of a table change to values that no example has; of arrays, not of data sets."""
+        part = next(iter(keras.tree.flatten(x)), None) if isinstance(x, (dict, list, tuple)) else x
+        at_input = self._steps and self._compiled.tail is None
+        shape = getattr(part, "shape", ())
+        if at_input and self._compiled.reads.perturbs and len(shape) == 2:
+            free = self._compiled.regularizer.neighborhood.free(shape[1:])
+            if sentence := discrete.said(part, free, getattr(part, "columns", None)):
+                warnings.warn(sentence, RuntimeWarning, stacklevel=3)
 
     def _set_batch_size(self, batch_size: int | None) -> None:
         for step in self._steps.values():
@@ -86,6 +103,8 @@ class MinMaxModel(keras.Model):
             functions[part] = self.train_function
 
         def guarded_step(iterator):
+            if self._begin is not None and not self._begin.trained:  # after callbacks have read their files
+                check_alike(self, self._begin.epoch)
             logs = functions[self._part](iterator)
             if self._begin is not None:
                 self._begin.count(self.steps_per_execution)
@@ -93,6 +112,16 @@ class MinMaxModel(keras.Model):
             return logs
 
         self.train_function = guarded_step
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Keras's own, with the first replica's part of a batch: Keras would add up parts of several sizes.
+
+        The only private method of Keras that is overridden; a test says so if it goes.
+        """
+        for _, _, batches in iterator or ():
+            data_batch = first_part(self.distribute_strategy, next(batches))
+            break
+        getattr(super(), BUILD)(data_batch=data_batch)
 
     @property
     def _part(self) -> str:
@@ -105,10 +134,11 @@ class MinMaxModel(keras.Model):
         x, y = self._check_batch(x, y)
         with tf.control_dependencies([x]):  # no seed is spent where a data set turns out to have ended
             seed = self._next_seed()
+            part = Part.of(x, sample_weight)
         faults = self._guard.inspect(x, y, self._bounded(x))
         y = labels.replace_invalid(y, self._guard.classes)
-        y_pred, kept, numbers = self._steps[self._part](x, y, sample_weight, seed, faults)
-        return self._history.update(kept, numbers, x, y, y_pred, sample_weight)
+        y_pred, kept, numbers = self._steps[self._part](x, y, sample_weight, seed, faults, part)
+        return as_logs(self._history.update(kept, numbers, part, x, y, y_pred, sample_weight))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Keras's own evaluation, of the base model on clean data."""
@@ -116,9 +146,11 @@ class MinMaxModel(keras.Model):
         x, y, sample_weight = self._unpack(data)
         y_pred = only("y_pred", self(inputs, training=False))
         loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
-        self._history.track("loss", loss, x, sample_weight)
+        counts = tf.constant(True) if sample_weight is None else tf.reduce_any(sample_weight != 0)
+        self._history.track("loss", loss, tf.shape(x)[0], counts)
         self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
-        return {name: value for name, value in self.get_metrics_result().items() if name not in self._history.terms}
+        found = self.get_metrics_result()
+        return as_logs({name: value for name, value in found.items() if name not in self._history.terms})
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The metrics as Keras has them, but NaN for what has not been measured since they were reset."""

@@ -8,10 +8,10 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import labels
-from keras_rar.training import update
+from keras_rar.core import labels, replicas
 
 _FAULTS = ("empty", "nan", "outside", "label", "nonfinite", "undone")  # all but the last two: of the batch
 
@@ -45,9 +45,10 @@ class _Counts(keras.metrics.Metric):
 
     def seen(self) -> list[float]:
         """The least and the greatest input value, over all replicas."""
-        replicas = self.strategy.experimental_local_results(self.range.value)
-        low, high = zip(*(tf.convert_to_tensor(replica).numpy() for replica in replicas), strict=True)
-        return [float(min(low)), float(max(high))]
+        here = self.strategy.experimental_local_results(self.range.value)
+        ranges = [tf.cast(replica, tf.float64).numpy().tobytes() for replica in here]
+        low, high = np.stack([np.frombuffer(s, "float64") for s in replicas.exchanged(self.strategy, ranges)]).T
+        return [float(low.min()), float(high.max())]
 
     def result(self):
         return tf.convert_to_tensor(self.faults) / self.strategy.num_replicas_in_sync
@@ -97,7 +98,7 @@ class StepGuard:
             outside = tf.reduce_any((seen < lower - slack) | (seen > upper + slack))
         return {
             # One of several replicas may get no example of a small batch.
-            "empty": tf.equal(tf.shape(x)[0], 0) & (update.replicas() == 1),
+            "empty": tf.equal(tf.shape(x)[0], 0) & (replicas.number() == 1),
             "nan": tf.logical_not(tf.reduce_all(tf.math.is_finite(x))) if x.dtype.is_floating else tf.constant(False),
             "outside": outside,
             "label": tf.logical_not(tf.reduce_all(labels.valid(y, self.classes))),

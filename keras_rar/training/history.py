@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_rar.core import graphs
-from keras_rar.training import update
+from keras_rar.core import graphs, replicas
+from keras_rar.core.replicas import Part
 
 
 class History:
@@ -26,13 +26,21 @@ class History:
         self.terms = {term: keras.metrics.Mean(name=term) for term in terms}
 
     def update(
-        self, kept: tf.Tensor, numbers: dict[str, tf.Tensor], x: Any, y: Any, y_pred: Any, sample_weight: Any
+        self,
+        kept: tf.Tensor,
+        numbers: dict[str, tf.Tensor],
+        part: Part,
+        x: Any,
+        y: Any,
+        y_pred: Any,
+        sample_weight: Any,
     ) -> dict[str, Any]:
         """Write down a training step, unless its update was not kept; returns the logs of the step.
 
         Args:
             kept: Boolean scalar.
-            numbers: The loss and the terms of the batch, scalars.
+            numbers: This replica's share of the loss and of the terms of the batch, scalars.
+            part: The part of the batch that the replica has.
             x: The inputs of the batch.
             y: Their labels.
             y_pred: The outputs of the model.
@@ -48,7 +56,7 @@ class History:
         variables = [variable for metric in self.model.metrics for variable in metric.variables]
         before = [tf.convert_to_tensor(variable) for variable in variables]
         for name, value in numbers.items():
-            self.track(name, value, x, sample_weight)
+            self.track(name, value, part.examples / replicas.number(), part.counts)
         logs = self.model.compute_metrics(*batch)
         for variable, value in zip(variables, before, strict=True):
             variable.assign(tf.where(kept, tf.convert_to_tensor(variable), value))
@@ -57,19 +65,18 @@ class History:
                 metric.reset_state()
         return {**logs, **self.model.get_metrics_result()}
 
-    def track(self, name: str, value: tf.Tensor, x: tf.Tensor, sample_weight: Any) -> None:
+    def track(self, name: str, value: tf.Tensor, examples: Any, counts: tf.Tensor) -> None:
         """Update a mean by the value for a batch, weighted by the size of the batch, as Keras does.
 
         Args:
             name: `"loss"`, or a term.
-            value: Scalar, scaled by the number of replicas.
-            x: The inputs of the batch.
-            sample_weight: Weights of the examples, or `None`.
+            value: Scalar, the share of this replica.
+            examples: How many examples the share stands for.
+            counts: Boolean scalar, whether anything was measured.
         """
-        measured = tf.constant(True) if sample_weight is None else tf.reduce_any(sample_weight != 0)
-        weight = tf.where(measured, tf.cast(tf.shape(x)[0], "float32"), 0.0)
-        value = tf.cast(value, "float32") * update.replicas()
-        self._mean(name).update_state(tf.where(measured, value, 0.0), sample_weight=weight)
+        value = tf.cast(value, "float32") * replicas.number()
+        weight = tf.where(counts, tf.cast(examples, "float32"), 0.0)
+        self._mean(name).update_state(tf.where(counts, value, 0.0), sample_weight=weight)
 
     def or_nan(self, results: dict[str, Any]) -> dict[str, Any]:
         """The results of the metrics, NaN for those that have measured nothing."""

@@ -16,7 +16,7 @@ from typing import Any, cast
 import keras
 import tensorflow as tf
 
-from keras_rar.core import graphs
+from keras_rar.core import graphs, replicas
 from keras_rar.core.terms import FirstPass
 from keras_rar.training import update
 from keras_rar.training.problem import Problem
@@ -45,14 +45,14 @@ class InParts:
 
     Args:
         problem: The min-max problem.
-        mean: The weighted mean over a batch.
+        mean: The weighted mean over the batch.
         optimizer: The optimizer.
         variables: What is trained.
         state: What the classification pass changes.
     """
 
     problem: Problem
-    mean: update.BatchMean
+    mean: update.WholeMean
     optimizer: keras.optimizers.Optimizer
     variables: list[keras.Variable]
     state: list[keras.Variable]
@@ -62,7 +62,6 @@ class InParts:
         x: tf.Tensor,
         x_star: tf.Tensor,
         y: tf.Tensor,
-        sample_weight: tf.Tensor | None,
         before: list[tf.Tensor],
         size: int | tf.Tensor,
     ) -> Outcome:
@@ -72,7 +71,6 @@ class InParts:
             x: Inputs, `(batch, ...)`.
             x_star: The perturbed inputs.
             y: Labels.
-            sample_weight: Weights of the examples, or `None`.
             before: The values of `state` before the step.
             size: Most examples at a time.
         """
@@ -87,18 +85,18 @@ class InParts:
         if first.integrals_before:  # of the network as it was before the pass
             after = [tf.convert_to_tensor(variable) for variable in self.state]
             update.assign(self.state, before)
-        objective, in_logits, reported, gradients = self._parts(x, x_star, y, logits, sample_weight, size)
+        objective, in_logits, reported, gradients = self._parts(x, x_star, y, logits, size)
         if first.integrals_before:
             update.assign(self.state, after)
         found = tape.gradient([logits, decay], self.variables, output_gradients=[in_logits, tf.ones_like(decay)])
         return Outcome(
-            loss=with_layer_losses(self.mean(objective, objective, sample_weight), layer_losses),
+            loss=with_layer_losses(self.mean(objective), layer_losses),
             gradients=[_sum_of(a, b) for a, b in zip(gradients, found, strict=True)],
             reported=reported,
             clean_logits=(head.logits(ends[0], False) if first.at_x_prime else logits) if reads_clean else None,
         )
 
-    def _parts(self, x, x_star, y, logits, sample_weight, size):
+    def _parts(self, x, x_star, y, logits, size):
         """The objective of each example and its gradient in the logits, the reported terms, and the rest of the sum."""
         names = list(self.problem.reads.outline.reported)
         sources = values_of(self.variables)
@@ -119,7 +117,7 @@ class InParts:
             return [in_logits, *values], [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
 
         specs = [tf.TensorSpec(logits.shape[1:], logits.dtype), *[tf.TensorSpec([], x_star.dtype)] * (1 + len(names))]
-        rows, weights = (x, x_star, y, logits), self._weights(x_star, sample_weight)
+        rows, weights = (x, x_star, y, logits), self._weights(x_star)
         (in_logits, objective, *reported), sums = graphs.sums_in_parts(
             part, rows, weights, size, results=specs, sums=sources
         )
@@ -143,19 +141,19 @@ class InParts:
             examples=size if isinstance(size, int) else None,
         )
 
-    def _weights(self, like, sample_weight):
+    def _weights(self, like):
         """`wᵢ`, what the objective of each example counts in the loss, scaled for the optimizer."""
         zeros = tf.zeros(tf.shape(like)[:1], like.dtype)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(zeros)
-            loss = self.optimizer.scale_loss(self.mean(zeros, zeros, sample_weight))
+            loss = self.optimizer.scale_loss(self.mean(zeros))
         return tape.gradient(loss, zeros)
 
 
 def with_layer_losses(loss: tf.Tensor, layer_losses: Sequence[tf.Tensor]) -> tf.Tensor:
     """The loss of a batch with the losses of layers, which count once in all replicas."""
     for layer_loss in layer_losses:
-        loss += tf.cast(tf.reduce_sum(layer_loss), loss.dtype) / update.replicas()
+        loss += tf.cast(tf.reduce_sum(layer_loss), loss.dtype) / replicas.number()
     return loss
 
 

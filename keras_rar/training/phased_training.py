@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import checks
+from keras_rar.core import checks, replicas
 from keras_rar.training import defaults, rates
 from keras_rar.training.batches import Batches
 from keras_rar.training.phases import Phase, Plan, TrainingResult, checked_phases
@@ -85,8 +85,8 @@ def train(
 
     Raises:
         TypeError: If an argument is of a wrong type, or an option is unknown to the method of its phase.
-        ValueError: If an argument is out of range; if the folder is that of a run with other data, another network or
-            other settings; if a file in it is damaged.
+        ValueError: If an argument is out of range; if the network is one of several workers; if the folder is that of
+            a run with other data, another network or other settings; if a file in it is damaged.
 
     Example:
 
@@ -105,6 +105,8 @@ def train(
     seed = checks.integer("seed", seed)
     source = source_of(x, y, sample_weight, of_plan["batch_size"], seed, folder is not None)
     models = [phase.wrap(network, dataset, seed) for phase in stages]  # all options are checked before any training
+    if replicas.workers(network.distribute_strategy) > 1:
+        raise ValueError("`network` must be of one process. Received: one of several workers, which `fit` can train")
     loss = defaults.loss_for(network, source.spec()) if loss is None else loss
     metrics = [defaults.accuracy_of(network)] if metrics is None else metrics
     settings = {"phases": [vars(phase) for phase in stages], "dataset": dataset, "seed": seed, **rated}

@@ -12,6 +12,7 @@ from keras_rar.core.ascent import projected_ascent
 from keras_rar.core.held import NOTHING, HeldBall
 from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core.replicas import Part
 from keras_rar.core.terms import Network, Terms
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer, Reads
 from keras_rar.networks.losses import ClassificationLoss
@@ -69,23 +70,32 @@ class Problem:
         """x*, without what passes by a layer."""
         return self.columns.free(self.inner_maximum(x, y, seed))
 
-    def inner_maximum(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """x*, found by projected ascent; `entered(x)` itself for a method that does not depend on x′."""
+    def inner_maximum(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor, part: Part | None = None) -> tf.Tensor:
+        """x*, found by projected ascent; `entered(x)` itself for a method that does not depend on x′.
+
+        Args:
+            x: Inputs.
+            y: Labels.
+            seed: Integer tensor of shape `(2,)`, for the random start.
+            part: The part of a batch that these examples are, or `None` for the whole.
+        """
         x = tf.stop_gradient(self.entered(x))
         if not self.reads.perturbs:
             return x
         ball, step_size = self.regularizer.ball(self.terms(x, x, y, self.regularizer.attack_rule))
         ball = HeldBall(ball, self.columns) if self.columns.holds else ball
-        start = self.start(x, ball, seed)
+        start = self.start(x, ball, seed, part)
         ascended = functools.partial(self._ascended, ball=ball, step_size=step_size)
         examples = self.examples_at_once(x)
         if examples is None:
             return ascended(x, y, start, examples=self.chunks.batch(x))
         return graphs.in_parts(functools.partial(ascended, examples=examples), (x, y, start), examples)
 
-    def start(self, x: tf.Tensor, ball: Neighborhood, seed: tf.Tensor) -> tf.Tensor:
+    def start(self, x: tf.Tensor, ball: Neighborhood, seed: tf.Tensor, part: Part | None = None) -> tf.Tensor:
         """Where the ascent begins: a random point of the ball, or `x`."""
-        return ball.sample(x, seed) if self.regularizer.random_start else x
+        if not self.regularizer.random_start:
+            return x
+        return ball.sample(x, seed) if part is None else part.drawn(ball.sample, x, seed)
 
     def examples_at_once(self, x: tf.Tensor) -> int | None:
         """How many examples to attack at once; `None` for all.

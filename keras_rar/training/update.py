@@ -1,12 +1,14 @@
 """One update of the weights: its loss over the batch, whether it may be applied, and how, on any number of replicas."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_rar.core import graphs
+from keras_rar.core import graphs, replicas
+from keras_rar.core.replicas import Part
 
 
 class BatchMean(keras.losses.Loss):
@@ -15,10 +17,37 @@ class BatchMean(keras.losses.Loss):
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return y_pred
 
+    def share(self, x: tf.Tensor, sample_weight: tf.Tensor | None, part: Part) -> tf.Tensor:
+        """What the mean of a replica counts in that of the whole batch, 1 where all replicas count the same.
 
-def replicas() -> int:
-    """Number of replicas that take part in an update."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
+        Keras takes the mean of the replicas' means, in which an example counts more where there are fewer.
+        """
+        if self.reduction == "sum" or replicas.number() == 1:
+            return tf.ones([], tf.float64)
+        mine, whole = tf.cast(tf.shape(x)[0], tf.float64), tf.cast(part.examples, tf.float64)
+        if self.reduction == "mean_with_sample_weight" and sample_weight is not None and part.weight is not None:
+            mine, whole = tf.reduce_sum(tf.cast(sample_weight, tf.float64)), part.weight
+        return tf.math.divide_no_nan(mine * replicas.number(), whole)
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeMean:
+    """The mean over a batch of which this replica has a part: a sum over replicas gives that of one replica.
+
+    Args:
+        mean: Keras's mean over a part.
+        sample_weight: Weights of its examples, or `None`.
+        share: What it counts.
+    """
+
+    mean: BatchMean
+    sample_weight: tf.Tensor | None
+    share: tf.Tensor
+
+    def __call__(self, values: tf.Tensor) -> tf.Tensor:
+        """The share of this replica in the mean of values, one per example."""
+        mean = self.mean(values, values, self.sample_weight)
+        return mean if replicas.number() == 1 else mean * tf.cast(self.share, mean.dtype)
 
 
 def is_finite(loss: tf.Tensor, gradients: Sequence[Any], optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
@@ -63,7 +92,7 @@ def apply_or_undo(
     def stayed_finite(saved, before):
         return _stayed_finite([*mirrored, *state], [*saved, *before])
 
-    if replicas() == 1:
+    if not tf.distribute.has_strategy():
         tf.cond(healthy, lambda: apply(gradients), lambda: None)
         kept = healthy & stayed_finite(saved, before)
         tf.cond(kept, lambda: None, lambda: assign([*mirrored, *state], [*saved, *before]))
@@ -77,8 +106,8 @@ def apply_or_undo(
 
         healthy = strategy.experimental_local_results(healthy)[0]
         tf.cond(healthy, lambda: strategy.run(apply, args=(gradients,)), lambda: None)
-        finite = strategy.experimental_local_results(strategy.run(stayed_finite, args=(saved, before)))
-        kept = healthy & tf.reduce_all(finite)
+        lost = strategy.run(lambda *given: tf.cast(~stayed_finite(*given), tf.float32), args=(saved, before))
+        kept = healthy & tf.equal(strategy.reduce(tf.distribute.ReduceOp.SUM, lost, axis=None), 0.0)
         tf.cond(kept, lambda: None, undo)
         return kept
 

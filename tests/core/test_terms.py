@@ -1,5 +1,8 @@
 """Terms: lazy, computed once, one training pass, reported by name."""
 
+import concurrent.futures
+import threading
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -155,3 +158,21 @@ def test_losses_report_themselves_and_an_objective_reports_the_rest(fake):
     assert list(terms.reported) == ["clean_loss", "perturbed_loss", "mine"]
     assert terms.reported["clean_loss"] is clean
     assert terms.reported["perturbed_loss"] is perturbed
+
+
+def test_terms_of_two_replicas_do_not_wait_for_each_other():
+    """The first pauses within its forward pass until the second has come as far, as a sum over replicas does."""
+    together = threading.Barrier(2, timeout=20)
+
+    def logits(z, training):
+        together.wait()
+        return z
+
+    def read():
+        network = Network(logits, lambda y, logits: logits[:, 0], lambda y, logits: logits[:, 0])
+        x = tf.ones([1, 2])
+        return Terms(network, x, x, tf.constant([0]), rule=RULE, baseline=0.0).perturbed_loss
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first, second = [pool.submit(read) for _ in range(2)]
+        assert float(first.result()[0]) == float(second.result()[0]) == 1

@@ -17,8 +17,10 @@ import keras_rar
 
 METHODS = sorted(keras_rar.METHODS)
 X, Y = batch(8)
+MANY_X, MANY_Y = batch(13)  # in batches of 5 one replica gets 3 and the other 2, and of the last 3 the other gets none
+UNEVEN = ["normalized", "weighted", "by weight", "sum", "by nodes", "by examples", "l2", "adam"]
 
-SCRIPT = '''
+HEAD = """
 import json
 import sys
 import warnings
@@ -34,27 +36,28 @@ import keras_rar
 
 warnings.simplefilter("always")
 data = np.load(sys.argv[1])
-x, y = data["x"], data["y"]
+x, y, many_x, many_y = (data[name] for name in ("x", "y", "many_x", "many_y"))
 one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 results = {}
 
 
-def compiled(strategy, method="madry", normalized=False, frozen=False, **options):
+def compiled(strategy, method="madry", normalized=False, frozen=False, reduction="mean", optimizer="sgd", **options):
     with strategy.scope():
         keras.utils.set_random_seed(0)
         layers = [keras.layers.Dense(8, "tanh", kernel_regularizer="l2")]
-        layers += [keras.layers.BatchNormalization()] * normalized
+        layers += [keras.layers.BatchNormalization(synchronized=True)] * normalized
         base_model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
         layers[0].trainable = not frozen
-        options = {"steps": 2, "m": 3, "attack_m": 2, "random_start": method == "ig_norm", **options}
+        options = {"steps": 2, "m": 3, "attack_m": 2, **options}
         model = keras_rar.wrap(base_model, method, seed=0, **options)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.5), loss, metrics=["accuracy"])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+        optimizer = keras.optimizers.SGD(0.05) if optimizer == "sgd" else keras.optimizers.Adam(0.01)
+        model.compile(optimizer, loss, metrics=["accuracy"])
     return model
 
 
 def run(name, model, x=x, y=y, batch_size=8, epochs=1, **options):
-    """Fit, and note all that can be seen of it."""
+    # Fit, and note all that can be seen of it.
     before = [weights.tolist() for weights in model.get_weights()]
     error, history = None, {}
     with warnings.catch_warnings(record=True) as caught:
@@ -67,23 +70,25 @@ def run(name, model, x=x, y=y, batch_size=8, epochs=1, **options):
     warned = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     skipped = model.skipped_updates
     results[name] = dict(before=before, after=after, history=history, error=error, warned=warned, skipped=skipped)
-
-
+"""
+METHODS_AND_FAULTS = """
 models = {}
 for method in ("natural", "madry", "ig_norm", "ig_sum_norm", "igr", "ig_topk"):
     for name, strategy in (("one", one), ("two", two)):
-        if method == "ig_norm" and name == "one":  # its random starts are other ones
-            continue
         models[method, name] = model = compiled(strategy, method)
-        run(method + " " + name, model)
+        run(method + " " + name, model, many_x, many_y, batch_size=5, epochs=4)
         if method == "madry":
             results["evaluation " + name] = model.evaluate(x, y, verbose=0, return_dict=True)
             results["predictions " + name] = model.predict(x, verbose=0).tolist()
 
-initial = [np.array(weights) for weights in results["madry one"]["before"]]
-for name in ("one", "two"):
-    models["madry", name].set_weights(initial)
-    run("weighted " + name, models["madry", name], sample_weight=np.arange(8, dtype="float32"))
+for name, strategy in (("one", one), ("two", two)):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        model.compile(keras.optimizers.SGD(0.5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.skipped_updates = 0
+    run("keras " + name, model, x[:5], y[:5], batch_size=4)
+
 outside = x.copy()
 outside[7, 0] = 3
 run("outside", models["madry", "two"], outside)
@@ -104,56 +109,95 @@ x_star = model.perturb(x, y).numpy()
 results["perturb"] = [bool(np.all(np.abs(x_star - x) <= 0.1 + 1e-6)), bool(np.any(x_star != x))]
 starts = two.experimental_local_results(two.run(lambda: model.perturb(x[:4], y[:4])))
 results["starts"] = [start.numpy().tolist() for start in starts]
+"""
+SETTINGS = """
+uneven = {
+    "normalized": {"method": "ig_sum_norm", "normalized": True},
+    "weighted": {"method": "ig_sum_norm"},
+    "by weight": {"reduction": "mean_with_sample_weight"},
+    "sum": {"reduction": "sum"},
+    "by nodes": {"method": "ig_sum_norm", "chunk": 1, "normalized": True},
+    "by examples": {"method": "igr", "memory_budget": 1e-9},
+    "l2": {"norm": "l2"},
+    "adam": {"method": "ig_norm", "optimizer": "adam"},
+}
+weights = np.arange(13, dtype="float32") // 3
+for case, options in uneven.items():
+    for name, strategy in (("one", one), ("two", two)):
+        weighted = {"sample_weight": weights} if "weight" in case else {}
+        run(case + " " + name, compiled(strategy, **options), many_x, many_y, batch_size=5, epochs=4, **weighted)
+"""
+TAIL = """
 with open(sys.argv[2], "w") as file:
     json.dump(results, file, default=lambda value: np.asarray(value).tolist())
-'''
+"""
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("distribution")
-    np.savez(folder / "data.npz", x=X, y=Y)
+def computed(script, folder):
+    np.savez(folder / "data.npz", x=X, y=Y, many_x=MANY_X, many_y=MANY_Y)
     environment = {**os.environ, "PYTHONPATH": str(Path(keras_rar.__file__).parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", SCRIPT, str(folder / "data.npz"), str(folder / "results.json")]
+    command = [sys.executable, "-c", HEAD + script + TAIL, str(folder / "data.npz"), str(folder / "results.json")]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return json.loads((folder / "results.json").read_text())
 
 
-def assert_near(actual, expected):
-    """Two sums over four examples for one over eight: float32 rounding of numbers of size 1."""
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return computed(METHODS_AND_FAULTS, tmp_path_factory.mktemp("distribution"))
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return computed(SETTINGS, tmp_path_factory.mktemp("settings"))
+
+
+def pair(case, request):
+    """What one replica and what two did."""
+    found = request.getfixturevalue("settings" if case in UNEVEN else "results")
+    return found[f"{case} one"], found[f"{case} two"]
+
+
+def assert_near(actual, expected, atol=1e-6):
+    """Sums over a few examples for one over all: float32 rounding of numbers of size 1."""
     assert len(actual) == len(expected) > 0
     for a, b in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol)
 
 
 def moved(result):
     return [not np.array_equal(a, b) for a, b in zip(result["before"], result["after"], strict=True)]
 
 
-@pytest.mark.parametrize("method", ["natural", "madry", "ig_sum_norm", "igr"])
-def test_two_replicas_take_the_step_of_one(method, results):
-    one, two = results[f"{method} one"], results[f"{method} two"]
+every_case = pytest.mark.parametrize(
+    "case", [*METHODS, *(pytest.param(case, marks=pytest.mark.slow) for case in UNEVEN)]
+)
+
+
+@every_case
+def test_two_replicas_take_the_steps_of_one(case, request):
+    """Twelve steps on batches that do not divide evenly, from the same random starts."""
+    one, two = pair(case, request)
     assert one["error"] is None
     assert two["error"] is None
     assert_near(two["before"], one["before"])
-    assert_near(two["after"], one["after"])
+    assert_near(two["after"], one["after"], 1e-5)
     assert all(moved(two))
 
 
-@pytest.mark.parametrize("method", ["natural", "madry", "ig_sum_norm", "igr"])
-def test_two_replicas_have_the_history_of_one(method, results):
-    one, two = results[f"{method} one"]["history"], results[f"{method} two"]["history"]
+@every_case
+def test_two_replicas_have_the_history_of_one(case, request):
+    one, two = (result["history"] for result in pair(case, request))
     assert one.keys() == two.keys() >= {"loss", "accuracy"}
-    assert_near(two.values(), one.values())
+    assert_near(two.values(), one.values(), 1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_trains(method, results):
-    result = results[f"{method} two"]
-    assert result["error"] is None
-    assert all(moved(result))
-    assert all(np.all(np.isfinite(weights)) for weights in result["after"])
+def test_keras_alone_counts_an_example_more_where_there_are_fewer(results):
+    """Negative control: it takes the mean of the replicas' means."""
+    one, two = results["keras one"], results["keras two"]
+    assert two["error"] is None
+    with pytest.raises(AssertionError):
+        assert_near(two["after"], one["after"], 1e-3)
 
 
 def test_evaluate_and_predict_see_the_whole_batch(results):
@@ -161,11 +205,6 @@ def test_evaluate_and_predict_see_the_whole_batch(results):
     assert one.keys() == two.keys()
     assert_near(two.values(), one.values())
     assert_near(results["predictions two"], results["predictions one"])
-
-
-def test_sample_weights_are_of_the_whole_batch(results):
-    """Each replica averages its half as Keras does, so the mean of the halves stands for that of the batch."""
-    assert_near(results["weighted two"]["after"], results["weighted one"]["after"])
 
 
 @pytest.mark.parametrize("case", ["last", "both"])
