@@ -10,6 +10,7 @@ import keras_rar
 
 FOLDER, TOPICS = Path("/usr/share/games/fortunes"), ["computers", "politics", "science"]
 TINY = ["the program runs on a computer", "the president won a vote", "a physicist measured the light of a star"]
+METHODS = {"natural": {}, "ig_sum_norm": {}, "ig_topk": {"k": 3, "factor": 0.5}}
 LENGTH, BALL = 32, {"layer": "embedding", "epsilon": 0.03}  # rows of the embedding have the length 1
 
 
@@ -29,7 +30,7 @@ def trained(method, x, y, words, epochs):
     rows = keras.layers.Embedding(words, 16, mask_zero=True, embeddings_constraint=unit, name="embedding")
     layers = [rows, keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)]
     network = keras.Sequential([keras.Input((LENGTH,), dtype="int64"), *layers])
-    model = keras_rar.wrap(network, method, **BALL)
+    model = keras_rar.wrap(network, method, **METHODS[method], **BALL)
     model.compile(keras.optimizers.Adam(0.003), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(x, y, batch_size=32, epochs=epochs, verbose=0)
     return network
@@ -45,7 +46,7 @@ def main():
     x, names, half = vectorize(texts).numpy(), vectorize.get_vocabulary(), len(y) * 2 // 3
     few = {"attacked": 4, "steps": 2, "m": 2, "pgd_steps": 2, "noise": 0} if smoke else {"attacked": 50}
     few |= {"k": 3, "other_maps": (), "faithful": 0, "progress": False}
-    for method in ("natural", "ig_sum_norm"):
+    for method in METHODS:
         network = trained(method, x[:half], y[:half], len(names), 1 if smoke else 15)
         print(keras_rar.evaluate_robustness(network, x[half:], y[half:], **BALL, **few).to_markdown())
         signed = keras_rar.saliency_map(network, x[half:][:3], layer="embedding", normalize=False).sum(axis=-1)
