@@ -31,6 +31,7 @@ class MinMaxModel(keras.Model):
     _history: History
     _steps: dict[str, Step]  # "whole", and before `begin` "adversarial"
     _begin: Begin | None = None  # of the `fit` that runs
+    _evaluates = False  # without the terms, or Keras would take the mean of the replicas' means of the last step
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train, as `keras.Model.fit`.
@@ -154,7 +155,18 @@ class MinMaxModel(keras.Model):
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The metrics as Keras has them, but NaN for what has not been measured since they were reset."""
-        return self._history.or_nan(super().get_metrics_result())
+        found = self._history.or_nan(super().get_metrics_result())
+        if not self._evaluates:
+            return found
+        return {name: value for name, value in found.items() if name not in self._history.terms}
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the base model on clean data, as `keras.Model.evaluate`."""
+        self._evaluates = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluates = False
 
     @property
     def _compiled(self) -> Problem:

@@ -44,7 +44,7 @@ alone, results = tf.distribute.get_strategy(), {}
 def compiled(strategy, method):
     with strategy.scope():
         keras.utils.set_random_seed(0)
-        layers = [keras.layers.Dense(8, "relu", kernel_regularizer="l2")]
+        layers = [keras.layers.Dense(8, "relu", use_bias=False, kernel_regularizer="l2")]
         layers += [keras.layers.BatchNormalization(synchronized=True)]
         base_model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
         model = keras_rar.wrap(base_model, method, seed=0, steps=2, m=3, attack_m=2)

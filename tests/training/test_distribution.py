@@ -78,7 +78,7 @@ for method in ("natural", "madry", "ig_norm", "ig_sum_norm", "igr", "ig_topk"):
         models[method, name] = model = compiled(strategy, method)
         run(method + " " + name, model, many_x, many_y, batch_size=5, epochs=4)
         if method == "madry":
-            results["evaluation " + name] = model.evaluate(x, y, verbose=0, return_dict=True)
+            results["evaluation " + name] = model.evaluate(many_x, many_y, batch_size=5, verbose=0, return_dict=True)
             results["predictions " + name] = model.predict(x, verbose=0).tolist()
 
 for name, strategy in (("one", one), ("two", two)):
