@@ -11,14 +11,15 @@ import tensorflow as tf
 from keras_rar.core import checks, quadrature
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.gradients import repeat_labels
+from keras_rar.core.held import NOTHING
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.labels import label_logit
 from keras_rar.core.saliency_methods import normalize_map
-from keras_rar.core.segment_starts import start_of
-from keras_rar.networks.base_model import check_base_model, is_wrapped
+from keras_rar.networks.base_model import check_base_model, input_structure, is_wrapped, one_input_shape
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.copies import copy_with
 from keras_rar.networks.output import head_of
+from keras_rar.networks.tail import tail_of
 
 
 def export_saved_model(
@@ -29,6 +30,7 @@ def export_saved_model(
     rule: str = "right",
     m: int = 100,
     chunk: int = 10,
+    layer: str | None = None,
     data_format: DataFormat = "auto",
     verbose: bool = False,
 ) -> None:
@@ -45,12 +47,14 @@ def export_saved_model(
         rule: Name of the quadrature rule. Defaults to `"right"`.
         m: Integer > 0, number of nodes. Defaults to `100`.
         chunk: Integer > 0, number of nodes evaluated at once. Defaults to `10`.
+        layer: Name of a layer whose output is explained in place of the input, as `"embedding"` for words, with one
+            value per word; `baseline` is of its output. Defaults to that of the training of a `RARModel`, or the input.
         data_format: Where inputs have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or `"auto"`, as
             `keras_rar.saliency_map` finds it. Defaults to `"auto"`.
         verbose: Whether to print the endpoints. Defaults to `False`.
 
     Raises:
-        ValueError: If an argument is out of range, or the model is not a classifier that can be wrapped.
+        ValueError: If an argument is out of range, or the model is not a classifier with one input that can be wrapped.
 
     Example:
 
@@ -61,26 +65,33 @@ def export_saved_model(
     TensorShape([2, 4])
     """
     base_model = model.base_model if is_wrapped(model) else model
-    input_shape, _ = check_base_model(base_model)
+    layer = getattr(model, "layer", None) if layer is None and is_wrapped(model) else layer
+    seen = base_model if layer is None else tail_of(base_model, layer)
+    input_shape, columns = check_base_model(seen)[0], getattr(seen, "columns", NOTHING)
+    dtype, inputs = base_model.variable_dtype, input_shape
+    if layer is not None:
+        inputs = one_input_shape(base_model)[1:]
+        dtype = keras.tree.flatten(input_structure(base_model))[0].dtype
     nodes, chunk = quadrature.get(rule, m), checks.positive_int("chunk", chunk)
     baseline = checks.baseline("baseline", baseline)
-    checks.broadcasts("baseline", baseline, input_shape)
-    layout = data_format_of(base_model, input_shape, data_format)
-    head, network = head_of(base_model), copy_with(base_model)
+    checks.broadcasts("baseline", baseline, getattr(seen, "shape", input_shape))
+    layout = data_format_of(seen, input_shape, data_format)
+    head, network = head_of(seen), copy_with(base_model)
 
     def serve(x):
         return network(x, training=False)
 
     def attribute(x):
+        x = x if layer is None else seen.entered(x)
         predicted = tf.argmax(head.logits(x, False), axis=-1)
 
         def predicted_logit(z):
             return head.gradient_scale * label_logit(repeat_labels(predicted, tf.shape(z)[0]), head.logits(z, False))
 
-        start = start_of(baseline, x)
-        return normalize_map(integrated_gradients(predicted_logit, start, x, nodes, chunk=chunk), layout)
+        found = integrated_gradients(predicted_logit, columns.start(baseline, x), x, nodes, chunk=chunk)
+        return normalize_map(columns.free(found), layout)
 
-    signature = [tf.TensorSpec((None, *input_shape), base_model.variable_dtype, name="x")]
+    signature = [tf.TensorSpec((None, *inputs), dtype, name="x")]
     archive = keras.export.ExportArchive()
     archive.track(network)  # Keras changes what it tracks
     archive.add_endpoint("serve", serve, input_signature=signature)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import batch, conv_model, dense_model, wrapped
+from texts import text_network, texts
 
 import keras_rar
 
@@ -183,6 +184,21 @@ def test_the_graph_does_not_grow_with_the_number_of_nodes(tmp_path):
 def test_map_of_the_baseline_itself_is_zero(images):
     _, served = images
     np.testing.assert_array_equal(served.attribute(np.zeros_like(IMAGES)), np.zeros((3, 6, 6)))
+
+
+@pytest.mark.parametrize("kind", ["pool", pytest.param("attention", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("by", ["name", "training"])
+def test_words_are_explained_at_their_embedding(kind, by, tmp_path):
+    """Padding counts nothing; a layer that was trained at is the one that is explained."""
+    x, network = texts()[0].astype("int32"), text_network(kind)
+    model = keras_rar.wrap(network, "madry", layer="embedding", epsilon=0.1) if by == "training" else network
+    keras_rar.export_saved_model(model, tmp_path / "served", m=4, **({"layer": "embedding"} if by == "name" else {}))
+    served = tf.saved_model.load(tmp_path / "served")
+    np.testing.assert_allclose(served.serve(x), network.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+    maps = served.attribute(x).numpy()
+    np.testing.assert_allclose(maps, keras_rar.saliency_map(network, x, layer="embedding", m=4), rtol=1e-4, atol=1e-5)
+    assert maps.shape == x.shape
+    np.testing.assert_array_equal(maps[x == 0], 0)
 
 
 def test_one_sigmoid_unit_is_explained_by_its_logit(tmp_path):
