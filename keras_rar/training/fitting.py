@@ -119,10 +119,12 @@ class MinMaxModel(keras.Model):
 
         The only private method of Keras that is overridden; a test says so if it goes.
         """
-        for _, _, batches in iterator or ():
-            data_batch = first_part(self.distribute_strategy, next(batches))
-            break
-        getattr(super(), BUILD)(data_batch=data_batch)
+        if iterator is not None and self.distribute_strategy.num_replicas_in_sync > 1:
+            for _, _, batches in iterator:
+                data_batch = first_part(self.distribute_strategy, next(batches))
+                break
+            iterator = None
+        getattr(super(), BUILD)(iterator=iterator, data_batch=data_batch)
 
     @property
     def _part(self) -> str:
