@@ -147,12 +147,13 @@ class MinMaxModel(keras.Model):
         """Keras's own evaluation, of the base model on clean data."""
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         x, y, sample_weight = self._unpack(data)
-        y_pred = only("y_pred", self(inputs, training=False))
-        loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
-        counts = tf.constant(True) if sample_weight is None else tf.reduce_any(sample_weight != 0)
-        self._history.track("loss", loss, tf.shape(x)[0], counts)
-        self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
-        found = self.get_metrics_result()
+        with tf.control_dependencies([x]):  # nothing is counted where a data set turns out to have ended
+            y_pred = only("y_pred", self(inputs, training=False))
+            loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+            counts = tf.constant(True) if sample_weight is None else tf.reduce_any(sample_weight != 0)
+            self._history.track("loss", loss, tf.shape(x)[0], counts)
+            self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+            found = self.get_metrics_result()
         return as_logs({name: value for name, value in found.items() if name not in self._history.terms})
 
     def get_metrics_result(self) -> dict[str, Any]:
