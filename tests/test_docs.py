@@ -40,7 +40,16 @@ def small_network(**options):
     return conv_model(28, classes=10)
 
 
-LONG = {"measuring", "data-set", "tabular", "inputs", "text"}  # pages whose code takes long
+LONG = {
+    "measuring",
+    "data-set",
+    "tabular",
+    "inputs",
+    "text",
+    "choosing",
+    "serving",
+    "cluster",
+}  # pages whose code takes long
 
 
 def marked(page):

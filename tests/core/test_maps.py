@@ -10,7 +10,7 @@ from map_cases import IMAGE_SCORES, PATHS, ROUNDING, call_all, maps
 from keras_rar import metrics as ranking
 
 
-@pytest.mark.parametrize("path", ["graph", "xla"])
+@pytest.mark.parametrize("path", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_graph_and_xla_give_the_eager_numbers(path):
     a, b = (np.concatenate(pair) for pair in zip(maps("no ties", 60), maps("mostly zero", 60), strict=True))
     a, b = a.reshape(8, 6, 10), b.reshape(8, 6, 10)

@@ -115,6 +115,7 @@ def test_it_is_trained_measured_and_saved(tmp_path, without_controls):
     np.testing.assert_array_equal(loaded.predict(rows, verbose=0), plain.predict(rows, verbose=0))
 
 
+@pytest.mark.slow
 def test_attacks_and_all_controls_run_on_it():
     view = viewed()
     rows, y = view.rows(X), view.model.predict(view.rows(X), verbose=0).argmax(axis=1)

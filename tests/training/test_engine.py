@@ -195,10 +195,10 @@ def test_the_objective_as_the_reference_in_float64(rule, chunk, policy):
     ("method", "rule", "chunk"),
     [
         ("madry", "right", None),
-        ("ig_norm", "midpoint", 1),
+        pytest.param("ig_norm", "midpoint", 1, marks=pytest.mark.slow),
         ("ig_sum_norm", "right", None),
         ("ig_sum_norm", "midpoint", "auto"),
-        ("igr", "trapezoid", 2),
+        pytest.param("igr", "trapezoid", 2, marks=pytest.mark.slow),
     ],
 )
 def test_as_the_reference_in_float64(method, rule, chunk, policy):
@@ -238,7 +238,7 @@ def test_as_the_reference_under_xla_with_max_pooling(method, chunk, part):
     check(model, method, "right", *images(), rel=1e-3, checks=[part])  # 2⁻²⁴ · 8, hundreds of terms
 
 
-@pytest.mark.parametrize("method", ["ig_sum_norm", "igr"])
+@pytest.mark.parametrize("method", ["ig_sum_norm", pytest.param("igr", marks=pytest.mark.slow)])
 def test_as_float32_in_bfloat16(method, policy):
     """To some units of the 8 bits that a bfloat16 keeps, summed over nodes and pixels."""
     reference = smooth_model()

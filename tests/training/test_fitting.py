@@ -202,6 +202,7 @@ def test_how_a_step_runs_changes_nothing(how, reference):
     close(fitted_weights(X, Y, compile=how), reference)
 
 
+@pytest.mark.slow
 def test_jit_compile_changes_nothing():
     """But for random starts, since TensorFlow draws other numbers under XLA from the same seed."""
     x, y = batch(8, (6, 6, 1))

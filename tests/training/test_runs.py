@@ -66,7 +66,7 @@ def monitored(**options):
     return {**SGD, **data, "callbacks": [plateau, stop, *options.pop("callbacks", [])], **options}
 
 
-@pytest.mark.parametrize("after", [1, 3, 4])
+@pytest.mark.parametrize("after", [1, pytest.param(3, marks=pytest.mark.slow), 4])
 def test_callbacks_go_on_as_if_the_run_had_not_been_stopped(tmp_path, after):
     whole, result = trained(**monitored())
     assert 3 < len(result.history[0]["loss"]) < 9

@@ -109,7 +109,9 @@ OPTIONS = {"natural": {}, "ig_sum_norm": {"random_start": False}}
 OPTIONS |= dict.fromkeys(["madry", "ig_norm", "igr", "ig_topk"], SMALL)
 
 
-@pytest.fixture(scope="module", params=sorted(OPTIONS))
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "igr")) for name in sorted(OPTIONS)]
+)
 def trained(request, tmp_path_factory):
     """A model of each method as it was saved, the file, and the weights after it trained on."""
     keras.utils.set_random_seed(0)
