@@ -14,8 +14,8 @@ _FREE = ("name", "attacked", *CONTROLS)
 def check(reports: dict[str, RobustnessReport]) -> None:
     """Refuse reports of other data or settings than those of the first.
 
-    Labels and row numbers are compared, the inputs as far as reports keep them, and every setting but the name of the
-    protocol and how many examples were attacked.
+    Labels and row numbers are compared, the inputs as far as reports keep them, which at a layer they do not, and
+    every setting but the name of the protocol and how many examples were attacked.
 
     Raises:
         ValueError: If a report differs from the first one.
@@ -41,6 +41,8 @@ def _same_data(first: RobustnessReport, second: RobustnessReport) -> bool:
     tables = first.per_example, second.per_example
     if not all(np.array_equal(tables[0][name], tables[1][name]) for name in ("index", "label")):
         return False
+    if first.protocol.get("layer") is not None:  # what reports keep is the output of a layer, of each network its own
+        return True
     kept = [
         dict(zip(report.examples["index"].tolist(), report.examples["x"], strict=True)) if report.examples else {}
         for report in (first, second)
