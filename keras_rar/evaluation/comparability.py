@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_rar.evaluation.plain_values import brief
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.settings import CONTROLS, as_of_0_1_0
 
@@ -29,7 +30,7 @@ def check(reports: dict[str, RobustnessReport]) -> None:
             )
         if differing := _differing(as_of_0_1_0(first.protocol), as_of_0_1_0(report.protocol)):
             settings = ", ".join(
-                f"{key} ({first.protocol.get(key)} and {report.protocol.get(key)})" for key in differing
+                f"{key} ({brief(first.protocol.get(key))} and {brief(report.protocol.get(key))})" for key in differing
             )
             raise ValueError(
                 f"`models` must be measured with the same settings. Received: {first_name!r} and {name!r}, which "

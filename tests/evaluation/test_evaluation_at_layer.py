@@ -34,6 +34,7 @@ def test_the_layer_is_that_of_the_training(model):
 def test_a_report_at_the_embedding(model, tmp_path):
     options = {**CHEAP, **ALONE, "path": tmp_path / "report.npz"}
     report = keras_rar.evaluate_robustness(model, X, Y, **options)
+    assert "in units of the output of &#x27;embedding&#x27;" in report.to_html()
     names = "epsilon", "bounds", "layer", "data_format", "k_report"
     assert [report.protocol[name] for name in names] == [0.2, None, "embedding", "rows", 1]
     attacked = report.per_example["attacked"]
