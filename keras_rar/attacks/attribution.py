@@ -189,7 +189,7 @@ class AttributionAttack(FollowingAttack):
         same, begun = 0.0 if self.keep == "mass_center" else 1.0, self._starts(classifier, x, place)
         found = starts.worst_case(run, x, y, begun, unchanged=same, watch=watch)
         new = {name: value.numpy()[: len(known["x"])] for name, value in found.items()}
-        scores = explained.scores(classifier, new["map_before"], new["map_after"], self.k_report)
+        scores = explained.scores(classifier, self.saliency, new["map_before"], new["map_after"], self.k_report)
         return AttackResult(scores=scores, **known, **new)
 
     def _runs(self, shape: tuple[int, ...]) -> int:
@@ -216,14 +216,14 @@ class AttributionAttack(FollowingAttack):
 
     def _checked(self, classifier: Classifier, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The inputs and labels, as arrays."""
-        x, shape = explained.checked_inputs(classifier, x, self.neighborhood, self.saliency, self.data_format)
+        x, shape = explained.checked_inputs(classifier, x, self)
         self.check_map(shape)
         return x, None if y is None else classifier.check_labels(y, len(x))
 
     def _attack(self, classifier: Classifier, explainers_of: Callable) -> Callable:
         explainers = explainers_of(self.saliency)
         explain = tf.function(explainers.own, autograph=False)  # called several times, traced once
-        similarity = explained.similarities(classifier)[self.keep]
+        similarity = explained.similarities(classifier, self.saliency)[self.keep]
 
         def look(x, y):
             before = explain(x, y)

@@ -122,7 +122,7 @@ class EnsembleAttack(AttributionAttack):
                     run, x, y, tf.constant(place.indices, tf.int32), search, self.seed, number, self.steps, watch
                 )
                 worst, restart = of_member(name, self._runs_of(name, shape))
-                found = Found.measured(classifier, run, y, before, worst, restart, k)
+                found = Found.measured(classifier, self.saliency, run, y, before, worst, restart, k)
             all_found[name] = found.without(skip)
             settled |= np.all([all_found[name].scores[m] <= limits[m] for m in MEASURES], axis=0)
         return EnsembleResult(

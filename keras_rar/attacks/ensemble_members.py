@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.attacks import explained
+from keras_rar.attacks.choices import AnySaliency
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import adaptive, directions, map_objectives, map_search
 from keras_rar.core.gradients import value_and_gradient
@@ -58,7 +59,7 @@ def phases(
         queries: Queries of the whole evolution.
     """
     explain = tf.function(explainers.own, autograph=False)  # called several times, traced once
-    known = explained.similarities(classifier)
+    known = explained.similarities(classifier, explainers.saliency)
 
     def look(x, y):
         return own(x, y), explain(x, y), explainers.smooth(x, y), classifier.predicted(x)
@@ -192,6 +193,7 @@ class Found:
     def measured(
         cls,
         classifier: Classifier,
+        saliency: AnySaliency,
         run: Callable,
         y: tf.Tensor,
         before: tf.Tensor,
@@ -201,7 +203,7 @@ class Found:
     ) -> "Found":
         """What was worst while searching, measured as reports are."""
         maps = np.stack([run("map", x, y).numpy() for x in worst.x])
-        each = [explained.scores(classifier, before.numpy(), after, k) for after in maps]
+        each = [explained.scores(classifier, saliency, before.numpy(), after, k) for after in maps]
         scores = {measure: np.stack([scores[measure] for scores in each]) for measure in MEASURES}
         return cls(worst.x.numpy(), maps, scores, worst.iteration.numpy(), restart.numpy())
 

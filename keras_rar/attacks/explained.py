@@ -1,5 +1,7 @@
 """The maps that an attribution attack sees, and how two of them are compared."""
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import tensorflow as tf
 from keras_rar.attacks import reach
 from keras_rar.attacks.choices import AnySaliency, DataFormat
 from keras_rar.core import channels, checks, map_objectives, padded
+from keras_rar.core.maps import flat
 from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.core.saliency_methods import AT_ONCE, METHODS, IntegratedGradients, Saliency
 from keras_rar.explaining import attackable, user_maps
@@ -40,7 +43,7 @@ class Explainers:
         gradient_classifier: Classifier | None,
         data_format: DataFormat = "auto",
     ):
-        self._saliency, self._target, self._data_format = saliency, target, data_format
+        self.saliency, self._target, self._data_format = saliency, target, data_format
         self._smooth_classifier = classifier if gradient_classifier is None else gradient_classifier
         self._own, self._beta = classifier.model, beta if gradient_classifier is None else None
         self._classifier = classifier
@@ -58,20 +61,20 @@ class Explainers:
             TypeError: If a saliency function is not made of TensorFlow operations.
             ValueError: If the twin cannot be made, or a saliency does not return one map per example.
         """
-        user_maps.check_known("saliency", self._saliency, self._classifier)
-        if isinstance(self._saliency, Saliency) and smooth:
+        user_maps.check_known("saliency", self.saliency, self._classifier)
+        if isinstance(self.saliency, Saliency) and smooth:
             followed = self._smooth_classifier.model
             differentiable.check_attacked("model" if self._own is followed else "gradient_model", followed)
             point, label = tf.constant(x[:1]), tf.constant([0], tf.int64)
             self._score(self._smooth_classifier, label, self._beta)(point)  # the twin is made, and called
-        if is_of_user(self._saliency):
+        if is_of_user(self.saliency):
             for explain in (self.own, self.smooth)[: 1 + smooth]:
                 user_maps.check_examples("saliency", explain, x)
 
     def _explainer(self, classifier: Classifier, beta: float | None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        if not isinstance(self._saliency, Saliency):
-            return attackable.of_function(self._saliency, classifier, beta, self._data_format)
-        return attackable.of_saliency(self._saliency, classifier, self._target, beta, self._data_format)
+        if not isinstance(self.saliency, Saliency):
+            return attackable.of_function(self.saliency, classifier, beta, self._data_format)
+        return attackable.of_saliency(self.saliency, classifier, self._target, beta, self._data_format)
 
     def _score(self, classifier: Classifier, y: tf.Tensor, beta: float | None) -> Callable[[tf.Tensor], tf.Tensor]:
         return classifier.score(y, TARGETS[self._target], None if beta is None else softplus(beta))
@@ -107,17 +110,48 @@ def twin_of(gradient_model: keras.Model | None, shape: tuple[int | None, ...]) -
     return twin
 
 
-def checked_inputs(
-    classifier: Classifier, x: Any, neighborhood: Neighborhood, saliency: AnySaliency, data_format: DataFormat
-) -> tuple[np.ndarray, tuple[int, ...]]:
+def checked_inputs(classifier: Classifier, x: Any, attack: Any) -> tuple[np.ndarray, tuple[int, ...]]:
     """The inputs as an array, and the shape of one map."""
+    neighborhood: Neighborhood = attack.neighborhood
     x = classifier.check_inputs(x, neighborhood.bounds)
     free = classifier.columns.free(x)
     neighborhood.check_shape(free.shape[1:])
     reach.check_reach(free, neighborhood.reach_of_features, neighborhood.bounds)
-    if isinstance(saliency, IntegratedGradients):
-        checks.broadcasts("baseline", saliency.baseline, classifier.free_shape)
-    return x, map_shape_of(classifier, x, data_format)
+    if isinstance(attack.saliency, IntegratedGradients):
+        checks.broadcasts("baseline", attack.saliency.baseline, classifier.free_shape)
+    shape = map_shape_of(classifier, x, attack.data_format)
+    counted = counted_entries(_baseline_of(attack.saliency), free.shape[1:], shape)
+    for name in ("k", "k_report"):
+        k = getattr(attack, name, None)
+        if k is not None and counted is not None and k >= len(counted) > 1:
+            checks.fail(name, f"below {len(counted)}, the number of features whose baseline is not None", k)
+    return x, shape
+
+
+def counted_entries(baseline: Any, shape: tuple[int, ...], of_map: tuple[int, ...]) -> np.ndarray | None:
+    """Which entries of a flat map count: not those whose baseline is the input itself, of attribution 0 always.
+
+    Counted, each pair of one of them and another would be in order, and a network with many would seem robust.
+
+    Args:
+        baseline: Float or array, `None` in it for the input itself.
+        shape: The shape of one input.
+        of_map: The shape of one map: that of the input, or of the input without its channels.
+
+    Returns:
+        Indices, or `None` for all.
+    """
+    held = np.isnan(np.asarray(baseline, "float64"))  # None becomes NaN
+    if not held.any():
+        return None
+    held = np.broadcast_to(held, shape)
+    if len(of_map) < len(shape):
+        held = held.all(axis=-1 if of_map == shape[:-1] else 0)
+    return np.flatnonzero(~held)
+
+
+def _baseline_of(saliency: AnySaliency) -> Any:
+    return saliency.baseline if isinstance(saliency, IntegratedGradients) else 0.0
 
 
 def map_shape_of(classifier: Classifier, x: np.ndarray, data_format: DataFormat) -> tuple[int, ...]:
@@ -134,12 +168,32 @@ def check_k(name: str, k: int | None, shape: tuple[int, ...]) -> None:
 SCORES = ("kendall_tau", "spearman_rho", "topk_intersection")
 
 
-def similarities(classifier: Classifier) -> dict[str, Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]]:
-    """The similarities of two maps of a network by name; padding counts in none."""
-    return map_objectives.SIMILARITIES | (padded.SIMILARITIES if classifier.columns.masked else {})
+def similarities(
+    classifier: Classifier, saliency: AnySaliency
+) -> dict[str, Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor]]:
+    """The similarities of two maps of a network by name; padding counts in none, nor does what a baseline holds."""
+    known = map_objectives.SIMILARITIES | (padded.SIMILARITIES if classifier.columns.masked else {})
+    return known | {name: functools.partial(_of_counted, known[name], name, classifier, saliency) for name in SCORES}
 
 
-def scores(classifier: Classifier, before: np.ndarray, after: np.ndarray, k: int | None) -> dict[str, np.ndarray]:
+def _of_counted(
+    similarity: Callable, name: str, classifier: Classifier, saliency: AnySaliency, a: Any, b: Any, k: int
+) -> tf.Tensor:
+    """A similarity of the entries that count; NaN where the k highest are all of them."""
+    of_map = tuple(a.shape[1:])
+    sizes = tuple(size or given for size, given in itertools.zip_longest(classifier.free_shape, of_map))
+    counted = counted_entries(_baseline_of(saliency), sizes, of_map)
+    if counted is None:
+        return similarity(a, b, k)
+    a, b = (tf.gather(flat(m), counted, axis=1) for m in (a, b))
+    if not len(counted) or (name == "topk_intersection" and k >= len(counted)):
+        return tf.fill(tf.shape(a)[:1], tf.constant(np.nan, a.dtype))
+    return similarity(a, b, k)
+
+
+def scores(
+    classifier: Classifier, saliency: AnySaliency, before: np.ndarray, after: np.ndarray, k: int | None
+) -> dict[str, np.ndarray]:
     """The similarity of two maps per example, by name; with `k=None` of an eighth of their entries."""
-    known, k = similarities(classifier), eighth(before.shape[1:]) if k is None else k
+    known, k = similarities(classifier, saliency), eighth(before.shape[1:]) if k is None else k
     return {name: known[name](before, after, k).numpy() for name in SCORES}

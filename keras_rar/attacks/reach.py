@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_rar.attacks.choices import Bounds
+from keras_rar.core import checks
 
 
 def check_reach(x: np.ndarray, epsilon: npt.ArrayLike, bounds: Bounds) -> None:
@@ -26,5 +27,5 @@ def check_reach(x: np.ndarray, epsilon: npt.ArrayLike, bounds: Bounds) -> None:
     if not moves.all():
         raise ValueError(
             f"`epsilon` must change the inputs in {x.dtype.name}, within the bounds. "
-            f"Received: epsilon={epsilon!r}, which changes no entry of example {int(np.argmin(moves))}"
+            f"Received: epsilon={checks.shown(epsilon)}, which changes no entry of example {int(np.argmin(moves))}"
         )

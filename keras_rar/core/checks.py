@@ -10,7 +10,15 @@ import numpy as np
 
 def fail(name: str, must_be: str, value: Any, error: type[Exception] = ValueError) -> NoReturn:
     """Raise ``"`name` must be …. Received: name=value"``."""
-    raise error(f"`{name}` must be {must_be}. Received: {name}={value!r}")
+    raise error(f"`{name}` must be {must_be}. Received: {name}={shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """A value for a message; an array, which may have thousands of entries, in at most 200 characters."""
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return repr(value)
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 _LARGEST = float(np.finfo(np.float32).max)

@@ -85,7 +85,9 @@ def shared(models: Iterable[keras.Model], given: Settings) -> Settings:
     for name, value in first.items():
         others = [ball.get(name) for ball in balls if plain(ball.get(name)) != plain(value)]
         if others and name not in given:
-            checks.fail(name, f"given where trainings differ, {value!r} and {others[0]!r}", None)
+            checks.fail(
+                name, f"given where trainings differ, {checks.shown(value)} and {checks.shown(others[0])}", None
+            )
     return _complete(first, given)
 
 
@@ -100,5 +102,7 @@ def _complete(ball: Settings, given: Settings) -> Settings:
             ("bounds", given.get("bounds", ball["bounds"]), ball["bounds"]),
         ):
             if plain(wanted) != plain(trained):
-                checks.fail(name, f"that of the training, {trained!r}, unless `epsilon` is given too", wanted)
+                checks.fail(
+                    name, f"that of the training, {checks.shown(trained)}, unless `epsilon` is given too", wanted
+                )
     return {**ball, **given}

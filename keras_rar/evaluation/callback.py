@@ -201,7 +201,11 @@ class AttributionRobustness(keras.callbacks.Callback):
             k = 1  # until the model is known, and with it where the channels are
         elif k is None:
             seen, x = at_layer(self.model, found.get("layer"), self.x)
-            k = explained.eighth(explained.map_shape_of(Classifier(seen), x, data_format))
+            classifier, x = Classifier(seen), np.asarray(x)
+            shape = explained.map_shape_of(classifier, x, data_format)
+            free = classifier.columns.free(x).shape[1:]
+            counted = explained.counted_entries(found.get("baseline", 0.0), free, shape)
+            k = explained.eighth(shape if counted is None else counted.shape)
         return TopKAttack(
             k,
             epsilon,

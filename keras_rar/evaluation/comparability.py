@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_rar.evaluation.plain_values import brief
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.evaluation.settings import CONTROLS, as_of_0_1_0
 
@@ -14,8 +15,8 @@ _FREE = ("name", "attacked", *CONTROLS)
 def check(reports: dict[str, RobustnessReport]) -> None:
     """Refuse reports of other data or settings than those of the first.
 
-    Labels and row numbers are compared, the inputs as far as reports keep them, and every setting but the name of the
-    protocol and how many examples were attacked.
+    Labels and row numbers are compared, the inputs as far as reports keep them, which at a layer they do not, and
+    every setting but the name of the protocol and how many examples were attacked.
 
     Raises:
         ValueError: If a report differs from the first one.
@@ -29,7 +30,7 @@ def check(reports: dict[str, RobustnessReport]) -> None:
             )
         if differing := _differing(as_of_0_1_0(first.protocol), as_of_0_1_0(report.protocol)):
             settings = ", ".join(
-                f"{key} ({first.protocol.get(key)} and {report.protocol.get(key)})" for key in differing
+                f"{key} ({brief(first.protocol.get(key))} and {brief(report.protocol.get(key))})" for key in differing
             )
             raise ValueError(
                 f"`models` must be measured with the same settings. Received: {first_name!r} and {name!r}, which "
@@ -41,6 +42,8 @@ def _same_data(first: RobustnessReport, second: RobustnessReport) -> bool:
     tables = first.per_example, second.per_example
     if not all(np.array_equal(tables[0][name], tables[1][name]) for name in ("index", "label")):
         return False
+    if first.protocol.get("layer") is not None:  # what reports keep is the output of a layer, of each network its own
+        return True
     kept = [
         dict(zip(report.examples["index"].tolist(), report.examples["x"], strict=True)) if report.examples else {}
         for report in (first, second)

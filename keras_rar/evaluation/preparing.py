@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_rar import attacks
 from keras_rar.attacks.choices import Chunk, JitCompile
+from keras_rar.attacks.explained import counted_entries
 from keras_rar.core import channels, checks, discrete
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.running import Evaluation
@@ -46,9 +47,11 @@ def prepared(
     shape = channels.map_shape(x.shape[1:], data_format)
     plausible.check_varies(classifier, x[:32])
     pgd = settings.pgd_attack(batch_size=batch_size, jit_compile=jit_compile)
-    attack = settings.attribution_attack(
-        int(np.prod(shape)), chunk=chunk, batch_size=batch_size, jit_compile=jit_compile
+    counted = counted_entries(
+        settings.baseline if settings.saliency == "ig" else 0.0, classifier.columns.free(x).shape[1:], shape
     )
+    entries = int(np.prod(shape)) if counted is None else len(counted)
+    attack = settings.attribution_attack(entries, chunk=chunk, batch_size=batch_size, jit_compile=jit_compile)
     settings = dataclasses.replace(
         settings,
         k=getattr(attack, "k", None),

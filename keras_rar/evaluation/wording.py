@@ -46,7 +46,7 @@ def radius(protocol: dict[str, Any], units: bool = False) -> str:
         return ""
     words = [_NORMS[protocol["norm"]]] if protocol.get("norm") in _NORMS else []
     if units:
-        words.append(_units(protocol.get("bounds")))
+        words.append(_units(protocol.get("bounds"), protocol.get("layer")))
     return f"ε = {_of_features(protocol['epsilon'])}" + (f" ({', '.join(words)})" if words else "")
 
 
@@ -60,11 +60,11 @@ def _of_features(epsilon: Any) -> str:
     return f"{ends[0] if ends[0] == ends[1] else ' to '.join(ends)} by feature{fixed}"
 
 
-def _units(bounds: Any) -> str:
+def _units(bounds: Any, layer: str | None) -> str:
     ends = [np.unique(np.asarray(bound, "float64")) for bound in bounds or ()]
     if [len(end) for end in ends] != [1, 1]:  # none, or bounds per entry
-        return "in units of the inputs"
-    return f"inputs from {ends[0][0]:g} to {ends[1][0]:g}"
+        return "in units of the inputs" if layer is None else f"in units of the output of {layer!r}"
+    return f"{'inputs' if layer is None else f'output of {layer!r}'} from {ends[0][0]:g} to {ends[1][0]:g}"
 
 
 def settings_line(protocol: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks, sizes
@@ -31,8 +32,15 @@ class _ComparesMaps(AbstractAttributionRegularizer):
         """The similarity of the two maps of each example, at most 1, of shape `(batch,)`."""
 
     def objective(self, terms: Terms) -> tf.Tensor:
-        similarity = self.similarity(terms.clean_map, terms.perturbed_map)
+        similarity = self.similarity(*(self._counted(a, terms) for a in (terms.clean_map, terms.perturbed_map)))
         return terms.perturbed_loss + terms.value(self.factor) * terms.report("map_distance", 1 - similarity)
+
+    def _counted(self, a: tf.Tensor, terms: Terms) -> tf.Tensor:
+        """The entries of a map whose baseline is not the input itself: the others are always 0, and no largest ones."""
+        held = np.isnan(np.asarray(self.baseline, "float64"))  # None becomes NaN
+        if not held.any() or a.shape[1:] != terms.x.shape[1:]:
+            return a
+        return tf.boolean_mask(a, np.broadcast_to(~held, a.shape[1:]), axis=1)
 
     def ascended(self, terms: Terms) -> tf.Tensor:
         """`ℓ(x′)`, or the objective."""
@@ -97,7 +105,8 @@ class IGTopKRegularizer(_ComparesMaps):
     Args:
         factor: Float >= 0, λ, or a `keras.optimizers.schedules.LearningRateSchedule`; 0 is adversarial training.
             Defaults to `4.0`.
-        k: Integer > 0, below the number of entries of an input, channels apart. Defaults to an eighth of the entries.
+        k: Integer > 0, below the number of entries of an input, channels apart, whose baseline is not `None`. Defaults
+            to an eighth of these.
         sharpness: Float > 0, p: the larger, the less an entry counts that is far from the k-th. Defaults to `4.0`.
         ascend: What x* ascends: `"objective"`, with maps of `attack_m` nodes, which finds the inputs whose maps change;
             or `"loss"`, `ℓ(x′)`, which costs less. Defaults to `"objective"`.

@@ -11,7 +11,7 @@ from keras_rar.core import checks, label_sets, labels
 from keras_rar.core.gradients import ScalarFunction, repeat_labels
 from keras_rar.core.held import NOTHING, Held, HeldBall
 from keras_rar.core.neighborhoods import Neighborhood
-from keras_rar.networks import plausible, structure
+from keras_rar.networks import differentiable, plausible, structure
 from keras_rar.networks.base_model import check_base_model, is_wrapped
 from keras_rar.networks.kept import independent_logits
 from keras_rar.networks.output import head_of
@@ -92,6 +92,7 @@ class Classifier:
     def __init__(self, model: keras.Model):
         self.model = model.base_model if is_wrapped(model) else model
         self.input_shape, self.classes = check_base_model(self.model)
+        differentiable.check_reached(self.model)
         self.columns = getattr(self.model, "columns", NOTHING)  # of the inputs, which columns are free
         self.head = head_of(self.model)
         sigmoids = self.head.activation == "sigmoid" or any(map(independent_logits, (model, self.model)))
@@ -201,7 +202,7 @@ class Classifier:
             free = self.columns.free(x)
             if np.any(free < lower - slack) or np.any(free > upper + slack):
                 seen = f"values from {free.min():g} to {free.max():g}"
-                raise ValueError(f"`x` must lie within `bounds`={tuple(bounds)}. Received: {seen}")
+                raise ValueError(f"`x` must lie within `bounds`={checks.shown(tuple(bounds))}. Received: {seen}")
         plausible.check_scores(self, x[:32])
         return x
 

@@ -28,6 +28,7 @@ _DOUBTED_ON_GPU = (keras.layers.LSTM, keras.layers.GRU)
 
 def check_trained(model: keras.Model, order: Order) -> None:
     """`check` for a method of training that takes derivatives of this order."""
+    check_reached(model)
     for lower in range(1, order + 1):
         check("base_model", model, lower, _OTHERWISE[lower])  # type: ignore[arg-type]
 
@@ -35,6 +36,40 @@ def check_trained(model: keras.Model, order: Order) -> None:
 def check_attacked(name: str, model: keras.Model) -> None:
     """`check` for an attack that follows the gradient of maps."""
     check(name, model, 2, "attack predictions alone, which takes first derivatives")
+
+
+def check_reached(model: keras.Model) -> None:
+    """Refuse a network of words that takes them as floats and makes integers of them: its maps would be 0.
+
+    Keras takes `keras.Input((8,))` in front of an embedding, and knows no dtype of a subclassed model. So a network
+    with an embedding is called once, on random numbers; one of other inputs beside the words is not refused.
+
+    Args:
+        model: A built Keras model with one input.
+
+    Raises:
+        ValueError: If no gradient reaches the input.
+    """
+    if tf.executing_eagerly() and kept_with(model).get("unreached", lambda: _is_unreached(model)):
+        raise ValueError(
+            "`model` must have a gradient in its input, or be looked at behind a layer, as by layer='embedding'. "
+            f"Received: {model.name!r}, which takes its input for integers"
+        )
+
+
+def _is_unreached(model: keras.Model) -> bool:
+    if not any(isinstance(layer, keras.layers.Embedding) for layer in operations(model)):
+        return False
+    given = _inputs(model)
+    if given is None:
+        return False
+    try:
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            scores = _called(model, given)
+        return all(gradient is None for gradient in keras.tree.flatten(tape.gradient(scores, given)))
+    except Exception:  # it cannot be called on such numbers: not known
+        return False
 
 
 def check(name: str, model: keras.Model, order: Order, instead: str) -> None:

@@ -287,10 +287,20 @@ def other_label():
     return report
 
 
-def other_inputs():
-    report = made(seed=1)
+def other_inputs(**changes):
+    report = made(seed=1, **changes)
     report.examples["x"][:] += 0.01
     return report
+
+
+def test_at_a_layer_networks_are_compared_though_its_outputs_differ():
+    """They always do: what reports keep of an example there is what the layer of each network returns."""
+    reports = made(seed=0, correct=np.ones(40, bool)), other_inputs(correct=np.ones(40, bool))
+    for report in reports:
+        report.protocol["layer"] = "embedding"
+    assert keras_rar.compare(dict(zip("ab", reports, strict=True))).difference("b", "a")["kendall_tau"]["n"] == 40
+    with pytest.raises(ValueError, match="same examples"):
+        keras_rar.compare({"a": reports[0], "b": dataclasses.replace(made(39, seed=1), protocol=reports[1].protocol)})
 
 
 @pytest.mark.parametrize("report", [made(39, seed=1), other_label(), other_inputs()])

@@ -34,6 +34,7 @@ def test_the_layer_is_that_of_the_training(model):
 def test_a_report_at_the_embedding(model, tmp_path):
     options = {**CHEAP, **ALONE, "path": tmp_path / "report.npz"}
     report = keras_rar.evaluate_robustness(model, X, Y, **options)
+    assert "in units of the output of &#x27;embedding&#x27;" in report.to_html()
     names = "epsilon", "bounds", "layer", "data_format", "k_report"
     assert [report.protocol[name] for name in names] == [0.2, None, "embedding", "rows", 1]
     attacked = report.per_example["attacked"]
@@ -84,3 +85,21 @@ def test_certificates_are_those_of_the_output_of_a_layer():
     options = {"epsilon": 0.1, "layer": "embedding", **CHEAP, **ALONE}
     found = keras_rar.evaluate_robustness(network, X, Y, certified=1, **options).findings
     assert found["certificate"]["n"] == 1
+
+
+@pytest.mark.slow
+def test_two_networks_are_compared_at_their_layers():
+    """What reports keep of an example is the output of the layer, which of two networks is never the same."""
+    models = {name: text_network() for name in ("natural", "robust")}
+    y = models["natural"].predict(X, verbose=0).argmax(axis=1)
+    options = {**CHEAP, **ALONE, "layer": "embedding", "epsilon": 0.1, "k": 1}
+    models["robust"].layers[-1].set_weights(models["natural"].layers[-1].get_weights())
+    models["robust"].layers[-2].set_weights(models["natural"].layers[-2].get_weights())
+    rows = [weight + change for weight, change in zip(models["natural"].layers[1].get_weights(), [1e-3], strict=True)]
+    models["robust"].layers[1].set_weights(rows)  # other rows, and nearly the same scores
+    compared = keras_rar.compare(models, X, y, **options)
+    first, second = (report.examples["x"] for report in compared.reports.values())
+    assert len(first) == len(second) > 0
+    assert not np.array_equal(first, second)  # a control
+    assert compared.difference("robust", "natural")["kendall_tau"]["n"] > 0
+    assert "robust" in compared.to_html()

@@ -98,3 +98,19 @@ def test_what_has_no_meaning_with_radii_is_refused():
         keras_rar.wrap(dense_model(), epsilon=[0.1, 0.2])
     with pytest.raises(ValueError, match="`epsilon` must be a positive float, or an array of floats >= 0"):
         keras_rar.evaluate_robustness(dense_model(), X, Y, epsilon=[0, 0, 0, 0], progress=False)
+
+
+def test_messages_do_not_print_arrays_of_a_thousand_entries():
+    x, radii = np.full((2, 1000), 0.5), np.full(1000, 0.1)
+    layers = [keras.Input((1000,)), keras.layers.Dense(2)]
+    models = [keras_rar.wrap(keras.Sequential(layers), "igr", epsilon=times * radii) for times in (1, 2)]
+    for message, call in {
+        "a positive float": lambda: TopKAttack(1, -radii),
+        "change the inputs": lambda: TopKAttack(1, 1e-12 * radii)(models[0], x),
+        "must lie within": lambda: TopKAttack(1, radii, bounds=(0 * radii, radii))(models[0], x),
+        "where trainings differ": lambda: ball.shared(models, {}),
+        "that of the training": lambda: ball.completed(models[0], {"bounds": (0 * radii, radii)}),
+    }.items():
+        with pytest.raises(ValueError, match=message) as error:
+            call()
+        assert len(str(error.value)) < 700

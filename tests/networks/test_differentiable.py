@@ -203,3 +203,51 @@ def test_images_that_keras_resizes_can_be_trained_and_attacked(interpolation):
     found = attacks.TopKAttack(8, 0.05, **options)(base_model, X)
     noise = attacks.RandomAttack(0.05, k_report=8, **options)(base_model, X)
     assert found.scores["topk_intersection"].mean() < noise.scores["topk_intersection"].mean()
+
+
+# Words that are taken for floats
+
+
+class Subclassed(keras.Model):
+    """Keras knows no dtype of its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = keras.layers.Embedding(9, 3, name="embedding")
+        self.pool, self.scores = keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(2)
+
+    def call(self, words):
+        return self.scores(self.pool(self.embedding(words)))
+
+
+def of_words(kind):
+    if kind == "subclassed":
+        model = Subclassed()
+        model(np.array([[1, 2, 3, 0]]))
+        return model
+    words = keras.Input((4,))  # a float, unless told
+    rows = keras.layers.Embedding(9, 3, name="embedding")(words)
+    hidden = keras.layers.GlobalAveragePooling1D()(rows)
+    if kind == "beside":
+        hidden = keras.layers.Concatenate()([hidden, words])
+    return keras.Model(words, keras.layers.Dense(2)(hidden))
+
+
+@pytest.mark.parametrize("kind", ["float", "subclassed"])
+def test_words_that_are_taken_for_floats_are_refused_and_explained_at_a_layer(kind):
+    """Their maps would be 0, and each attack would fail: all scores would be 1."""
+    model, x = of_words(kind), np.array([[1, 2, 3, 0], [4, 5, 6, 7]])
+    for call in (
+        lambda: keras_rar.saliency_map(model, x),
+        lambda: keras_rar.attacks.PGDAttack(0.1, bounds=None)(model, x, [0, 1]),
+        lambda: keras_rar.wrap(model, "igr", bounds=None),
+    ):
+        with pytest.raises(ValueError, match=r"^`model` must have a gradient in its input, or be .*layer='embedding'"):
+            call()
+    assert np.all(keras_rar.saliency_map(model, x, layer="embedding", m=1) > 0)
+    assert keras_rar.wrap(model, "igr", layer="embedding").layer == "embedding"
+    assert keras_rar.wrap(of_words(kind), "natural", bounds=None)  # takes no gradient in the input
+
+
+def test_words_beside_numbers_are_not_refused():
+    assert np.any(keras_rar.saliency_map(of_words("beside"), np.ones([1, 4]), m=1))

@@ -198,3 +198,68 @@ def test_mistakes_are_refused_in_a_sentence(name):
     call, message = ERRORS[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# What is held counts in no score
+
+
+def held_row():
+    """Four numbers that change, and 40 that are held: an eighth of all entries would be more than change."""
+    keras.utils.set_random_seed(0)
+    inputs = [keras.Input((4,), name="measured"), keras.Input((40,), name="held")]
+    hidden = keras.layers.Dense(8, "tanh")(keras.layers.Concatenate()(inputs))
+    view = keras_rar.OneInput(keras.Model(inputs, keras.layers.Dense(2)(hidden)), perturbed=["measured"])
+    return view, view.rows([RNG.uniform(size=(N, size)) for size in (4, 40)]), np.arange(N) % 2
+
+
+@pytest.mark.parametrize("attack", ["topk", "ensemble"])
+def test_scores_are_those_of_what_has_an_attribution(attack):
+    """Otherwise each pair of a number and what is held would be in order, and an attack would seem to find nothing."""
+    view, rows, _ = held_row()
+    ball = view.ball(0.3)
+    made = {"topk": keras_rar.attacks.TopKAttack, "ensemble": keras_rar.attacks.EnsembleAttack}[attack]
+    found = made(k=2, steps=2, m=2, restarts=0, **ball)(view.model, rows)
+    maps = [found.map_before[:, :4], found.map_after[:, :4]]
+    tau = keras_rar.metrics.kendall_tau_b(*maps).numpy()
+    top = keras_rar.metrics.topk_intersection(*maps, k=2).numpy()
+    whole = keras_rar.metrics.kendall_tau_b(found.map_before, found.map_after).numpy()
+    assert np.all(found.map_before[:, 4:] == 0)
+    assert tau.min() < 0.7 < whole.min()  # a control
+    if attack == "topk":
+        np.testing.assert_allclose(found.scores["kendall_tau"], tau, atol=1e-6)
+        np.testing.assert_allclose(found.scores["topk_intersection"], top, atol=1e-6)
+    else:
+        assert np.all(found.scores["kendall_tau"] <= tau + 1e-6)
+        assert found.scores["kendall_tau"].min() < 0.7
+
+
+def test_k_is_one_of_what_has_an_attribution():
+    view, rows, labels = held_row()
+    ball = view.ball(0.1)
+    options = {"steps": 1, "m": 1, "pgd_steps": 1, "progress": False, "noise": 0, "faithful": 0, "other_maps": ()}
+    report = keras_rar.evaluate_robustness(view.model, rows, labels, **ball, **options)
+    assert report.protocol["k"] == report.protocol["k_report"] == 1  # an eighth of 44 is 5
+    with pytest.raises(ValueError, match=r"^`k` must be below 4, the number of features whose baseline is not None"):
+        keras_rar.evaluate_robustness(view.model, rows, labels, k=4, **ball, **options)
+    callback = keras_rar.AttributionRobustness(rows, labels, steps=1, m=1, **ball)
+    callback.set_model(view.model)
+    callback.on_train_begin()
+    assert callback._attack.k == 1
+    with pytest.raises(ValueError, match=r"`k` must be an integer from 1 to 3"):
+        keras_rar.wrap(view.model, "ig_topk", k=4, **ball)
+
+
+@pytest.mark.parametrize("method", ["igr", "ig_topk"])
+def test_maps_are_compared_in_training_without_what_is_held(method):
+    """The default k is an eighth of what is explained; the other powers of IGR see no entries that are always 0."""
+    regularizer = keras_rar.METHODS[method](baseline=[0.0] * 8 + [None] * 8)
+    other = keras_rar.METHODS[method]()
+    a, b = (tf.constant(RNG.normal(size=(3, 16)), tf.float32) for _ in range(2))
+
+    class Given:
+        x, clean_map, perturbed_map, perturbed_loss = a, a, b, tf.zeros(3)
+        value, report = staticmethod(float), staticmethod(lambda name, value: value)
+
+    whole = regularizer.objective(Given)
+    np.testing.assert_allclose(whole, other.factor * (1 - other.similarity(a[:, :8], b[:, :8])), rtol=1e-5)
+    assert np.abs(whole - other.objective(Given)).max() > 0.1  # a control
