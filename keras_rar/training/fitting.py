@@ -136,7 +136,7 @@ class MinMaxModel(keras.Model):
         x, y, sample_weight = self._unpack(data)
         x, y = self._check_batch(x, y)
         with tf.control_dependencies([x]):  # no seed is spent where a data set turns out to have ended
-            seed = self._next_seed()
+            seed = tf.cast(self.seed_generator.next(), tf.int64)  # the same on each replica: see `Part.drawn`
             part = Part.of(x, sample_weight)
         faults = self._guard.inspect(x, y, self._bounded(x))
         y = labels.replace_invalid(y, self._guard.classes)
