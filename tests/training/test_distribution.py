@@ -15,7 +15,8 @@ from conftest import batch
 
 import keras_rar
 
-METHODS = sorted(keras_rar.METHODS)
+METHODS = ["natural", "madry", "ig_sum_norm"]
+LONGER = sorted(set(keras_rar.METHODS) - set(METHODS))
 X, Y = batch(8)
 MANY_X, MANY_Y = batch(13)  # in batches of 5 one replica gets 3 and the other 2, and of the last 3 the other gets none
 UNEVEN = ["normalized", "weighted", "by weight", "sum", "by nodes", "by examples", "l2", "adam"]
@@ -73,7 +74,7 @@ def run(name, model, x=x, y=y, batch_size=8, epochs=1, **options):
 """
 METHODS_AND_FAULTS = """
 models = {}
-for method in ("natural", "madry", "ig_norm", "ig_sum_norm", "igr", "ig_topk"):
+for method in ("natural", "madry", "ig_sum_norm"):
     for name, strategy in (("one", one), ("two", two)):
         models[method, name] = model = compiled(strategy, method)
         run(method + " " + name, model, many_x, many_y, batch_size=5, epochs=4)
@@ -104,7 +105,7 @@ model = compiled(two, "natural", frozen=True)
 run("frozen nonfinite", model, sample_weight=weights)
 run("frozen", model)
 
-model = models["ig_norm", "two"]
+model = models["madry", "two"]
 x_star = model.perturb(x, y).numpy()
 results["perturb"] = [bool(np.all(np.abs(x_star - x) <= 0.1 + 1e-6)), bool(np.any(x_star != x))]
 starts = two.experimental_local_results(two.run(lambda: model.perturb(x[:4], y[:4])))
@@ -121,6 +122,8 @@ uneven = {
     "l2": {"norm": "l2"},
     "adam": {"method": "ig_norm", "optimizer": "adam"},
 }
+for method in sorted(set(keras_rar.METHODS) - {"natural", "madry", "ig_sum_norm"}):
+    uneven[method] = {"method": method}
 weights = np.arange(13, dtype="float32") // 3
 for case, options in uneven.items():
     for name, strategy in (("one", one), ("two", two)):
@@ -154,7 +157,7 @@ def settings(tmp_path_factory):
 
 def pair(case, request):
     """What one replica and what two did."""
-    found = request.getfixturevalue("settings" if case in UNEVEN else "results")
+    found = request.getfixturevalue("results" if case in METHODS else "settings")
     return found[f"{case} one"], found[f"{case} two"]
 
 
@@ -170,7 +173,7 @@ def moved(result):
 
 
 every_case = pytest.mark.parametrize(
-    "case", [*METHODS, *(pytest.param(case, marks=pytest.mark.slow) for case in UNEVEN)]
+    "case", [*METHODS, *(pytest.param(case, marks=pytest.mark.slow) for case in [*LONGER, *UNEVEN])]
 )
 
 
