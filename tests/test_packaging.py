@@ -96,7 +96,7 @@ def test_metadata_and_command(wheel):
 
 
 def test_the_source_distribution_holds_what_its_tests_read(sdist):
-    """Everything that git tracks but trained networks; in an unpacked source distribution, without git, what is there."""
+    """Everything that git tracks but trained networks; without git, in unpacked sources, what is there."""
     expected = []
     if shutil.which("git"):
         git = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
