@@ -121,7 +121,6 @@ class HeldBall(Neighborhood):
             )
         self.ball, self.columns = ball, columns
         self.epsilon, self.bounds = ball.epsilon, ball.bounds
-        self._largest, self._shares = ball.reach, None  # what is held has no ε: what is below asks the ball
 
     def sample(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         x = floating("x", x)

@@ -10,12 +10,13 @@ from keras_rar.core import checks
 from keras_rar.networks.base_model import input_structure
 from keras_rar.networks.copies import copy_with
 from keras_rar.networks.kept import kept_with
+from keras_rar.networks.shared_variables import SharedVariables
 
 _MASK = "_keras_mask"  # where Keras notes which rows of a tensor are padding: private, and a test says so if it goes
 
 
-class FedNetwork(keras.Model):
-    """A network and one of its layers. It shares the variables of the network, and is not to be saved.
+class FedNetwork(SharedVariables):
+    """A network and one of its layers.
 
     Args:
         network: A built Keras model.
@@ -23,15 +24,13 @@ class FedNetwork(keras.Model):
     """
 
     layer: Any
-    network: keras.Model
+    same_inputs = False
     _fed: threading.local
     _structure: Any
 
     def __init__(self, network: keras.Model, layer: Any):
-        super().__init__(name=f"{network.name}_at_{layer.name}", dtype=network.dtype_policy, autocast=False)
-        # No layers of this one: Keras would clear the losses of its layers.
-        self.__dict__.update(network=network, layer=layer, _fed=threading.local(), _structure=input_structure(network))
-        self.built = True
+        super().__init__(network, f"{network.name}_at_{layer.name}")
+        self.__dict__.update(layer=layer, _fed=threading.local(), _structure=input_structure(network))
 
     def feed(self, inputs: Any, h: tf.Tensor, free: tf.Tensor | None, training: bool | None = None) -> Any:
         """What the network returns for its inputs where the layer returns h.
@@ -58,26 +57,6 @@ class FedNetwork(keras.Model):
     @property
     def losses(self) -> list[Any]:
         return self._copy().losses
-
-    @property
-    def variables(self) -> list[Any]:
-        return self.network.variables
-
-    @property
-    def weights(self) -> list[Any]:
-        return self.network.weights
-
-    @property
-    def trainable_variables(self) -> list[Any]:
-        return self.network.trainable_variables
-
-    @property
-    def trainable_weights(self) -> list[Any]:
-        return self.network.trainable_weights
-
-    @property
-    def non_trainable_variables(self) -> list[Any]:
-        return self.network.non_trainable_variables
 
     # The copy of the network, in which the layer is fed, or notes what it computes
 

@@ -19,6 +19,7 @@ from keras_rar.networks.base_model import check_base_model, input_structure
 from keras_rar.networks.copies import Change, copy_with
 from keras_rar.networks.kept import Kept, kept_with
 from keras_rar.networks.relus import Replacement
+from keras_rar.networks.shared_variables import SharedVariables
 from keras_rar.networks.squashing import Unsquashed
 
 
@@ -41,10 +42,9 @@ class OutputHead:
         self.model = model
         self.inputs = input_structure(model)
         self.classes = classes = check_base_model(model)[1]
-        seen = vars(model).get("original", model)  # of a twin of the user's: both end alike
-        ending = list(
-            _ending(vars(seen).get("network", seen))
-        )  # of a network from a layer on: that of the whole network
+        twin = isinstance(model, SharedVariables) and model.same_inputs
+        seen = model.network if twin else model  # of a twin of the user's: both end alike
+        ending = list(_ending(seen.network if isinstance(seen, SharedVariables) else seen))  # that of the whole network
         once = not any(_is_called_twice(last, outer) for outer, last in ending if last)
         self.squashing = endings.find(seen, self.inputs, ending[-1][1] if once else None, classes)
         self.activation = self.squashing.kind

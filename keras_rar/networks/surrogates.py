@@ -17,6 +17,7 @@ from keras_rar.networks.base_model import input_structure
 from keras_rar.networks.copies import copy_with
 from keras_rar.networks.kept import kept_with
 from keras_rar.networks.relus import Replacement
+from keras_rar.networks.shared_variables import SharedVariables
 
 
 def softplus_twin(model: keras.Model, beta: float = 1.0) -> keras.Model:
@@ -113,25 +114,21 @@ def deconvolution_twin(model: keras.Model) -> keras.Model:
     return _Twin(model, deconvolution, "deconvolution")
 
 
-class _Twin(keras.Model):
+class _Twin(SharedVariables):
     """A model, computed by a copy whose ReLUs are replaced; it follows the model when that gets another layer."""
 
     def __init__(self, model: keras.Model, replacement: Replacement, kind: str):
         hidden_relus.checked(model)
-        super().__init__(name=f"{model.name}_{kind}_twin", dtype=model.dtype_policy, autocast=False)
-        self.__dict__["original"] = model  # no layer of this one: Keras would clear the losses of its layers
+        super().__init__(model, f"{model.name}_{kind}_twin")
         self.replacement = replacement
-        self.built = True
-
-    original: keras.Model
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         options = {} if mask is None else {"mask": mask}
-        return replaced_relus(self.original, self.replacement)(inputs, training=training, **options)
+        return replaced_relus(self.network, self.replacement)(inputs, training=training, **options)
 
     @property
     def input(self) -> Any:
-        return input_structure(self.original)
+        return input_structure(self.network)
 
     @property
     def inputs(self) -> list[Any]:
@@ -139,27 +136,7 @@ class _Twin(keras.Model):
 
     @property
     def outputs(self) -> list[Any]:
-        return getattr(self.original, "outputs", None) or []
-
-    @property
-    def variables(self) -> list[Any]:
-        return self.original.variables
-
-    @property
-    def weights(self) -> list[Any]:
-        return self.original.weights
-
-    @property
-    def trainable_variables(self) -> list[Any]:
-        return self.original.trainable_variables
-
-    @property
-    def trainable_weights(self) -> list[Any]:
-        return self.original.trainable_weights
-
-    @property
-    def non_trainable_variables(self) -> list[Any]:
-        return self.original.non_trainable_variables
+        return getattr(self.network, "outputs", None) or []
 
 
 def replaced_relus(model: keras.Model, replacement: Replacement) -> Callable:

@@ -228,6 +228,22 @@ def test_log_probabilities_are_logits():
     assert PGDAttack(0.1, steps=1)(model, X, Y).robust.shape == (8,)
 
 
+def test_a_network_inside_that_ends_otherwise_hides_no_softmax():
+    """Whatever a model calls what it is made of: its own code comes last."""
+
+    class Classifier(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.network = self.original = keras.Sequential([layers.Dense(3)])
+
+        def call(self, x):
+            return ops.softmax(self.network(x))
+
+    model = Classifier()
+    model(X)
+    assert OutputHead(model).activation == "softmax"
+
+
 # What looks squashed, and what does not
 
 
