@@ -111,8 +111,7 @@ def checks(name, folder):
         settled(network, x)
     y = np.asarray(network(x)).argmax(axis=1)
     epsilon, ends = 0.03 * (bounds[1] - bounds[0]), {"bounds": bounds, "baseline": bounds[0]}
-    squashed = keras.tree.flatten(network.outputs)[0].name if name in ("fer", "nsfwjs") else None
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=squashed is None)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=name not in ("fer", "nsfwjs"))
 
     def wrapped(base):
         model = keras_rar.wrap(base, "ig_topk", epsilon=epsilon, steps=1, seed=0, **ends)
@@ -121,8 +120,8 @@ def checks(name, folder):
 
     weights = [np.array(weight) for weight in network.get_weights()]
 
-    def update(model=None):
-        model = model or wrapped(network)
+    def update():
+        model = wrapped(network)
         found = model.train_on_batch(x[:4], y[:4], return_dict=True)
         if not np.isfinite(found["loss"]) or model.skipped_updates:
             return f"loss {found['loss']}, {model.skipped_updates} skipped"
