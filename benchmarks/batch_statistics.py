@@ -19,16 +19,14 @@ from keras_rar.attacks import PGDAttack
 UPDATES = 100
 
 
-def trained(frozen, x, y):
+def trained(setting, x, y):
     """The network after the updates, and what the training reported."""
     keras.utils.set_random_seed(0)
     network = networks.resnet20()
     begun = keras.saving.load_model(Path(__file__).parent / "trained/resnet20_madry.keras", compile=False)
     network.set_weights(begun.get_weights())
-    for layer in network.layers:
-        if frozen and isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False  # in Keras also: inference mode
-    model = keras_rar.wrap(network, "ig_topk", epsilon=0.1, k=100, factor=4.0, steps=2, m=1, seed=0)
+    maps = {"epsilon": 0.1, "k": 100, "factor": 4.0, "steps": 2, "m": 1}
+    model = keras_rar.wrap(network, "ig_topk", seed=0, batch_statistics=setting, **maps)
     rate = keras.optimizers.schedules.CosineDecay(2e-4, UPDATES, warmup_target=2e-3, warmup_steps=UPDATES // 4)
     model.compile(keras.optimizers.Adam(rate), networks.LOSS, metrics=["accuracy"])
     history = model.fit(x[: 100 * UPDATES], y[: 100 * UPDATES], batch_size=100, verbose=0).history
@@ -44,8 +42,8 @@ def main():
     (x, y), (x_test, y_test) = networks.fashion()
     results = {"machine": describe(), "updates": UPDATES, "dtype": arguments.dtype}
     attack = PGDAttack(0.1, steps=10, step_size=0.02)
-    for name, frozen in (("frozen", True), ("as it is", False)):
-        network, history = trained(frozen, x, y)
+    for name in ("frozen", "updated"):
+        network, history = trained(name, x, y)
         natural = np.mean(network.predict(x_test[:1000], verbose=0).argmax(axis=1) == y_test[:1000])
         adversarial = attack(network, x_test[:500], y_test[:500]).robust.mean()
         results[name] = {"training": history, "natural": round(float(natural), 3)}

@@ -113,7 +113,7 @@ class Classifier:
 
     def logits(self, x: tf.Tensor) -> tf.Tensor:
         """Logits in inference mode, at least in float32."""
-        return self.head.logits(x, False)
+        return self.head.logits(x)
 
     def predicted(self, x: tf.Tensor) -> tf.Tensor:
         """The predicted class of each example, `(n,)` int64; of one output unit, whether its logit is positive.

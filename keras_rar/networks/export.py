@@ -83,10 +83,10 @@ def export_saved_model(
 
     def attribute(x):
         x = x if layer is None else seen.entered(x)
-        predicted = tf.argmax(head.logits(x, False), axis=-1)
+        predicted = tf.argmax(head.logits(x), axis=-1)
 
         def predicted_logit(z):
-            return head.gradient_scale * label_logit(repeat_labels(predicted, tf.shape(z)[0]), head.logits(z, False))
+            return head.gradient_scale * label_logit(repeat_labels(predicted, tf.shape(z)[0]), head.logits(z))
 
         found = integrated_gradients(predicted_logit, columns.start(baseline, x), x, nodes, chunk=chunk)
         return normalize_map(columns.free(found), layout)

@@ -14,7 +14,17 @@ import tensorflow as tf
 
 from keras_rar.core.gradients import ScalarFunction, Staged
 from keras_rar.core.memory import bytes_per_point
-from keras_rar.networks import endings, grouped, hidden_relus, pools, relus, second_orders, stem, structure
+from keras_rar.networks import (
+    batch_statistics,
+    endings,
+    grouped,
+    hidden_relus,
+    pools,
+    relus,
+    second_orders,
+    stem,
+    structure,
+)
 from keras_rar.networks.base_model import check_base_model, input_structure
 from keras_rar.networks.copies import Change, copy_with
 from keras_rar.networks.kept import Kept, kept_with
@@ -65,7 +75,13 @@ class OutputHead:
         return pools.find_pools(self.model)
 
     def twin(
-        self, relu: Replacement | None = None, *, fast: bool = False, rest: bool = False, training: bool = False
+        self,
+        relu: Replacement | None = None,
+        *,
+        fast: bool = False,
+        rest: bool = False,
+        training: bool = False,
+        frozen: bool = False,
     ) -> Callable:
         """A copy of the model that returns logits.
 
@@ -74,6 +90,7 @@ class OutputHead:
             fast: Whether layers have second derivatives of their own, fast and right ones.
             rest: Whether it goes on from what the stem is fed.
             training: Whether it is the one for training passes, whose losses of layers nothing else touches.
+            frozen: Whether batch normalisation leaves its moving statistics as they are.
         """
 
         def make() -> Any:
@@ -84,6 +101,8 @@ class OutputHead:
             if fast:
                 changes += second_orders.changes(self.model)
                 changes += pools.changes(self._pools, relu is not None)
+            if frozen:
+                changes += batch_statistics.changes(self.model)
             changes += grouped.changes(self.model)
             changes += self.squashing.change()
             if rest and self._stem is not None:
@@ -91,20 +110,25 @@ class OutputHead:
             copied = copy_with(self.model, changes)
             return Unsquashed(copied, str(self.activation)) if self.squashing.in_graph else copied
 
-        return self._twins.get((relu, fast, rest, training), make)
+        return self._twins.get((relu, fast, rest, training, frozen), make)
 
-    def logits(self, x: tf.Tensor, training: bool) -> tf.Tensor:
-        """The model's output before its softmax or sigmoid, at least in float32."""
-        return self._logits(self.twin(training=training), x, training)
+    def logits(self, x: tf.Tensor) -> tf.Tensor:
+        """The model's output before its softmax or sigmoid in inference mode, at least in float32."""
+        return self._logits(self.twin(), x)
+
+    def classified(self, x: tf.Tensor, frozen: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The logits in training mode, and the losses of layers, such as weight decay, of that pass alone.
+
+        Args:
+            x: Inputs.
+            frozen: Whether batch normalisation leaves its moving statistics as they are.
+        """
+        twin = self.twin(training=True, frozen=frozen)
+        return self._logits(twin, x, True), twin.losses  # type: ignore[attr-defined]
 
     def _logits(self, twin: Callable, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         scores = structure.only("output", twin(structure.like(self.inputs, x), training=training))
         return tf.cast(scores, "float64" if scores.dtype == tf.float64 else "float32")
-
-    @property
-    def layer_losses(self) -> list[tf.Tensor]:
-        """The losses of layers, such as weight decay, of the last pass in training mode."""
-        return self.twin(training=True).losses  # type: ignore[attr-defined]
 
     def scored(
         self, score: Callable[[tf.Tensor], tf.Tensor], relu: Replacement | None = None, staged: bool = True

@@ -198,29 +198,6 @@ class MinMaxModel(keras.Model):
     def _make_steps(self) -> None:
         """Set `_steps`, for the network as it is now."""
 
-    def _check_arguments(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        self._refresh()
-        x, y = self._check_batch(x, y)
-        if tf.executing_eagerly():
-            self._guard.check(x, y, self._bounded(x))
-        return x, y
-
-    def _check_segment(self, x: Any, x_prime: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        x, y = self._check_arguments(x, y)
-        tail = self._compiled.tail
-        shape = x.shape if tail is None else [x.shape[0], *tail.shape]
-        x_prime = tf.cast(only("x_prime", x_prime), self.variable_dtype)
-        if not x_prime.shape.is_compatible_with(shape):
-            of = "of `x`" if tail is None else f"that {tail.layer.name!r} returns"
-            raise ValueError(f"`x_prime` must have the shape {of}, {tuple(shape)}. Received: {tuple(x_prime.shape)}")
-        return x, x_prime, y
-
-    def _next_seed(self) -> tf.Tensor:
-        """A new seed, another one on each replica."""
-        replica = tf.distribute.get_replica_context()
-        offset = 0 if replica is None else replica.replica_id_in_sync_group
-        return tf.cast(self.seed_generator.next(), tf.int64) + tf.cast(tf.stack([offset, 0]), tf.int64)
-
     def _check_batch(self, x: Any, y: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """What dtypes and shapes tell, before anything is computed."""
         takes_indices = self._compiled.loss.takes_indices

@@ -78,8 +78,7 @@ class InParts:
         first, reads_clean = cast(FirstPass, outline.first_pass), "clean_logits" in outline.read_of_x
         with tf.GradientTape() as tape:
             ends = self.problem.ends(x, x_star)
-            logits = head.logits(ends[first.at_x_prime], True)
-            layer_losses = head.layer_losses  # weight decay and activity, of this pass alone
+            logits, layer_losses = self.problem.classified(ends[first.at_x_prime])
             zero = tf.zeros([], x_star.dtype)
             decay = self.optimizer.scale_loss(with_layer_losses(zero, layer_losses))
         if first.integrals_before:  # of the network as it was before the pass
@@ -93,7 +92,7 @@ class InParts:
             loss=with_layer_losses(self.mean(objective), layer_losses),
             gradients=[_sum_of(a, b) for a, b in zip(gradients, found, strict=True)],
             reported=reported,
-            clean_logits=(head.logits(ends[0], False) if first.at_x_prime else logits) if reads_clean else None,
+            clean_logits=(head.logits(ends[0]) if first.at_x_prime else logits) if reads_clean else None,
         )
 
     def _parts(self, x, x_star, y, logits, size):
@@ -128,7 +127,7 @@ class InParts:
         """The terms of some examples, given their logits of the classification pass."""
 
         def given(z, training):
-            return logits if training else self.problem.head.logits(z, False)
+            return logits if training else self.problem.head.logits(z)
 
         return self.problem.terms(
             x,

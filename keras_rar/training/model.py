@@ -1,6 +1,5 @@
 """`RARModel`: a Keras classifier trained for robust attributions."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,21 +13,21 @@ from keras_rar.networks.base_model import check_base_model, one_input_shape
 from keras_rar.networks.export import export_saved_model
 from keras_rar.networks.losses import ClassificationLoss
 from keras_rar.networks.output import OutputHead, head_of
-from keras_rar.networks.structure import like, only
+from keras_rar.networks.structure import only
 from keras_rar.networks.tail import tail_of
-from keras_rar.training import update
+from keras_rar.training import freezing, update
 from keras_rar.training.chunks import Chunks
-from keras_rar.training.fitting import MinMaxModel
 from keras_rar.training.functions import Functions
 from keras_rar.training.guard import StepGuard
 from keras_rar.training.history import History
+from keras_rar.training.parts_of_method import MethodModel
 from keras_rar.training.problem import Problem
 from keras_rar.training.state import load_state, save_state
 from keras_rar.training.step import Step
 
 
 @keras.saving.register_keras_serializable("keras_rar")
-class RARModel(MinMaxModel):
+class RARModel(MethodModel):
     """A classifier whose `fit` minimises the objective of a regularizer.
 
     `min_θ E[ objective(x, x*) ],  x* = argmax_{x′ ∈ N(x, ε)} ascended(x, x′)` (Chen et al. 2019).
@@ -45,6 +44,7 @@ class RARModel(MinMaxModel):
             to weights, statistics and optimizer, is NaN or infinite.
         seed: Integer seed of the random starts, or `None` for a random one.
         layer: Name of a layer whose output is perturbed and explained in place of the input, as for `wrap`.
+        batch_statistics: What batch normalisation does while maps are compared, as for `wrap`.
         name: Name of the model.
         trainable: Whether the weights of the base model are. Defaults to `True`.
 
@@ -73,6 +73,7 @@ class RARModel(MinMaxModel):
         on_nonfinite: str = "skip",
         seed: int | None = None,
         layer: str | None = None,
+        batch_statistics: str = "auto",
         name: str | None = None,
         trainable: bool = True,
     ):
@@ -88,6 +89,7 @@ class RARModel(MinMaxModel):
         self.seed = seed if seed is None else checks.integer("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.layer = layer
+        self.batch_statistics = freezing.checked(batch_statistics)
         head_of(seen)  # refuses a model whose logits are out of reach
         known = self._input_shape, self._classes, layer is not None and seen.by_rows
         self._methods = {"whole": regularizer}  # what is trained with, and what with before `begin`
@@ -128,6 +130,8 @@ class RARModel(MinMaxModel):
             raise ValueError(f"`compile` needs one loss, for the one output. Received: loss={loss!r}")
         self._steps = {}
         super().compile(optimizer=optimizer, loss=only("loss", loss), **kwargs)
+        integrates = self._reads["whole"].integrates
+        self.batch_statistics = freezing.decided(self.batch_statistics, self.base_model, self.regularizer, integrates)
         self._make_steps()
 
     @property
@@ -145,7 +149,9 @@ class RARModel(MinMaxModel):
     def _make_step(self, part: str, head: OutputHead, loss: ClassificationLoss) -> Step:
         method = self._methods[part]
         chunks = Chunks(head, method, self._input_shape)
-        problem = Problem(head, loss, method, self._reads[part], chunks, lambda: self.optimizer.iterations)
+        reads = self._reads[part]
+        frozen = self.batch_statistics == "frozen" and reads.integrates
+        problem = Problem(head, loss, method, reads, chunks, lambda: self.optimizer.iterations, frozen)
         return Step(self, problem, self._guard, update.BatchMean("mean", loss.reduction, dtype=self.variable_dtype))
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
@@ -177,6 +183,7 @@ class RARModel(MinMaxModel):
             "on_nonfinite": self.on_nonfinite,
             "seed": self.seed,
             "layer": self.layer,
+            "batch_statistics": self.batch_statistics,
             "name": self.name,
             "trainable": self.trainable,
         }
@@ -198,52 +205,3 @@ class RARModel(MinMaxModel):
     def skipped_updates(self) -> int:
         """Number of updates skipped or undone so far because something in them was NaN or infinite."""
         return self._guard.skipped
-
-    # The method: inner maximum, attributions, objective
-
-    def perturb(self, x: Any, y: Any, seed: int | None = None) -> tf.Tensor:
-        """The inner maximum: x* in N(x, ε), by projected ascent. Changes no weight and no statistic.
-
-        Args:
-            x: Tensor of shape `(batch, ...)`, in the units of `bounds`.
-            y: Labels, as for `fit`.
-            seed: Integer seed of the random start. Defaults to the next one of `seed_generator`.
-
-        Returns:
-            Tensor of the shape of `x`, or of what `layer` returns, in a dictionary or list if `x` came in one; `x`
-            itself without an inner maximum. Where ε follows a schedule it is that of the present step.
-        """
-        given, (x, y) = x, self._check_arguments(x, y)
-        state = self._next_seed() if seed is None else tf.constant([seed, 0], tf.int64)
-        return like(given, self._function(self._compiled.perturbed, x)(x, y, state))
-
-    def attributions(self, x: Any, x_prime: Any, y: Any) -> tf.Tensor:
-        """`IG(x, x′)` of the compiled loss, by the quadrature rule of the regularizer.
-
-        Args:
-            x: Tensor of shape `(batch, ...)`, the start of the segment.
-            x_prime: Tensor of the shape of `x`, its end.
-            y: Labels, as for `fit`.
-
-        Returns:
-            Tensor of the shape of `x`, in a dictionary or list if `x` came in one, in units of the loss.
-        """
-        segment = self._check_segment(x, x_prime, y)
-        return like(x, self._function(self._compiled.attributions, segment[0])(*segment))
-
-    def objective(self, x: Any, x_prime: Any, y: Any) -> tf.Tensor:
-        """The objective of each example, every term in inference mode.
-
-        Args:
-            x: Tensor of shape `(batch, ...)`, the clean input.
-            x_prime: Tensor of the shape of `x`, the perturbed input.
-            y: Labels, as for `fit`.
-
-        Returns:
-            Tensor of shape `(batch,)`.
-        """
-        segment = self._check_segment(x, x_prime, y)
-        return self._function(self._compiled.objective, segment[0])(*segment)
-
-    def _function(self, method: Callable, x: tf.Tensor) -> Callable:
-        return method if self.run_eagerly else self._functions.compiled(method, x)

@@ -104,7 +104,8 @@ def train(
     validation_data = validation_of(validation_data)
     seed = checks.integer("seed", seed)
     source = source_of(x, y, sample_weight, of_plan["batch_size"], seed, folder is not None)
-    models = [phase.wrap(network, dataset, seed) for phase in stages]  # all options are checked before any training
+    # All options are checked before any training.
+    models = [phase.wrap(network, dataset, seed, number > 0) for number, phase in enumerate(stages)]
     if replicas.workers(network.distribute_strategy) > 1:
         raise ValueError("`network` must be of one process. Received: one of several workers, which `fit` can train")
     loss = defaults.loss_for(network, source.spec()) if loss is None else loss

@@ -50,14 +50,22 @@ class Phase:
         """The name of the method."""
         return self.method if isinstance(self.method, str) else type(self.method).__name__
 
-    def wrap(self, network: keras.Model, dataset: str | None, seed: int) -> RARModel:
-        """The network, wrapped with the method."""
+    def wrap(self, network: keras.Model, dataset: str | None, seed: int, later: bool = False) -> RARModel:
+        """The network, wrapped with the method.
+
+        Args:
+            network: The network.
+            dataset: Whose ε and bounds are taken.
+            seed: Of the random starts.
+            later: Whether another phase comes before, which leaves statistics of batch normalisation.
+        """
         method: Any = self.method
+        options = {**({"batch_statistics": "frozen"} if later else {}), **self.options}
         if isinstance(method, str):
-            return wrap(network, cast(Method, method), recipe="fast", dataset=dataset, seed=seed, **self.options)
+            return wrap(network, cast(Method, method), recipe="fast", dataset=dataset, seed=seed, **options)
         if dataset is not None:
             checks.fail("dataset", "None with a regularizer object", dataset)
-        return wrap(network, method, seed=seed, **self.options)
+        return wrap(network, method, seed=seed, **options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Problem:
         reads: What the method reads, as `probe` found.
         chunks: How much goes at once.
         step: Returns the step of the training, which schedules are functions of.
+        frozen: Whether the classification pass leaves the statistics of batch normalisation as they are.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class Problem:
         reads: Reads,
         chunks: Chunks,
         step: Callable[[], Any] = lambda: 0,
+        frozen: bool = False,
     ):
         self.head, self.loss, self.regularizer, self.reads, self.chunks = head, loss, regularizer, reads, chunks
-        self.step = step
+        self.step, self.frozen = step, frozen
         self.tail = head.model if isinstance(head.model, Tail) else None
         self.columns = NOTHING if self.tail is None else self.tail.columns
 
@@ -57,6 +59,10 @@ class Problem:
         """`entered(x)`, and x*; at a layer x* moves with the weights in front of it, as the layer's output does."""
         h = self.entered(x)
         return h, x_star if self.tail is None else h + tf.stop_gradient(x_star - h)
+
+    def classified(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The classification pass in training mode: logits, and the losses of layers."""
+        return self.head.classified(x, self.frozen)
 
     def attributions(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """`IG(x, x′)` of the loss, in the shape of `x_prime`."""
@@ -175,7 +181,7 @@ class Problem:
         if self.reads.integrates:
             chunk = self.chunks.nodes(examples or self.chunks.batch(x), len(rule), variables is not False)
         network = Network(
-            logits or head.logits,
+            logits or (lambda z, _: head.logits(z)),
             self.loss,
             labels.label_logit,
             head.gradient_scale,

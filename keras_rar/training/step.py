@@ -71,19 +71,20 @@ class Step:
         kept = update.apply_or_undo(healthy, optimizer, gradients, variables, state, before)
         self.guard.record_undone(healthy & ~kept)
         means = {name: mean(value) for name, value in outcome.reported.items()}
-        logits = self.problem.head.logits(entered, False) if outcome.clean_logits is None else outcome.clean_logits
+        logits = self.problem.head.logits(entered) if outcome.clean_logits is None else outcome.clean_logits
         return self.problem.head.activate(logits), kept, {"loss": loss, **means}
 
     def _at_once(self, x, x_star, y, mean):
         """The outcome of a batch whose derivatives fit in memory at once."""
-        head, problem = self.problem.head, self.problem
+        problem = self.problem
         variables, optimizer = self.model.trainable_variables, self.model.optimizer
         layer_losses: list[tf.Tensor] = []
 
         def logits(z, training):
-            scores = head.logits(z, training)
-            if training:  # weight decay and activity, of this pass alone
-                layer_losses.extend(head.layer_losses)
+            if not training:
+                return problem.head.logits(z)
+            scores, losses = problem.classified(z)
+            layer_losses.extend(losses)
             return scores
 
         with tf.GradientTape() as tape:

@@ -26,6 +26,7 @@ def wrap(
     on_nonfinite: Literal["skip", "raise"] = "skip",
     seed: int | None = None,
     layer: str | None = None,
+    batch_statistics: Literal["auto", "frozen", "updated"] = "auto",
     name: str | None = None,
     **options: Unpack[Options],
 ) -> RARModel:
@@ -54,6 +55,10 @@ def wrap(
             words, which are integers. ε, `step_size` and `baseline` are in the units of its output, and `bounds`
             default to `None`. Rows that are padding, by the mask of the layer, are never perturbed. What comes before
             the layer runs in inference mode, and is trained with the rest. Defaults to `None`.
+        batch_statistics: What layers of batch normalisation do while the attribution term is trained: `"frozen"`, they
+            normalise by their moving statistics, as in the network that will be deployed; `"updated"`, by each batch,
+            as in plain training. Defaults to `"auto"`: frozen if there was training before, such as that before
+            `begin`.
         name: Name of the model.
         **options: Options of the method. All methods have `epsilon` (ε, in the units of `bounds`; a float, an array
             of one per feature, or a Keras schedule), `norm`, `bounds` (the range of valid inputs), `steps`,
@@ -90,7 +95,8 @@ def wrap(
         settings: dict[str, Any] = {} if recipe is None else recipes.options(recipe, method, dataset)
         of_layer: dict[str, Any] = {} if layer is None else {"bounds": None}
         regularizer = make(method, {**settings, **of_layer, **options})
-    return RARModel(base_model, regularizer, on_nonfinite=on_nonfinite, seed=seed, layer=layer, name=name)
+    of_model: dict[str, Any] = {"on_nonfinite": on_nonfinite, "batch_statistics": batch_statistics, "seed": seed}
+    return RARModel(base_model, regularizer, layer=layer, name=name, **of_model)
 
 
 def unwrap(model: RARModel) -> keras.Model:

@@ -225,9 +225,9 @@ def test_a_model_s_number_or_list_counts_too():
 def test_logits_follow_a_layer_that_was_changed():
     model = dense_model(activation="relu", output="softmax")
     x = tf.constant(batch()[0])
-    before = head_of(model).logits(x, False)
+    before = head_of(model).logits(x)
     model.layers[0].activation = keras.activations.tanh
-    after = head_of(model).logits(x, False)
+    after = head_of(model).logits(x)
     assert np.abs(after - before).max() > 0.01
     np.testing.assert_allclose(tf.nn.softmax(after), model(x), rtol=1e-5)
 
@@ -276,8 +276,8 @@ def test_the_softmax_is_found_and_taken_off(build):
     head = OutputHead(model)
     assert head.activation == "softmax"
     expected = _leaf(model(feed(model, x)))
-    np.testing.assert_allclose(tf.nn.softmax(head.logits(x, False)), expected, rtol=1e-5)
-    assert np.abs(head.logits(x, False) - expected).max() > 0.01
+    np.testing.assert_allclose(tf.nn.softmax(head.logits(x)), expected, rtol=1e-5)
+    assert np.abs(head.logits(x) - expected).max() > 0.01
 
 
 def test_a_softmax_within_a_subclassed_model_is_not_its_output():
@@ -304,7 +304,7 @@ def test_a_subclassed_model_that_calls_its_last_layer_twice_keeps_its_first_soft
     model = built(Twice())
     x = batch()[0]
     expected = tf.matmul(model.last(x), model.last.kernel) + model.last.bias
-    np.testing.assert_allclose(OutputHead(model).logits(tf.constant(x), False), expected, rtol=1e-5)
+    np.testing.assert_allclose(OutputHead(model).logits(tf.constant(x)), expected, rtol=1e-5)
 
 
 @pytest.mark.slow

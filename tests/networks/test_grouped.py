@@ -18,7 +18,7 @@ DEPTHWISE = [
 def traced(options, x):
     convolution = L.Conv2D(8, 3, **{"padding": "same", "bias_initializer": "normal", **options})
     model = keras.Sequential([keras.Input((9, 8, 4)), convolution, L.Flatten(), L.Dense(3)])
-    logits = tf.function(lambda x: head_of(model).logits(x, False), autograph=False)
+    logits = tf.function(lambda x: head_of(model).logits(x), autograph=False)
     operations = {operation.type for operation in logits.get_concrete_function(x).graph.get_operations()}
     return model, logits, operations
 

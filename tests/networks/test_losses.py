@@ -300,7 +300,7 @@ def test_a_softmax_used_twice_is_taken_off_at_the_end_alone(build):
     model = build()
     x = tf.constant(X[:, : model.input_shape[1]])
     head = OutputHead(model)
-    logits = head.logits(x, False)
+    logits = head.logits(x)
     np.testing.assert_allclose(head.activate(logits), model(x), rtol=1e-5)
     assert np.abs(tf.reduce_sum(logits, axis=1) - 1).max() > 0.01
     trained = wrapped(base_model=model, loss=L.SparseCategoricalCrossentropy(), compile=EAGERLY)

@@ -87,8 +87,8 @@ def assert_logits(model, twin, kind, scale=1.0):
     head = OutputHead(model)
     assert head.activation == kind
     expected = scale * twin(X)
-    np.testing.assert_allclose(head.logits(tf.constant(X), False), expected, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(head.activate(head.logits(tf.constant(X), False)), model(X), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(head.logits(tf.constant(X)), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(head.activate(head.logits(tf.constant(X))), model(X), rtol=1e-5, atol=1e-6)
     gradient, expected = (
         input_gradient(OutputHead(each).scored(lambda logits: logits[:, 0], staged=False), X) for each in (model, twin)
     )
@@ -202,7 +202,7 @@ def test_in_the_code_of_a_subclassed_model(function, kind, scale):
     assert head.activation == kind
     x = tf.constant(X)
     compiled = tf.function(head.logits, autograph=False)
-    for logits in (head.logits(x, False), compiled(x, False), head.logits(x, True)):
+    for logits in (head.logits(x), compiled(x), head.classified(x, False)[0]):
         np.testing.assert_allclose(logits, scale * twin(X), rtol=1e-6, atol=1e-6)
     found, expected = (keras_rar.saliency_map(m, X, Y, "gradient", normalize=False) for m in (model, twin))
     np.testing.assert_allclose(found, scale * expected, rtol=1e-4, atol=1e-6)

@@ -324,7 +324,7 @@ def scored(model, **options):
 def plain(model):
     """The same by a plain call."""
     head = OutputHead(model)
-    return lambda z: head.logits(z, False)[:, 1]
+    return lambda z: head.logits(z)[:, 1]
 
 
 def derivatives(f, z):

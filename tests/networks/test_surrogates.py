@@ -439,7 +439,7 @@ def test_a_network_s_logits_with_another_relu_are_the_twin_s():
     x = inputs_of(model)
     head = OutputHead(model)
     logits = head.twin(surrogates.softplus(1.0))(x)
-    np.testing.assert_allclose(logits, OutputHead(smooth).logits(x, False), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(logits, OutputHead(smooth).logits(x), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(surrogates.softplus_twin(model)(x), tf.nn.softmax(logits), rtol=1e-5)
 
 
