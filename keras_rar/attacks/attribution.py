@@ -46,7 +46,8 @@ class AttributionAttack(FollowingAttack):
         chunk: Number of nodes evaluated at once: an integer, `None` for all, or `"auto"`. Defaults to `"auto"`.
         keep: Similarity that picks the iterate: `"kendall_tau"`, `"spearman_rho"`, `"topk_intersection"` or
             `"mass_center"`. Defaults to `"kendall_tau"`.
-        k_report: Positive integer, k of the reported top-k intersection. Defaults to an eighth of the map.
+        k_report: Positive integer, k of the reported top-k intersection, below the number of entries. Defaults to an
+            eighth of the map.
         restarts: Integer >= 0, number of random starts after the one at the input, the paper's; the worst case over
             all starts is kept, for each example. Defaults to `0`.
         seed: Integer seed of the random starts and steps. Defaults to `0`.
@@ -189,8 +190,7 @@ class AttributionAttack(FollowingAttack):
         same, begun = 0.0 if self.keep == "mass_center" else 1.0, self._starts(classifier, x, place)
         found = starts.worst_case(run, x, y, begun, unchanged=same, watch=watch)
         new = {name: value.numpy()[: len(known["x"])] for name, value in found.items()}
-        scores = explained.scores(classifier, self.saliency, new["map_before"], new["map_after"], self.k_report)
-        return AttackResult(scores=scores, **known, **new)
+        return AttackResult(scores=explained.scores_kept(classifier, self, new), **known, **new)
 
     def _runs(self, shape: tuple[int, ...]) -> int:
         """How many runs of `steps` iterations a batch takes, if maps are of this shape."""

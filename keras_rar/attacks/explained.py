@@ -160,9 +160,9 @@ def map_shape_of(classifier: Classifier, x: np.ndarray, data_format: DataFormat)
 
 
 def check_k(name: str, k: int | None, shape: tuple[int, ...]) -> None:
-    """Refuse more highest entries than a map has."""
-    if k is not None and k > np.prod(shape):
-        checks.fail(name, f"at most the number of entries of the map, {np.prod(shape)}", k)
+    """Refuse as many highest entries as a map has, or more: all maps have these in common."""
+    if k is not None and k >= np.prod(shape):
+        checks.fail(name, f"below the number of entries of the map, {np.prod(shape)}", k)
 
 
 SCORES = ("kendall_tau", "spearman_rho", "topk_intersection")
@@ -183,10 +183,10 @@ def _of_counted(
     of_map = tuple(a.shape[1:])
     sizes = tuple(size or given for size, given in itertools.zip_longest(classifier.free_shape, of_map))
     counted = counted_entries(_baseline_of(saliency), sizes, of_map)
-    if counted is None:
-        return similarity(a, b, k)
-    a, b = (tf.gather(flat(m), counted, axis=1) for m in (a, b))
-    if not len(counted) or (name == "topk_intersection" and k >= len(counted)):
+    if counted is not None:
+        a, b = (tf.gather(flat(m), counted, axis=1) for m in (a, b))
+    entries = int(np.prod(of_map)) if counted is None else len(counted)
+    if not entries or (name == "topk_intersection" and k >= entries):
         return tf.fill(tf.shape(a)[:1], tf.constant(np.nan, a.dtype))
     return similarity(a, b, k)
 
@@ -197,3 +197,13 @@ def scores(
     """The similarity of two maps per example, by name; with `k=None` of an eighth of their entries."""
     known, k = similarities(classifier, saliency), eighth(before.shape[1:]) if k is None else k
     return {name: known[name](before, after, k).numpy() for name in SCORES}
+
+
+def scores_kept(classifier: Classifier, attack: Any, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The `scores` of the maps that an attack found.
+
+    Where the one that picks the iterate is NaN no iterate was ever kept: then all are NaN, since nothing was found.
+    """
+    each = scores(classifier, attack.saliency, found["map_before"], found["map_after"], attack.k_report)
+    lost = np.isnan(each.get(attack.keep, np.zeros(len(found["map_before"]))))
+    return {name: np.where(lost, np.float32(np.nan), score) for name, score in each.items()}

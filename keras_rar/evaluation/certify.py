@@ -69,7 +69,7 @@ def certify(
         radii: L2 radii, increasing, >= 0, in the units of the input. Defaults to 9 from 0 to `2 sigma`.
         sigma: Float > 0, standard deviation of the noise in each entry. More noise certifies larger radii, for a map
             that says less of x. Defaults to `0.25`, for inputs in [0, 1].
-        k: Number of largest entries to compare. Defaults to an eighth of the map.
+        k: Number of largest entries to compare, below that of a map. Defaults to an eighth of the map.
         samples: Positive integer, draws of the noise. Defaults to `1000`.
         confidence: Float between 0 and 1, the probability that all bounds of one example hold. Defaults to `0.999`.
         norm: `"l2"`: no other ball has such a certificate. The ball of L∞ radius ε in n dimensions lies in the L2 ball
@@ -120,7 +120,7 @@ def certify(
     batch_size = checks.positive_int("batch_size", batch_size)
     shape = noisy_maps.map_shape(classifier, saliency, target, x)
     entries = int(np.prod(shape))
-    k = explained.eighth(shape) if k is None else _below("k", k, entries)
+    k = _below("k", explained.eighth(shape) if k is None else k, entries)
     kept = k if kept is None else _below("kept", kept, entries)
     failure = _checked_failure(confidence, samples, entries)
     labels = _predicted(classifier, x, batch_size)  # also with labels: scores that are NaN are refused

@@ -43,7 +43,7 @@ class RobustnessReport:
             its GPUs, or `"CPU"`.
         fingerprint: Hash of the model's weights, the data and the protocol.
         findings: What else was found, plain values: `"noise"`, `"twin"`, `"members"`, `"predictions_members"`,
-            `"maps"`, `"faithfulness"`, `"certificate"`, `"discrete"`. Empty in files of version 0.1.0.
+            `"maps"`, `"faithfulness"`, `"certificate"`, `"discrete"`, `"short"`. Empty in files of version 0.1.0.
 
     Example:
 
