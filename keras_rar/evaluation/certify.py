@@ -16,6 +16,7 @@ from keras_rar.evaluation.certificate import Certificate
 from keras_rar.evaluation.progress import Progress
 from keras_rar.explaining import attackable
 from keras_rar.networks import at_once
+from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
 from keras_rar.networks.row_parts import integer_columns
@@ -39,7 +40,7 @@ def certify(
     target: Target = "logit",
     rule: RuleName = "right",
     m: int = 20,
-    baseline: npt.ArrayLike = 0.0,
+    baseline: npt.ArrayLike = "auto",
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = True,
@@ -81,7 +82,8 @@ def certify(
         target: The score explained: `"logit"`, `"loss"` or `"probability"`.
         rule: Quadrature rule of IG. Defaults to `"right"`.
         m: Its number of nodes. Defaults to `20`.
-        baseline: Float or array, where the segments of IG begin. Defaults to `0.`.
+        baseline: Float or array, where the segments of IG begin. Defaults to `"auto"`: that of the training of a
+            `RARModel` at its input, or `0.`.
         seed: Integer seed of the draws. Defaults to `0`.
         batch_size: Positive integer, draws evaluated at once. Defaults to `None`, what fits in memory.
         progress: Whether to show how far it has come. Defaults to `True`.
@@ -101,6 +103,7 @@ def certify(
     >>> found.topk_lower, found.cosine_lower.round(2)
     (array([[1., 1.]]), array([[1.  , 0.89]]))
     """
+    baseline = baseline_of(model, None, baseline)
     classifier = Classifier(model)
     x = classifier.check_inputs(x)
     if np.any(integer_columns(classifier.model)):

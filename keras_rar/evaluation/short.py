@@ -27,14 +27,14 @@ def too_short(classifier: Classifier, x: np.ndarray, k: int) -> np.ndarray:
     return entries <= k
 
 
-def said(classifier: Classifier, x: np.ndarray, k: int) -> str:
+def said(classifier: Classifier, x: np.ndarray, k: int | None) -> str:
     """A sentence about the examples that `too_short` finds, or nothing."""
-    short = int(np.sum(too_short(classifier, x, k)))
+    short = 0 if k is None else int(np.sum(too_short(classifier, x, k)))
     if not short:
         return ""
     return (
-        f"{short} of {len(x)} examples have no more than k = {k} entries that are not padding: their top-k intersection "
-        "is undefined and in no mean. A smaller `k_report` measures more of them."
+        f"{short} of {len(x)} examples have no more than k = {k} entries that are not padding: their top-k "
+        "intersection is undefined and in no mean. A smaller `k_report` measures more of them."
     )
 
 
