@@ -181,8 +181,7 @@ def _of_counted(
 ) -> tf.Tensor:
     """A similarity of the entries that count; NaN where the k highest are all of them."""
     of_map = tuple(a.shape[1:])
-    sizes = tuple(size or given for size, given in itertools.zip_longest(classifier.free_shape, of_map))
-    counted = counted_entries(_baseline_of(saliency), sizes, of_map)
+    counted = _counted(classifier, saliency, of_map)
     if counted is not None:
         a, b = (tf.gather(flat(m), counted, axis=1) for m in (a, b))
     entries = int(np.prod(of_map)) if counted is None else len(counted)
@@ -191,12 +190,26 @@ def _of_counted(
     return similarity(a, b, k)
 
 
+def _counted(classifier: Classifier, saliency: AnySaliency, of_map: tuple[int, ...]) -> np.ndarray | None:
+    """`counted_entries` of the maps of a network."""
+    sizes = tuple(size or given for size, given in itertools.zip_longest(classifier.free_shape, of_map))
+    return counted_entries(_baseline_of(saliency), sizes, of_map)
+
+
 def scores(
     classifier: Classifier, saliency: AnySaliency, before: np.ndarray, after: np.ndarray, k: int | None
 ) -> dict[str, np.ndarray]:
-    """The similarity of two maps per example, by name; with `k=None` of an eighth of their entries."""
+    """The similarity of two maps per example, by name; with `k=None` of an eighth of their entries.
+
+    NaN where both maps have one value everywhere, as where a network is saturated: nothing is explained, and a 1 would
+    say that the explanation is robust.
+    """
     known, k = similarities(classifier, saliency), eighth(before.shape[1:]) if k is None else k
-    return {name: known[name](before, after, k).numpy() for name in SCORES}
+    counted = _counted(classifier, saliency, before.shape[1:])
+    rows = (m.reshape(len(m), -1)[:, slice(None) if counted is None else counted] for m in (before, after))
+    empty = np.all([np.ptp(m, axis=1) == 0 if m.shape[1] else np.ones(len(m), bool) for m in rows], axis=0)
+    found = {name: known[name](before, after, k).numpy() for name in SCORES}
+    return {name: np.where(empty, np.float32(np.nan), score) for name, score in found.items()}
 
 
 def scores_kept(classifier: Classifier, attack: Any, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -86,3 +86,20 @@ def test_without_padding_known_every_row_counts():
     """A negative control: a network without a mask cannot tell padding from words."""
     model, entered = at_layer(text_network(masked=False), "embedding", X)
     assert not too_short(Classifier(model), entered, LENGTH - 1).any()
+
+
+def test_a_network_that_explains_nothing_is_not_robust():
+    """Saturated, all of its attributions are 0 before the attack and after it. 1 would be the best score there is."""
+    model, x = dense_model(activation="relu"), np.full([3, 4], 0.5)
+    hidden = np.zeros((4, 8))
+    hidden[0, 0] = 1
+    model.set_weights([hidden, np.full(8, -0.7), np.eye(8, 3), np.array([2.0, 0.0, 0.0])])
+    for epsilon, nothing in ((0.1, True), (0.4, False)):  # the second reaches where the unit is active
+        scores = RandomAttack(epsilon, steps=20, m=5)(model, x).scores
+        for name in ("kendall_tau", "spearman_rho", "topk_intersection"):
+            assert np.isnan(scores[name]).tolist() == [nothing] * 3
+    callback = keras_rar.AttributionRobustness(x, np.zeros(3), epsilon=0.1, steps=2, m=2)
+    callback.set_model(model)
+    callback.on_train_begin()
+    callback.on_epoch_end(0, logs := {})
+    assert logs["val_kendall_tau"] == -np.inf
