@@ -62,8 +62,8 @@ class Begin(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         if self.trained and not self._begun:
             warnings.warn(
-                f"The attribution term never began in this `fit`: begin={self.begin}, and the training ended before. It "
-                "was adversarial training, and no map was trained.",
+                f"The attribution term never began in this `fit`: begin={self.begin}, and the training ended before. "
+                "It was adversarial training, and no map was trained.",
                 RuntimeWarning,
                 stacklevel=2,
             )
