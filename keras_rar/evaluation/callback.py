@@ -16,8 +16,6 @@ from keras_rar.evaluation.settings import Settings, is_auto
 from keras_rar.networks.classifier import Classifier
 from keras_rar.networks.tail import at_layer
 
-SCORES = ("kendall_tau", "spearman_rho", "topk_intersection")
-
 
 class AttributionRobustness(keras.callbacks.Callback):
     """Attack a few held-out examples during `fit`, and write what was found into `logs`.
@@ -177,7 +175,10 @@ class AttributionRobustness(keras.callbacks.Callback):
         if not attacked:
             message = "No example is classified correctly: no attribution robustness can be measured; logged as -inf."
             warnings.warn(message, RuntimeWarning, stacklevel=2)
-        means = {name: _mean(found.scores[name][found.correct & self._counted[name]]) for name in SCORES}
+        elif not found.iteration[found.correct].any():
+            message = "The attack changed no map: scores of 1 say that it failed, not that the maps are robust."
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        means = {name: _mean(found.scores[name][found.correct & self._counted[name]]) for name in explained.SCORES}
         numbers = {**means, "adversarial_accuracy": float(robust.mean()), "attacked": attacked}
         return {self.prefix + name: value for name, value in numbers.items()}
 

@@ -1,5 +1,7 @@
 """Where the k highest entries are all that an example has, no top-k intersection is measured, and it is said."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -103,3 +105,18 @@ def test_a_network_that_explains_nothing_is_not_robust():
     callback.on_train_begin()
     callback.on_epoch_end(0, logs := {})
     assert logs["val_kendall_tau"] == -np.inf
+
+
+def test_the_callback_says_where_the_attack_changed_no_map():
+    """Then all scores are 1, the best there is, and that of the next epoch is worse. A larger ball says nothing."""
+    model, (x, y) = dense_model(activation=None), (np.full([3, 4], 0.5), np.zeros(3))
+    model.layers[1].set_weights([np.eye(8, 3), np.array([9.0, 0, 0])])
+    for epsilon in (1e-4, 0.4):  # in the first no entry of a linear map overtakes another
+        callback = keras_rar.AttributionRobustness(x, y, epsilon=epsilon, steps=3, m=2)
+        callback.set_model(model)
+        callback.on_train_begin()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            callback.on_epoch_end(0, logs := {})
+        assert (logs["val_kendall_tau"] == 1) == any("changed no map" in str(w.message) for w in caught)
+        assert (logs["val_kendall_tau"] == 1) == (epsilon < 0.1)
