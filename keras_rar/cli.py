@@ -81,16 +81,17 @@ def _names(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _explain(arguments: argparse.Namespace) -> None:
     lower, upper = arguments.bounds
-    classifier = Classifier(_read_model(arguments.model))
+    classifier = Classifier(model := _read_model(arguments.model))
     x = _read_image(arguments.image, classifier.input_shape, lower, upper)
     classes = max(classifier.classes, 2)
     predicted = int(classifier.explained(x, classifier.predicted(tf.constant(x)).numpy())[0])
     label = predicted if arguments.label is None else arguments.label
     if label >= classes:
         raise UserError(f"--label must be from 0 to {classes - 1}. Received: {label}")
-    options = {"target": arguments.target, "m": arguments.m, "baseline": arguments.baseline}
+    baseline = "auto" if arguments.baseline is None else arguments.baseline
+    options = {"target": arguments.target, "m": arguments.m, "baseline": baseline}
     ig = arguments.method == "ig"
-    found = saliency_map(classifier.model, x, [label], arguments.method, return_completeness=ig, **options)
+    found = saliency_map(model, x, [label], arguments.method, return_completeness=ig, **options)
     maps, completeness = found if ig else (found, None)
     lines = [f"predicted class {predicted}, probability {_probability(classifier, x, predicted):.3f}"]
     if label != predicted:

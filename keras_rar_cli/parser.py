@@ -144,7 +144,7 @@ def _add_explaining(command: argparse.ArgumentParser) -> None:
         metavar="N|auto",
         help="nodes of ig; auto takes as many as completeness needs (default: 100)",
     )
-    add("--baseline", type=options.finite_float, default=0.0, metavar="X", help="start of ig's segment (default: 0)")
+    add("--baseline", type=options.finite_float, metavar="X", help="start of ig's segment (default: as trained, or 0)")
     add(
         "--bounds",
         type=options.finite_float,

@@ -102,7 +102,7 @@ LATE = [
     ("evaluate model.keras nan.npz", "`x` must be finite"),
     ("evaluate model.keras fewer.npz", "`y` must hold one label .*10"),
     ("evaluate model.keras labels.npz", "`y` must be class indices from 0 to 2"),
-    ("evaluate model.keras data.npz --no-progress --k 37", "`k` must be at most the number of entries of the map, 36"),
+    ("evaluate model.keras data.npz --no-progress --k 36", "`k` must be below the number of entries of the map, 36"),
     ("compare model.keras dense.keras data.npz", r"`x` must have the shape \(n, 4\)"),
     ("explain dense.keras image.png", r"explain needs a model of images .* takes \(4,\)"),
     ("explain model.keras broken.png", "broken.png is not an image that can be read"),

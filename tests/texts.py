@@ -6,9 +6,9 @@ import numpy as np
 WORDS, LENGTH, WIDTH = 12, 5, 3
 
 
-def text_network(kind="pool", masked=True, activation="tanh", classes=3, dtype="int32"):
+def text_network(kind="pool", masked=True, activation="tanh", classes=3, dtype="int32", length=LENGTH):
     """A network of an embedding and, by its kind, what reads its rows."""
-    tokens = keras.Input((LENGTH,), dtype=dtype)
+    tokens = keras.Input((length,), dtype=dtype)
     rows = keras.layers.Embedding(WORDS, WIDTH, "normal", mask_zero=masked, name="embedding")(tokens)
     if kind == "lstm":
         read = keras.layers.LSTM(4)(rows)

@@ -90,7 +90,7 @@ class Attack(abc.ABC):
             of: How many there are.
         """
         share = copy.copy(self)
-        vars(share).update(_share=(number, of), _compiled=())  # compiled for a device of its own
+        vars(share).update(_share=(number, of), _compiled=(), _trained=())  # compiled for a device of its own
         return share
 
     def _function(

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_rar.attacks import choices, explained, starts
 from keras_rar.attacks.attack import Place
-from keras_rar.attacks.following import FollowingAttack
+from keras_rar.attacks.following import FollowingAttack, of_trained
 from keras_rar.attacks.results import AttackResult
 from keras_rar.attacks.watch import Watch
 from keras_rar.core import attack_loop, checks, keywords, map_objectives
@@ -42,11 +42,13 @@ class AttributionAttack(FollowingAttack):
         data_format: Where inputs have their channels: as for `saliency_map`. Defaults to `"auto"`, found.
         rule: Name of the quadrature rule of IG. Defaults to `"right"`.
         m: Positive integer, its number of nodes. Defaults to `100`.
-        baseline: Float or array, where the segments of IG begin. Defaults to `0.`.
+        baseline: Float or array, where the segments of IG begin. Defaults to `"auto"`: that of the training of a
+            `RARModel` at this layer, or `0.`.
         chunk: Number of nodes evaluated at once: an integer, `None` for all, or `"auto"`. Defaults to `"auto"`.
         keep: Similarity that picks the iterate: `"kendall_tau"`, `"spearman_rho"`, `"topk_intersection"` or
             `"mass_center"`. Defaults to `"kendall_tau"`.
-        k_report: Positive integer, k of the reported top-k intersection. Defaults to an eighth of the map.
+        k_report: Positive integer, k of the reported top-k intersection, below the number of entries. Defaults to an
+            eighth of the map.
         restarts: Integer >= 0, number of random starts after the one at the input, the paper's; the worst case over
             all starts is kept, for each example. Defaults to `0`.
         seed: Integer seed of the random starts and steps. Defaults to `0`.
@@ -77,7 +79,7 @@ class AttributionAttack(FollowingAttack):
         data_format: choices.DataFormat = "auto",
         rule: choices.RuleName = "right",
         m: int = 100,
-        baseline: npt.ArrayLike = 0.0,
+        baseline: npt.ArrayLike = "auto",
         chunk: choices.Chunk = "auto",
         keep: choices.SimilarityName = "kendall_tau",
         k_report: int | None = None,
@@ -104,6 +106,7 @@ class AttributionAttack(FollowingAttack):
         self.saliency = self.followed = attackable.get_differentiable(
             saliency, rule=rule, m=m, baseline=baseline, chunk=chunk
         )
+        self.of_training = isinstance(saliency, str) and isinstance(baseline, str)
         self.target = checks.one_of("target", target, TARGETS)
         self.keep = checks.one_of("keep", keep, map_objectives.SIMILARITIES)
         self.data_format: choices.DataFormat = checks.one_of("data_format", data_format, get_args(choices.DataFormat))
@@ -144,6 +147,7 @@ class AttributionAttack(FollowingAttack):
         parts = list(self.iterate(model, x, y, gradient_model=gradient_model))
         return type(parts[0]).concatenate(parts)
 
+    @of_trained
     def iterate(
         self,
         model: keras.Model,
@@ -189,18 +193,11 @@ class AttributionAttack(FollowingAttack):
         same, begun = 0.0 if self.keep == "mass_center" else 1.0, self._starts(classifier, x, place)
         found = starts.worst_case(run, x, y, begun, unchanged=same, watch=watch)
         new = {name: value.numpy()[: len(known["x"])] for name, value in found.items()}
-        scores = explained.scores(classifier, self.saliency, new["map_before"], new["map_after"], self.k_report)
-        return AttackResult(scores=scores, **known, **new)
+        return AttackResult(scores=explained.scores_kept(classifier, self, new), **known, **new)
 
     def _runs(self, shape: tuple[int, ...]) -> int:
         """How many runs of `steps` iterations a batch takes, if maps are of this shape."""
         return self.restarts + 1
-
-    def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
-        """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
-        model, x, gradient_model = self._at_layer(model, x, gradient_model)
-        beta = 1.0 if self.softplus_beta == "auto" else self.softplus_beta  # any: whether a twin can be made
-        self._ready(model, x, y, gradient_model, beta)
 
     def check_map(self, shape: tuple[int, ...]) -> None:
         """Refuse settings that do not fit a map of this shape."""

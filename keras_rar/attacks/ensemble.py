@@ -90,11 +90,9 @@ class EnsembleAttack(AttributionAttack):
         return map_objectives.topk(self._k(before.shape[1:]))(before, after)
 
     def check_map(self, shape: tuple[int, ...]) -> None:
-        super().check_map(shape)
-        entries = int(np.prod(shape))
         for name, k in (("k", self._k(shape)), ("k_report", self._k_report(shape))):
-            if k >= entries:
-                checks.fail(name, f"below the number of entries of the map, {entries}: the highest are then some", k)
+            explained.check_k(name, k, shape)
+        super().check_map(shape)
 
     def members(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         """Names of the members for maps of this shape."""

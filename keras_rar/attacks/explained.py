@@ -160,9 +160,9 @@ def map_shape_of(classifier: Classifier, x: np.ndarray, data_format: DataFormat)
 
 
 def check_k(name: str, k: int | None, shape: tuple[int, ...]) -> None:
-    """Refuse more highest entries than a map has."""
-    if k is not None and k > np.prod(shape):
-        checks.fail(name, f"at most the number of entries of the map, {np.prod(shape)}", k)
+    """Refuse as many highest entries as a map has, or more: all maps have these in common."""
+    if k is not None and k >= np.prod(shape):
+        checks.fail(name, f"below the number of entries of the map, {np.prod(shape)}", k)
 
 
 SCORES = ("kendall_tau", "spearman_rho", "topk_intersection")
@@ -181,19 +181,42 @@ def _of_counted(
 ) -> tf.Tensor:
     """A similarity of the entries that count; NaN where the k highest are all of them."""
     of_map = tuple(a.shape[1:])
-    sizes = tuple(size or given for size, given in itertools.zip_longest(classifier.free_shape, of_map))
-    counted = counted_entries(_baseline_of(saliency), sizes, of_map)
-    if counted is None:
-        return similarity(a, b, k)
-    a, b = (tf.gather(flat(m), counted, axis=1) for m in (a, b))
-    if not len(counted) or (name == "topk_intersection" and k >= len(counted)):
+    counted = _counted(classifier, saliency, of_map)
+    if counted is not None:
+        a, b = (tf.gather(flat(m), counted, axis=1) for m in (a, b))
+    entries = int(np.prod(of_map)) if counted is None else len(counted)
+    if not entries or (name == "topk_intersection" and k >= entries):
         return tf.fill(tf.shape(a)[:1], tf.constant(np.nan, a.dtype))
     return similarity(a, b, k)
+
+
+def _counted(classifier: Classifier, saliency: AnySaliency, of_map: tuple[int, ...]) -> np.ndarray | None:
+    """`counted_entries` of the maps of a network."""
+    sizes = tuple(size or given for size, given in itertools.zip_longest(classifier.free_shape, of_map))
+    return counted_entries(_baseline_of(saliency), sizes, of_map)
 
 
 def scores(
     classifier: Classifier, saliency: AnySaliency, before: np.ndarray, after: np.ndarray, k: int | None
 ) -> dict[str, np.ndarray]:
-    """The similarity of two maps per example, by name; with `k=None` of an eighth of their entries."""
+    """The similarity of two maps per example, by name; with `k=None` of an eighth of their entries.
+
+    NaN where both maps have one value everywhere, as where a network is saturated: nothing is explained, and a 1 would
+    say that the explanation is robust.
+    """
     known, k = similarities(classifier, saliency), eighth(before.shape[1:]) if k is None else k
-    return {name: known[name](before, after, k).numpy() for name in SCORES}
+    counted = _counted(classifier, saliency, before.shape[1:])
+    rows = (m.reshape(len(m), -1)[:, slice(None) if counted is None else counted] for m in (before, after))
+    empty = np.all([np.ptp(m, axis=1) == 0 if m.shape[1] else np.ones(len(m), bool) for m in rows], axis=0)
+    found = {name: known[name](before, after, k).numpy() for name in SCORES}
+    return {name: np.where(empty, np.float32(np.nan), score) for name, score in found.items()}
+
+
+def scores_kept(classifier: Classifier, attack: Any, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The `scores` of the maps that an attack found.
+
+    Where the one that picks the iterate is NaN no iterate was ever kept: then all are NaN, since nothing was found.
+    """
+    each = scores(classifier, attack.saliency, found["map_before"], found["map_after"], attack.k_report)
+    lost = np.isnan(each.get(attack.keep, np.zeros(len(found["map_before"]))))
+    return {name: np.where(lost, np.float32(np.nan), score) for name, score in each.items()}

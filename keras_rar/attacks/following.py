@@ -2,8 +2,10 @@
 
 import abc
 import copy
+import dataclasses
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import keras
 import numpy as np
@@ -13,13 +15,28 @@ from keras_rar.attacks import agreement, explained
 from keras_rar.attacks.attack import Attack, Sizes
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.correlations import cosine_similarity
-from keras_rar.core.saliency_methods import Saliency
+from keras_rar.core.saliency_methods import IntegratedGradients, Saliency
 from keras_rar.networks import at_once
+from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.classifier import Classifier
 from keras_rar.networks.tail import at_layer
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # of `typing` from Python 3.11 on
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def of_trained(method: Callable[Concatenate[Any, Any, P], R]) -> Callable[Concatenate[Any, Any, P], R]:
+    """A method `(attack, model, …)` of the attack with the baseline that the model is trained with: see `of`."""
+
+    @functools.wraps(method)
+    def call(attack: Any, model: Any, *args: P.args, **options: P.kwargs) -> R:
+        return method(attack.of(model), model, *args, **options)
+
+    return call
 
 
 class FollowingAttack(Attack):
@@ -31,8 +48,32 @@ class FollowingAttack(Attack):
     saliency: Saliency | Callable[..., Any]
     target: str
     data_format: DataFormat
+    followed: Saliency | Callable[..., Any]
+    of_training = False
+    """Whether maps of a `RARModel` begin at the baseline of its training."""
     _approved: tuple[Any, ...] = ()
+    _trained: tuple[Any, ...] = ()
 
+    def of(self, model: keras.Model) -> "Self":
+        """This attack with the baseline that a `RARModel` is trained with, where none was given; else itself.
+
+        Args:
+            model: As for a call.
+        """
+        baseline = baseline_of(model, self.layer, "auto") if self.of_training else 0.0
+        if np.ndim(baseline) == 0 and baseline == 0:
+            return self
+        if not self._trained or self._trained[0] != baseline:  # kept, with its compiled functions
+            attack = copy.copy(self)
+            vars(attack).update(of_training=False, _compiled=(), _approved=(), _trained=())
+            for name in ("saliency", "followed"):
+                saliency = getattr(self, name)
+                if isinstance(saliency, IntegratedGradients):
+                    setattr(attack, name, dataclasses.replace(saliency, baseline=baseline))
+            self._trained = baseline, attack
+        return self._trained[1]
+
+    @of_trained
     def twin_agreement(
         self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None
     ) -> agreement.TwinAgreement:
@@ -83,6 +124,14 @@ class FollowingAttack(Attack):
             maps=float(np.mean(cosine_similarity(smooth_maps, maps))),
         )
 
+    @of_trained
+    def check(self, model: keras.Model, x: Any, y: Any = None, *, gradient_model: keras.Model | None = None) -> None:
+        """Refuse what a call would refuse, without attacking anything. The arguments are those of a call."""
+        model, x, gradient_model = self._at_layer(model, x, gradient_model)
+        beta = 1.0 if self.softplus_beta == "auto" else self.softplus_beta  # any: whether a twin can be made
+        self._ready(model, x, y, gradient_model, beta)
+
+    @of_trained
     def settled(self, model: keras.Model, x: Any, *, gradient_model: keras.Model | None = None) -> "Self":
         """This attack with the sharpness that it finds for a model, or itself where it has one.
 

@@ -23,7 +23,7 @@ class TopKAttack(AttributionAttack):
     M is the map of the network at x, M̃ that of its smooth twin.
 
     Args:
-        k: Positive integer, number of entries.
+        k: Positive integer, number of entries, below that of a map.
         epsilon: Float > 0, or an array of one float >= 0 per feature: radius of the ball, in the units of the input.
         **options: As for `AttributionAttack`; `k_report` defaults to `k`.
 

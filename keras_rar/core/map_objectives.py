@@ -19,7 +19,7 @@ def topk(k: int) -> MapObjective:
     """`−Σ_{i ∈ T_k(M)} M̃ᵢ(x′)`: lower the k highest entries of the map at the input (Ghorbani et al. 2019).
 
     Args:
-        k: Positive integer, at most the number of entries of a map.
+        k: Positive integer, below the number of entries of a map.
 
     Returns:
         Function of two maps `(batch, ...)`, before and after, that returns `(batch,)`.

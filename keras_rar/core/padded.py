@@ -65,7 +65,7 @@ def padded_topk(a: tf.Tensor, b: tf.Tensor, k: int) -> tf.Tensor:
     Args:
         a: Tensor of shape `(batch, ...)`.
         b: Tensor of the shape of `a`.
-        k: Integer from 1 to the number of entries of a map.
+        k: Positive integer, below the number of entries of a map.
 
     Returns:
         Tensor of shape `(batch,)`, in [0, 1].

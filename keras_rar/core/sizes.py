@@ -172,7 +172,9 @@ def tempered(attributions: tf.Tensor, power: float) -> tf.Tensor:
     return (tf.math.divide_no_nan(size, mean) + 1e-3) ** power
 
 
-def soft_top_k(attributions: tf.Tensor, k: int | None = None, sharpness: float = 4.0) -> tf.Tensor:
+def soft_top_k(
+    attributions: tf.Tensor, k: int | None = None, sharpness: float = 4.0, counted: tf.Tensor | None = None
+) -> tf.Tensor:
     """`rᵖ / (1 + rᵖ)` with `r = |a| / (k-th largest |a|)`: near 1 for the k largest entries, near 0 for the others.
 
     The result does not depend on the scale of a map. The k-th largest entry counts as at least 10⁻³ of the largest:
@@ -182,6 +184,8 @@ def soft_top_k(attributions: tf.Tensor, k: int | None = None, sharpness: float =
         attributions: Tensor of shape `(batch, ...)`, with more than `k` entries per example.
         k: Integer > 0. Defaults to an eighth of the entries, at least 1.
         sharpness: Float > 0, p.
+        counted: Which entries count, booleans of the shape of `attributions`; the others are 0, as of padding. Of an
+            example in which n count, k is at most n − 1, and by default an eighth of n, at least 1. Defaults to all.
 
     Returns:
         Tensor of shape `(batch, entries)`, from 0 to 1.
@@ -198,9 +202,23 @@ def soft_top_k(attributions: tf.Tensor, k: int | None = None, sharpness: float =
     attributions = floating("attributions", attributions)
     size = tf.abs(_over_largest(per_example(attributions)))
     entries = attributions.shape[1:].num_elements()  # None where inputs have any size
-    if k is None:
-        k = tf.maximum(tf.shape(size)[1] // 8, 1) if entries is None else max(entries // 8, 1)
-    elif checks.positive_int("k", k) and entries is not None and k >= entries:
-        checks.fail("k", f"an integer from 1 to {entries - 1}, less than an input has entries", k)
-    threshold = tf.maximum(tf.math.top_k(size, k).values[:, -1:], 1e-3)
-    return tf.sigmoid(sharpness * tf.math.log(size / threshold + 1e-6))
+    if k is not None:
+        checks.positive_int("k", k)
+    if entries is None:
+        most = _k_of(k, tf.shape(size)[1])
+    else:
+        most = max(entries // 8, 1) if k is None else k
+        if most >= entries:
+            checks.fail("k", f"below {entries}, the number of entries of an input", most)
+    highest = tf.math.top_k(size, most).values
+    if counted is None:
+        last = highest[:, -1:]
+    else:
+        n = tf.math.count_nonzero(tf.reshape(counted, tf.shape(size)), axis=1, dtype=tf.int32)
+        last = tf.gather(highest, _k_of(k, n)[:, tf.newaxis] - 1, batch_dims=1)
+    return tf.sigmoid(sharpness * tf.math.log(size / tf.maximum(last, 1e-3) + 1e-6))
+
+
+def _k_of(k: int | None, n: tf.Tensor) -> tf.Tensor:
+    """How many of n entries are the highest: k, at most n − 1; by default an eighth of them; at least 1."""
+    return tf.maximum(n // 8 if k is None else tf.minimum(n - 1, k), 1)

@@ -144,6 +144,17 @@ class Terms:
         """IG of the label's logit at x′, from the baseline, as `clean_map`."""
         return self._map(self.x_prime)
 
+    @property
+    def counted(self) -> tf.Tensor | None:
+        """Which entries of the maps are neither padding nor held, booleans of their shape; `None` where all are."""
+        columns = self._network.columns
+        if not columns.holds:
+            return None
+        rows = columns.is_free(self.x)
+        if self._network.by_rows:
+            return tf.squeeze(rows, -1)
+        return rows & (tf.range(tf.shape(self.x)[-1]) < columns.width)
+
     def report(self, name: str, value: tf.Tensor) -> tf.Tensor:
         """Show the mean of `value`, of shape `(batch,)`, as `name` in the training history; returns `value`."""
         self.reported[name] = value

@@ -10,8 +10,8 @@ MEASURES = ("recall", "precision")
 
 def _top(m: tf.Tensor, k: int) -> tf.Tensor:
     """Whether each entry of `(batch, entries)` is among the k largest of its row; equal entries count in order."""
-    if checks.positive_int("k", k) > m.shape[1]:
-        checks.fail("k", f"at most {m.shape[1]}, the number of entries of a map", k)
+    if checks.positive_int("k", k) >= m.shape[1]:  # all entries are what any two maps have in common
+        checks.fail("k", f"below {m.shape[1]}, the number of entries of a map", k)
     largest = tf.math.top_k(orders.keys(m), k).indices
     place = largest + m.shape[1] * tf.range(tf.shape(m)[0])[:, None]
     mask = tf.scatter_nd(tf.reshape(place, [-1, 1]), tf.reshape(tf.ones_like(place), [-1]), [tf.size(m)])
@@ -32,7 +32,7 @@ def topk_intersection(a: tf.Tensor, b: tf.Tensor, k: int) -> tf.Tensor:
     Args:
         a: Tensor of shape `(batch, ...)`.
         b: Tensor of the shape of `a`.
-        k: Integer from 1 to the number of entries of a map.
+        k: Positive integer, below the number of entries of a map.
 
     Returns:
         Tensor of shape `(batch,)`, in [0, 1].
@@ -54,6 +54,13 @@ def odd_window(window: int) -> int:
     return int(window) if checks.positive_int("window", window) % 2 else checks.fail("window", "odd", window)
 
 
+def _check_reach(window: int, sides: tuple[int, ...]) -> None:
+    """Refuse a window that holds the whole map wherever it stands: any two maps would score 1."""
+    least = 2 * max(sides) - 1
+    if window >= least:
+        checks.fail("window", f"below {least}, from where on it holds the whole map wherever it stands", window)
+
+
 def local_topk_intersection(a: tf.Tensor, b: tf.Tensor, k: int, window: int = 3, measure: str = "recall") -> tf.Tensor:
     """Share of one map's k largest entries that lie near those of the other: a shift by one pixel loses nothing.
 
@@ -65,8 +72,9 @@ def local_topk_intersection(a: tf.Tensor, b: tf.Tensor, k: int, window: int = 3,
     Args:
         a: Tensor of shape `(batch, height, width)`, the maps before.
         b: Tensor of the shape of `a`, the maps after.
-        k: Integer from 1 to the number of entries of a map.
-        window: Odd integer, the side 2w + 1 of a window. Defaults to `3`.
+        k: Positive integer, below the number of entries of a map.
+        window: Odd integer, the side 2w + 1 of a window, which must not hold the whole map wherever it stands: the
+            wider, the more pixels are near by chance. Defaults to `3`.
         measure: `"recall"`, which widens the top k of `a`, or `"precision"`, which widens the top k of `b`. Defaults to
             `"recall"`.
 
@@ -84,7 +92,7 @@ def local_topk_intersection(a: tf.Tensor, b: tf.Tensor, k: int, window: int = 3,
     (array([0.], dtype=float32), array([0.75], dtype=float32))
     """
     a, b = pair(a, b, rank=3)
-    odd_window(window)
+    _check_reach(odd_window(window), tuple(a.shape[1:]))
     checks.one_of("measure", measure, MEASURES)
     near, exact = _top(flat(a), k), _top(flat(b), k)
     if measure == "precision":

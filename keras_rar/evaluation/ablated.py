@@ -12,9 +12,11 @@ import tensorflow as tf
 from keras_rar.core import ablation, channels, checks
 from keras_rar.core.segment_starts import starts_of
 from keras_rar.networks import at_once
+from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
+from keras_rar.networks.tail import at_layer
 
 _MOST_ROWS = 512
 
@@ -26,12 +28,24 @@ class Ablated:
         model: Any Keras classifier.
         x: Array of shape `(n, ...)`.
         y: Labels, or `None` for the predicted ones.
-        baseline: Float or array that broadcasts to an input.
+        baseline: Float or array that broadcasts to an input; `"auto"` for that of the training of a `RARModel`, or 0.
         seed: Integer.
         batch_size: How many rows the network sees at once, or `None`.
+        layer: Name of a layer whose output is ablated in place of the input, or `None`.
     """
 
-    def __init__(self, model: keras.Model, x: Any, y: Any, baseline: Any, seed: int, batch_size: int | None):
+    def __init__(
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any,
+        baseline: Any,
+        seed: int,
+        batch_size: int | None,
+        layer: str | None = None,
+    ):
+        baseline = baseline_of(model, layer, baseline)
+        model, x = at_layer(model, layer, x)
         self.classifier = Classifier(model)
         self.x = self.classifier.check_inputs(x)
         self.seed = checks.seed(seed)
@@ -55,9 +69,12 @@ class Ablated:
             maps = np.asarray(maps)
         except ValueError:  # rows of several lengths
             raise ValueError(f"`{name}` must be one array. Received: maps of several shapes") from None
-        own = self.x.shape
+        own, columns = self.x.shape, self.classifier.columns
         known = {own, own[:-1], (own[0], *own[2:])} if len(own) > 2 else {own}
         known = known if shape is None else {own, shape}
+        if columns.holds:  # at a layer that masks or inputs pass by: a row counts as a whole
+            own = columns.free(self.x).shape
+            known = {own, own[:-1]}
         if maps.dtype.kind not in "fiub" or maps.shape not in known:
             raise ValueError(
                 f"`{name}` must be an array of numbers of the shape {' or '.join(map(str, sorted(known)))}. "
@@ -65,7 +82,14 @@ class Ablated:
             )
         if not np.all(np.isfinite(maps)):
             raise ValueError(f"`{name}` must be finite. Received: NaN or infinite values")
+        maps = maps.sum(axis=-1) if columns.holds and maps.shape == own else maps
         return maps if maps.dtype == "float64" else maps.astype("float32")
+
+    @functools.cached_property
+    def words(self) -> np.ndarray | None:
+        """Which rows are not padding, booleans of the shape of maps; `None` where there is no padding."""
+        columns = self.classifier.columns
+        return np.asarray(columns.is_free(self.x))[..., 0] if columns.masked else None
 
     def shape_of_maps(self, values: np.ndarray) -> tuple[int, ...]:
         """The shape of maps whose entries are ablated as wholes: of images and volumes without the channels."""

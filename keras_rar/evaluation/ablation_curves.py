@@ -38,6 +38,7 @@ class _Options(TypedDict, total=False):
     points: int | None
     seed: int
     batch_size: int | None
+    layer: str | None
 
 
 @overload
@@ -61,10 +62,11 @@ def deletion(
     y: Any = None,
     *,
     target: Target = "probability",
-    baseline: Any = 0.0,
+    baseline: Any = "auto",
     points: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    layer: str | None = None,
     return_curve: bool = False,
 ) -> np.ndarray | tuple[np.ndarray, Curve]:
     """The area under the deletion curve of each example: low if the map is faithful.
@@ -81,11 +83,13 @@ def deletion(
         maps: Array of the shape of `x`, or of `x` without its axis of channels. Signed maps are taken by their sign.
         y: Labels whose score is measured. Defaults to the predicted ones.
         target: The score: `"probability"` or `"logit"` of the label. Defaults to `"probability"`.
-        baseline: Float or array that broadcasts to an input. Defaults to `0.`.
+        baseline: Float or array that broadcasts to an input. Defaults to `"auto"`: that of the training, or `0.`.
         points: Integer from 1 to the number of entries of a map, the stages of the curve. Defaults to 50, or fewer if
             a map has fewer entries.
         seed: Integer, of the order of equal entries. Defaults to `0`.
         batch_size: How many rows the network sees at once. Defaults to `None`, what fits in memory.
+        layer: Name of a layer whose output is ablated in place of the input, as for `saliency_map`: row by row, and not
+            where it is padding. Defaults to `None`.
         return_curve: Whether to return a `Curve` too. Defaults to `False`.
 
     Returns:
@@ -104,7 +108,7 @@ def deletion(
     array([1.5], dtype=float32)
     """
     checks.boolean("return_curve", return_curve)
-    ablated = Ablated(model, x, y, baseline, seed, batch_size)
+    ablated = Ablated(model, x, y, baseline, seed, batch_size, layer)
     maps = ablated.check_maps("maps", maps)
     result = area_and_curve(ablated, maps, target, stages_of(maps, points), insert=False)
     return result if return_curve else result[0]
@@ -131,10 +135,11 @@ def insertion(
     y: Any = None,
     *,
     target: Target = "probability",
-    baseline: Any = 0.0,
+    baseline: Any = "auto",
     points: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    layer: str | None = None,
     return_curve: bool = False,
 ) -> np.ndarray | tuple[np.ndarray, Curve]:
     """The area under the insertion curve of each example: high if the map is faithful.
@@ -148,11 +153,13 @@ def insertion(
         maps: Array of the shape of `x`, or of `x` without its axis of channels. Signed maps are taken by their sign.
         y: Labels whose score is measured. Defaults to the predicted ones.
         target: The score: `"probability"` or `"logit"` of the label. Defaults to `"probability"`.
-        baseline: Float or array that broadcasts to an input. Defaults to `0.`.
+        baseline: Float or array that broadcasts to an input. Defaults to `"auto"`: that of the training, or `0.`.
         points: Integer from 1 to the number of entries of a map, the stages of the curve. Defaults to 50, or fewer if
             a map has fewer entries.
         seed: Integer, of the order of equal entries. Defaults to `0`.
         batch_size: How many rows the network sees at once. Defaults to `None`, what fits in memory.
+        layer: Name of a layer whose output is ablated in place of the input, as for `saliency_map`: row by row, and not
+            where it is padding. Defaults to `None`.
         return_curve: Whether to return a `Curve` too. Defaults to `False`.
 
     Returns:
@@ -171,7 +178,7 @@ def insertion(
     array([2.5], dtype=float32)
     """
     checks.boolean("return_curve", return_curve)
-    ablated = Ablated(model, x, y, baseline, seed, batch_size)
+    ablated = Ablated(model, x, y, baseline, seed, batch_size, layer)
     maps = ablated.check_maps("maps", maps)
     result = area_and_curve(ablated, maps, target, stages_of(maps, points), insert=True)
     return result if return_curve else result[0]
@@ -189,10 +196,19 @@ def area_and_curve(
     """The area under the curve of each example, and the `Curve`."""
     checks.one_of("target", target, TARGETS)
     ties = ablated.random(lambda rng: rng.random(maps.shape[1:]))
-    ranks = ablated.of_x(ablation.removal_ranks(maps, ties).numpy(), maps.shape)
+    rows, entries = maps.reshape(len(maps), -1), math.prod(maps.shape[1:])
+    lowest, highest = rows.min(axis=1), rows.max(axis=1)
+    if ablated.words is None:
+        ranks = ablation.removal_ranks(maps, ties).numpy()
+    else:  # a share is one of the words of each text
+        words = ablated.words.reshape(rows.shape)
+        lowest, highest = np.where(words, rows, np.inf).min(axis=1), np.where(words, rows, -np.inf).max(axis=1)
+        ranks = ablation.removal_ranks(np.where(ablated.words, maps, -np.inf), ties).numpy()
+        scale = entries / np.maximum(words.sum(axis=1), 1)
+        ranks = ranks * scale.reshape(-1, *[1] * (ranks.ndim - 1))
+    ranks = ablated.of_x(ranks, maps.shape)
     at = counts.reshape(-1, *[1] * ranks.ndim)
     scores = ablated.scores(target, lambda examples, sets: ranks[examples][None] < at[sets], len(counts), insert)
     area = ablation.curve_area(scores, counts).numpy()
-    rows = maps.reshape(len(maps), -1)
-    says_nothing = ablated.is_baseline | (rows.min(axis=1) == rows.max(axis=1))
+    says_nothing = ablated.is_baseline | (lowest >= highest)
     return np.where(says_nothing, np.nan, area).astype(area.dtype), Curve(counts / counts[-1], scores)

@@ -10,13 +10,11 @@ import numpy.typing as npt
 from keras_rar.attacks import AttributionAttack, PGDAttack, TopKAttack, explained
 from keras_rar.attacks.choices import Auto, Bounds, DataFormat, JitCompile, Norm, Radius
 from keras_rar.core import checks, keywords
-from keras_rar.evaluation import ball
+from keras_rar.evaluation import ball, short
 from keras_rar.evaluation.held_out import read
 from keras_rar.evaluation.settings import Settings, is_auto
 from keras_rar.networks.classifier import Classifier
 from keras_rar.networks.tail import at_layer
-
-SCORES = ("kendall_tau", "spearman_rho", "topk_intersection")
 
 
 class AttributionRobustness(keras.callbacks.Callback):
@@ -25,7 +23,8 @@ class AttributionRobustness(keras.callbacks.Callback):
     Adds to the logs of each epoch, with the prefix `val_`:
 
     - `kendall_tau`, `spearman_rho`, `topk_intersection`: similarity of the saliency maps before and after an
-      attack, the mean over the examples classified correctly, as in the paper; 1 is robust.
+      attack, the mean over the examples classified correctly, as in the paper; 1 is robust. Texts of too few words
+      to be compared are left out, with a warning.
     - `adversarial_accuracy`: share of all the examples that stay classified correctly under PGD.
     - `attacked`: number of examples classified correctly, those behind the first three. Where it is 0, or a score is
       undefined, these are `-inf`. They are not NaN, which Keras would take for the best value seen and never leave.
@@ -134,6 +133,7 @@ class AttributionRobustness(keras.callbacks.Callback):
         self._attack: Any = None
         self._pgd: Any = None
         self._numbers: dict[str, float] = {}
+        self._counted: dict[str, np.ndarray] = {}
         self._waited, self._last_batch = 0, -1
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -143,8 +143,9 @@ class AttributionRobustness(keras.callbacks.Callback):
         self._attack = self.attack or self._describe(ball.completed(self.model, self._ball()))
         self._pgd = self.pgd or _same_ball(self._attack)
         seen, x = at_layer(self.model, self._pgd.layer, self.x)
-        Classifier(seen).check_inputs(x, self._pgd.bounds)
+        x = Classifier(seen).check_inputs(x, self._pgd.bounds)
         self._attack.check(self.model, self.x, self.y)
+        self._counted = short.counted(Classifier(seen), x, self._attack)
         self._attacked_model = self.model
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -174,7 +175,10 @@ class AttributionRobustness(keras.callbacks.Callback):
         if not attacked:
             message = "No example is classified correctly: no attribution robustness can be measured; logged as -inf."
             warnings.warn(message, RuntimeWarning, stacklevel=2)
-        means = {name: _mean(found.scores[name][found.correct]) for name in SCORES}
+        elif not found.iteration[found.correct].any():
+            message = "The attack changed no map: scores of 1 say that it failed, not that the maps are robust."
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        means = {name: _mean(found.scores[name][found.correct & self._counted[name]]) for name in explained.SCORES}
         numbers = {**means, "adversarial_accuracy": float(robust.mean()), "attacked": attacked}
         return {self.prefix + name: value for name, value in numbers.items()}
 

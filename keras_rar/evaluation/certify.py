@@ -16,6 +16,7 @@ from keras_rar.evaluation.certificate import Certificate
 from keras_rar.evaluation.progress import Progress
 from keras_rar.explaining import attackable
 from keras_rar.networks import at_once
+from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
 from keras_rar.networks.row_parts import integer_columns
@@ -39,7 +40,7 @@ def certify(
     target: Target = "logit",
     rule: RuleName = "right",
     m: int = 20,
-    baseline: npt.ArrayLike = 0.0,
+    baseline: npt.ArrayLike = "auto",
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = True,
@@ -69,7 +70,7 @@ def certify(
         radii: L2 radii, increasing, >= 0, in the units of the input. Defaults to 9 from 0 to `2 sigma`.
         sigma: Float > 0, standard deviation of the noise in each entry. More noise certifies larger radii, for a map
             that says less of x. Defaults to `0.25`, for inputs in [0, 1].
-        k: Number of largest entries to compare. Defaults to an eighth of the map.
+        k: Number of largest entries to compare, below that of a map. Defaults to an eighth of the map.
         samples: Positive integer, draws of the noise. Defaults to `1000`.
         confidence: Float between 0 and 1, the probability that all bounds of one example hold. Defaults to `0.999`.
         norm: `"l2"`: no other ball has such a certificate. The ball of L∞ radius ε in n dimensions lies in the L2 ball
@@ -81,7 +82,8 @@ def certify(
         target: The score explained: `"logit"`, `"loss"` or `"probability"`.
         rule: Quadrature rule of IG. Defaults to `"right"`.
         m: Its number of nodes. Defaults to `20`.
-        baseline: Float or array, where the segments of IG begin. Defaults to `0.`.
+        baseline: Float or array, where the segments of IG begin. Defaults to `"auto"`: that of the training of a
+            `RARModel` at its input, or `0.`.
         seed: Integer seed of the draws. Defaults to `0`.
         batch_size: Positive integer, draws evaluated at once. Defaults to `None`, what fits in memory.
         progress: Whether to show how far it has come. Defaults to `True`.
@@ -101,6 +103,7 @@ def certify(
     >>> found.topk_lower, found.cosine_lower.round(2)
     (array([[1., 1.]]), array([[1.  , 0.89]]))
     """
+    baseline = baseline_of(model, None, baseline)
     classifier = Classifier(model)
     x = classifier.check_inputs(x)
     if np.any(integer_columns(classifier.model)):
@@ -120,7 +123,7 @@ def certify(
     batch_size = checks.positive_int("batch_size", batch_size)
     shape = noisy_maps.map_shape(classifier, saliency, target, x)
     entries = int(np.prod(shape))
-    k = explained.eighth(shape) if k is None else _below("k", k, entries)
+    k = _below("k", explained.eighth(shape) if k is None else k, entries)
     kept = k if kept is None else _below("kept", kept, entries)
     failure = _checked_failure(confidence, samples, entries)
     labels = _predicted(classifier, x, batch_size)  # also with labels: scores that are NaN are refused

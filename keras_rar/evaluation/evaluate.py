@@ -102,7 +102,7 @@ def evaluate_robustness(
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None` for no bounds.
         baseline: Float or array, where the segments of IG begin.
         k: Number of entries that `"topk"` and `"ensemble"` drain; `None` for an eighth of the map.
-        k_report: k of the reported top-k intersection; `None` for `k`.
+        k_report: k of the reported top-k intersection, below the entries of a map; `None` for `k`.
         attack: Attribution attack: `"topk"`, `"mass_center"`, `"random"` or `"ensemble"`, the worst of several.
         steps: Iterations of the attribution attack.
         step_size: Length of its step; `None` for its default.

@@ -19,11 +19,12 @@ def infidelity(
     y: Any = None,
     *,
     target: Target = "logit",
-    baseline: Any = 0.0,
+    baseline: Any = "auto",
     samples: int = 100,
     normalized: bool = True,
     seed: int = 0,
     batch_size: int | None = None,
+    layer: str | None = None,
 ) -> np.ndarray:
     """How far the attributions of each example are from measured ablations: 0 if the map is faithful.
 
@@ -43,11 +44,13 @@ def infidelity(
             all of its channels, whose attributions are summed.
         y: Labels whose score is explained. Defaults to the predicted ones.
         target: The score that is attributed, `"logit"` or `"probability"` of the label. Defaults to `"logit"`.
-        baseline: Float or array that broadcasts to an input. Defaults to `0.`.
+        baseline: Float or array that broadcasts to an input. Defaults to `"auto"`: that of the training, or `0.`.
         samples: Positive integer, the number of subsets. Defaults to `100`.
         normalized: Whether to take the best scale and divide. Defaults to `True`.
         seed: Integer, of the subsets. Defaults to `0`.
         batch_size: How many rows the network sees at once. Defaults to `None`, what fits in memory.
+        layer: Name of a layer whose output is ablated in place of the input, as for `saliency_map`: row by row, and not
+            where it is padding. Defaults to `None`.
 
     Returns:
         float64 array of shape `(n,)`; if normalised, NaN where no ablation changes the score.
@@ -65,7 +68,7 @@ def infidelity(
     array([0.])
     """
     checks.boolean("normalized", normalized)
-    ablated = Ablated(model, x, y, baseline, seed, batch_size)
+    ablated = Ablated(model, x, y, baseline, seed, batch_size, layer)
     attributions = ablated.check_maps("attributions", attributions)
     shape = ablated.shape_of_maps(attributions)
     subsets = _subsets(ablated, shape, "target", target, samples)
@@ -83,11 +86,12 @@ def faithfulness(
     attributions: Any = None,
     target: Target = "probability",
     attributed: Target = "logit",
-    baseline: Any = 0.0,
+    baseline: Any = "auto",
     points: int | None = None,
     samples: int = 100,
     seed: int = 0,
     batch_size: int | None = None,
+    layer: str | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Deletion, insertion and normalised infidelity of maps and of two controls that know nothing of the network.
 
@@ -106,11 +110,13 @@ def faithfulness(
             to `maps`, although no unsigned map can tell where the score rises.
         target: The score of the curves: `"probability"` or `"logit"` of the label. Defaults to `"probability"`.
         attributed: The score that the attributions are shares of, likewise. Defaults to `"logit"`.
-        baseline: Float or array b that broadcasts to an input. Defaults to `0.`.
+        baseline: Float or array b that broadcasts to an input. Defaults to `"auto"`: that of the training, or `0.`.
         points: Number of stages of the curves, see `deletion`. Defaults to 50, or fewer if a map has fewer entries.
         samples: Positive integer, the number of subsets for infidelity. Defaults to `100`.
         seed: Integer, of the random map, the order of equal entries and the subsets. Defaults to `0`.
         batch_size: How many rows the network sees at once. Defaults to `None`, what fits in memory.
+        layer: Name of a layer whose output is ablated in place of the input, as for `saliency_map`: row by row, and not
+            where it is padding. Defaults to `None`.
 
     Returns:
         For each of `"map"`, `"random"` and `"input"` a dictionary of the arrays `"deletion"` (low is faithful),
@@ -128,7 +134,7 @@ def faithfulness(
     >>> {name: float(scores["infidelity"][0].round(2)) for name, scores in found.items()}
     {'map': 0.0, 'random': 0.37, 'input': 0.78}
     """
-    ablated = Ablated(model, x, y, baseline, seed, batch_size)
+    ablated = Ablated(model, x, y, baseline, seed, batch_size, layer)
     maps = ablated.check_maps("maps", maps)
     shape = maps.shape
     values = maps if attributions is None else ablated.check_maps("attributions", attributions, shape)
@@ -138,6 +144,8 @@ def faithfulness(
     subsets = _subsets(ablated, shape, "attributed", attributed, samples)
     away = ablated.x - ablated.baseline
     order = ablated.random(lambda rng: rng.permutation(maps[0].size))
+    if ablated.words is not None:  # padding stays: a map in which it took the place of words would be a weak control
+        order = _among(order, ablated.words.reshape(order.shape))
     compared = {
         "map": (maps, values),
         "random": tuple(np.take_along_axis(m.reshape(order.shape), order, 1).reshape(shape) for m in (maps, values)),
@@ -152,6 +160,14 @@ def faithfulness(
         }
         for name, (m, a) in compared.items()
     }
+
+
+def _among(order: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """A permutation of each row that moves words alone, made of one of all."""
+    found = np.tile(np.arange(order.shape[1]), (len(order), 1))
+    for row, drawn, at in zip(found, order, words, strict=True):
+        row[at] = np.flatnonzero(at)[np.argsort(drawn[at])]
+    return found
 
 
 def _subsets(ablated: Ablated, shape: tuple[int, ...], name: str, target: str, samples: int) -> np.ndarray:

@@ -38,7 +38,7 @@ def faults_of(report: Any) -> list[str]:
     if not report.counts["attacked"]:
         return [*found, "No map was attacked, so nothing is known of the explanations."]
     parts = (_unmoved, _constant, _undefined, _noise, _random_points, _masked, _twin, _undecided, _unfaithful, _skipped)
-    found += [report.findings["discrete"]] if "discrete" in report.findings else []
+    found += [report.findings[name] for name in ("discrete", "short") if name in report.findings]
     return [*found, *(sentence for part in parts if (sentence := part(report)))]
 
 

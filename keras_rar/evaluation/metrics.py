@@ -144,12 +144,12 @@ class TopKIntersection(_MeanOverExamples):
     """Mean of `topk_intersection` over examples.
 
     Args:
-        k: Integer from 1 to the number of entries of a map.
+        k: Positive integer, below the number of entries of a map.
         name: String. Defaults to `"topk_intersection"`.
         dtype: The dtype of the mean. Defaults to `None`, `keras.config.floatx()`.
 
     Raises:
-        ValueError: If `k` is not a positive integer; at the first update, if a map has fewer entries.
+        ValueError: If `k` is not a positive integer; at the first update, if a map has no more entries.
 
     Example:
 
@@ -175,14 +175,15 @@ class LocalTopKIntersection(_MeanOverExamples):
     """Mean of `local_topk_intersection` over examples.
 
     Args:
-        k: Integer from 1 to the number of entries of a map.
+        k: Positive integer, below the number of entries of a map.
         window: Odd integer, the side of a window in pixels. Defaults to `3`.
         measure: `"recall"` or `"precision"`. Defaults to `"recall"`.
         name: String. Defaults to `"local_topk_intersection"`.
         dtype: The dtype of the mean. Defaults to `None`, `keras.config.floatx()`.
 
     Raises:
-        ValueError: If an option is out of range; at the first update, if a map has fewer than `k` entries.
+        ValueError: If an option is out of range; at the first update, if a map has no more than `k` entries, or a
+            window holds all of it wherever it stands.
 
     Example:
 

@@ -11,6 +11,7 @@ from keras_rar import attacks
 from keras_rar.attacks.choices import Chunk, JitCompile
 from keras_rar.attacks.explained import counted_entries
 from keras_rar.core import channels, checks, discrete
+from keras_rar.evaluation import short
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.running import Evaluation
 from keras_rar.networks import plausible
@@ -65,4 +66,6 @@ def prepared(
     changed = None if settings.layer is not None else attack.neighborhood.free(x.shape[1:])
     if changed is not None and (sentence := discrete.said(x, changed, names)):
         evaluation.report.findings["discrete"] = sentence
+    if sentence := short.said(classifier, x, settings.k_report):
+        evaluation.report.findings["short"] = sentence
     return evaluation, pgd, attack

@@ -46,7 +46,7 @@ class Protocol:
         pgd_restarts: Random starts of it, after the one at the input.
         attack: Attribution attack: `"topk"`, `"mass_center"`, `"random"` or `"ensemble"`, the worst of several.
         k: Number of entries that `"topk"` and `"ensemble"` drain; `None` for an eighth of the map.
-        k_report: k of the reported top-k intersection; `None` for `k`.
+        k_report: k of the reported top-k intersection, below the entries of a map; `None` for `k`.
         steps: Iterations of the attribution attack.
         step_size: Length of its step; `None` for its default.
         restarts: Random starts of it, after the one at the input.

@@ -43,7 +43,7 @@ class RobustnessReport:
             its GPUs, or `"CPU"`.
         fingerprint: Hash of the model's weights, the data and the protocol.
         findings: What else was found, plain values: `"noise"`, `"twin"`, `"members"`, `"predictions_members"`,
-            `"maps"`, `"faithfulness"`, `"certificate"`, `"discrete"`. Empty in files of version 0.1.0.
+            `"maps"`, `"faithfulness"`, `"certificate"`, `"discrete"`, `"short"`. Empty in files of version 0.1.0.
 
     Example:
 
@@ -123,7 +123,8 @@ class RobustnessReport:
         """How many there are: `examples`, `misclassified`, `attacked`, `unchanged`, `constant_maps`, `undefined`.
 
         `unchanged` are attacked examples for which no change was found: they score 1. `constant_maps` are those
-        whose map before the attack has one value everywhere: nothing is explained, and the score says nothing.
+        whose map before the attack has one value everywhere: nothing is explained, and the score says nothing; it is
+        NaN where that map stays so.
         `undefined` are attacked examples with a score that is not a number.
         """
         table = self.per_example

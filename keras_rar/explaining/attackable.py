@@ -21,14 +21,14 @@ from keras_rar.networks.surrogates import softplus, softplus_twin
 def get_differentiable(
     method: str | Saliency | Callable, *, rule: str, m: int, baseline: Any, chunk: int | str | None
 ) -> Saliency | Callable:
-    """A saliency method to attack, from its name, an object, or a function of the user's."""
+    """A saliency method to attack, from its name, an object, or a function of the user's; 0 is no baseline said."""
     if callable(method):
         return method
     if isinstance(method, str) and method in BACKWARD:
         checks.fail("saliency", f"one of {list(core.METHODS)}: {method} has no second derivative to follow", method)
     if not isinstance(method, Saliency):
         checks.one_of("saliency", method, core.METHODS)
-    return get(method, rule, m, baseline, chunk)
+    return get(method, rule, m, 0.0 if isinstance(baseline, str) and baseline == "auto" else baseline, chunk)
 
 
 def of_function(

@@ -7,7 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks
+from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.tail import tail_of
 
 
 class Baseline(NamedTuple):
@@ -24,7 +26,7 @@ class Baseline(NamedTuple):
     neutrality: float
 
 
-def baseline_report(model: keras.Model, baseline: Any = 0.0) -> Baseline:
+def baseline_report(model: keras.Model, baseline: Any = "auto", *, layer: str | None = None) -> Baseline:
     """How neutral a model's prediction at a baseline is: IG explains the way from there.
 
     `H(p) / log C` with p the class probabilities at the baseline. A baseline at which the model is sure of a
@@ -33,13 +35,17 @@ def baseline_report(model: keras.Model, baseline: Any = 0.0) -> Baseline:
 
     Args:
         model: Any Keras classifier with one input and one output, or a `RARModel`.
-        baseline: Float or array that broadcasts to an input. Defaults to `0.`.
+        baseline: Float or array that broadcasts to an input. Defaults to `"auto"`: that of the training of a `RARModel`
+            at this layer, or `0.`.
+        layer: Name of a layer of whose output it is in place of the input, as for `saliency_map`: not one with
+            padding, where the prediction depends on the text. Defaults to `None`.
 
     Returns:
         A `Baseline`: `predicted`, `probability`, `neutrality`.
 
     Raises:
-        ValueError: If the baseline does not broadcast to an input, or the input's shape is not known.
+        ValueError: If there is no such layer, or masks or inputs pass by it; if the baseline does not broadcast to an
+            input, or the input's shape is not known.
 
     Example:
 
@@ -47,7 +53,10 @@ def baseline_report(model: keras.Model, baseline: Any = 0.0) -> Baseline:
     >>> baseline_report(model)
     Baseline(predicted=0, probability=0.25, neutrality=1.0)
     """
-    classifier = Classifier(model)
+    baseline = baseline_of(model, layer, baseline)
+    classifier = Classifier(model if layer is None else tail_of(model, layer))
+    if classifier.columns.holds:
+        checks.fail("layer", "one that no mask and no input passes by, or the baseline is not all there is", layer)
     shape = [size for size in classifier.input_shape if size is not None]
     if len(shape) < len(classifier.input_shape):
         raise ValueError(f"`model` must have an input of known shape. Received: {classifier.input_shape}")

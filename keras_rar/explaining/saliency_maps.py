@@ -14,6 +14,7 @@ from keras_rar.core.saliency_methods import Saliency
 from keras_rar.explaining import user_maps
 from keras_rar.explaining.completeness import Completeness, complete_ig
 from keras_rar.networks import at_once
+from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.kept import compiled
@@ -85,7 +86,7 @@ def saliency_map(
     target: Target = "logit",
     rule: Rule = "right",
     m: int | Literal["auto"] = 100,
-    baseline: Any = 0.0,
+    baseline: Any = "auto",
     tolerance: float = 0.01,
     samples: int = 50,
     noise: float = 0.1,
@@ -115,7 +116,8 @@ def saliency_map(
         m: Number of nodes of IG, or `"auto"` to double it, from 16, until the relative gap of every example is at
             most `tolerance`; a warning says if 4096 are not enough. Defaults to `100`.
         baseline: Float or array that broadcasts to an input, `None` in it for the input itself, which gets no share.
-            See `baseline_report`. Defaults to `0.`.
+            See `baseline_report`. Defaults to `"auto"`: that of the training of a `RARModel`, or `0.`; a training at
+            another layer than the one explained has none for it.
         tolerance: Float > 0, for `m="auto"`. Defaults to `0.01`.
         samples: Number of draws of SmoothGrad. Defaults to `50`.
         noise: Their standard deviation, in the units of the input. Defaults to `0.1`.
@@ -146,6 +148,7 @@ def saliency_map(
     >>> print(saliency_map(model, [[0.5, 0.5]], [0], normalize=False).round(3))
     [[ 0.5 -1. ]]
     """
+    baseline = baseline_of(model, layer, baseline)
     model, x = at_layer(model, layer, x)
     classifier = Classifier(model)
     user_maps.check_known("method", method, classifier)

@@ -32,15 +32,24 @@ class _ComparesMaps(AbstractAttributionRegularizer):
         """The similarity of the two maps of each example, at most 1, of shape `(batch,)`."""
 
     def objective(self, terms: Terms) -> tf.Tensor:
-        similarity = self.similarity(*(self._counted(a, terms) for a in (terms.clean_map, terms.perturbed_map)))
+        maps = (self._counted(a, terms) for a in (terms.clean_map, terms.perturbed_map))
+        similarity = self.similarity(*maps, **self._padding(terms))
         return terms.perturbed_loss + terms.value(self.factor) * terms.report("map_distance", 1 - similarity)
+
+    def _padding(self, terms: Terms) -> dict[str, tf.Tensor]:
+        """Arguments of `similarity` that say what of the maps is padding."""
+        return {}
 
     def _counted(self, a: tf.Tensor, terms: Terms) -> tf.Tensor:
         """The entries of a map whose baseline is not the input itself: the others are always 0, and no largest ones."""
-        held = np.isnan(np.asarray(self.baseline, "float64"))  # None becomes NaN
-        if not held.any() or a.shape[1:] != terms.x.shape[1:]:
+        if not self._holds() or a.shape[1:] != terms.x.shape[1:]:
             return a
+        held = np.isnan(np.asarray(self.baseline, "float64"))
         return tf.boolean_mask(a, np.broadcast_to(~held, a.shape[1:]), axis=1)
+
+    def _holds(self) -> bool:
+        """Whether the baseline of an entry is the input itself."""
+        return bool(np.isnan(np.asarray(self.baseline, "float64")).any())  # None becomes NaN
 
     def ascended(self, terms: Terms) -> tf.Tensor:
         """`ℓ(x′)`, or the objective."""
@@ -106,7 +115,8 @@ class IGTopKRegularizer(_ComparesMaps):
         factor: Float >= 0, λ, or a `keras.optimizers.schedules.LearningRateSchedule`; 0 is adversarial training.
             Defaults to `4.0`.
         k: Integer > 0, below the number of entries of an input, channels apart, whose baseline is not `None`. Defaults
-            to an eighth of these.
+            to an eighth of these. Of a padded text of n words it is at most n − 1, and by default an eighth of n, at
+            least 1: the k highest of all words are no choice. A text of one word has no map to compare.
         sharpness: Float > 0, p: the larger, the less an entry counts that is far from the k-th. Defaults to `4.0`.
         ascend: What x* ascends: `"objective"`, with maps of `attack_m` nodes, which finds the inputs whose maps change;
             or `"loss"`, `ℓ(x′)`, which costs less. Defaults to `"objective"`.
@@ -134,6 +144,11 @@ class IGTopKRegularizer(_ComparesMaps):
         self.k = k if k is None else checks.positive_int("k", k)
         self.sharpness = checks.positive_float("sharpness", sharpness)
 
-    def similarity(self, clean_map: tf.Tensor, perturbed_map: tf.Tensor) -> tf.Tensor:
-        """The cosine of the soft indicators of the k largest entries."""
-        return sizes.cosine(*(sizes.soft_top_k(a, self.k, self.sharpness) for a in (clean_map, perturbed_map)))
+    def similarity(self, clean_map: tf.Tensor, perturbed_map: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
+        """The cosine of the soft indicators of the k largest entries, of those that are `counted`."""
+        maps = clean_map, perturbed_map
+        return sizes.cosine(*(sizes.soft_top_k(a, self.k, self.sharpness, counted) for a in maps))
+
+    def _padding(self, terms: Terms) -> dict[str, tf.Tensor]:
+        counted = terms.counted
+        return {} if counted is None or self._holds() else {"counted": counted}

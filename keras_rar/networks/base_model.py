@@ -54,6 +54,21 @@ def is_wrapped(model: Any) -> bool:
     return getattr(type(model), "wraps_a_model", False) is True
 
 
+def baseline_of(model: Any, layer: str | None, given: Any) -> Any:
+    """The baseline given; in place of `"auto"` that which a `RARModel` is trained with, at this layer, or else 0.
+
+    Args:
+        model: Any model.
+        layer: Name of the layer whose output is explained, or `None` for the input. The baseline of a training at
+            another layer is of another thing.
+        given: A baseline, or `"auto"`.
+    """
+    if not isinstance(given, str) or given != "auto":
+        return given
+    trained_here = is_wrapped(model) and getattr(model, "layer", None) == layer
+    return getattr(getattr(model, "regularizer", None), "baseline", 0.0) if trained_here else 0.0
+
+
 def input_structure(model: Any) -> Any:
     """The inputs of a built model as symbolic tensors: one, or a list or dictionary of them, as it is called."""
     inputs = getattr(model, "inputs", None)

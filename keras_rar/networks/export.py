@@ -15,7 +15,7 @@ from keras_rar.core.held import NOTHING
 from keras_rar.core.integration import integrated_gradients
 from keras_rar.core.labels import label_logit
 from keras_rar.core.saliency_methods import normalize_map
-from keras_rar.networks.base_model import check_base_model, input_structure, is_wrapped, one_input_shape
+from keras_rar.networks.base_model import baseline_of, check_base_model, input_structure, is_wrapped, one_input_shape
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.copies import copy_with
 from keras_rar.networks.output import head_of
@@ -26,7 +26,7 @@ def export_saved_model(
     model: keras.Model,
     path: str | Path,
     *,
-    baseline: Any = 0.0,
+    baseline: Any = "auto",
     rule: str = "right",
     m: int = 100,
     chunk: int = 10,
@@ -43,7 +43,8 @@ def export_saved_model(
     Args:
         model: A `RARModel` or any Keras classifier with one input and one output.
         path: Directory to write.
-        baseline: Float, or array that broadcasts to an input: where the segment begins. Defaults to `0.`.
+        baseline: Float, or array that broadcasts to an input: where the segment begins. Defaults to `"auto"`: that of
+            the training of a `RARModel` at this layer, or `0.`.
         rule: Name of the quadrature rule. Defaults to `"right"`.
         m: Integer > 0, number of nodes. Defaults to `100`.
         chunk: Integer > 0, number of nodes evaluated at once. Defaults to `10`.
@@ -73,7 +74,7 @@ def export_saved_model(
         inputs = one_input_shape(base_model)[1:]
         dtype = keras.tree.flatten(input_structure(base_model))[0].dtype
     nodes, chunk = quadrature.get(rule, m), checks.positive_int("chunk", chunk)
-    baseline = checks.baseline("baseline", baseline)
+    baseline = checks.baseline("baseline", baseline_of(model, layer, baseline))
     checks.broadcasts("baseline", baseline, getattr(seen, "shape", input_shape))
     layout = data_format_of(seen, input_shape, data_format)
     head, network = head_of(seen), copy_with(base_model)

@@ -1,6 +1,7 @@
 """When the attribution term of a method begins within a `fit`."""
 
 import math
+import warnings
 from typing import Any
 
 import keras
@@ -23,7 +24,7 @@ class Begin(keras.callbacks.Callback):
         self.begin = begin
         self._monitors = [c for c in callbacks if getattr(c, "monitor", None) in watched]
         self._best: list[Any] | None = None  # what they started with, if they have seen an epoch before the term
-        self.epoch, self.trained, self._step = 0, False, 0
+        self.epoch, self.trained, self._step, self._begun = 0, False, 0, False
 
     def has_begun(self) -> bool:
         """Whether the term takes part in the next step."""
@@ -32,6 +33,7 @@ class Begin(keras.callbacks.Callback):
 
     def count(self, steps: int) -> None:
         """Note that so many steps have run."""
+        self._begun |= self.has_begun()
         self._step += steps
         self.trained = True
 
@@ -56,6 +58,15 @@ class Begin(keras.callbacks.Callback):
                 if hasattr(monitor, "wait"):
                     monitor.wait = 0
             self._best = None
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self.trained and not self._begun:
+            warnings.warn(
+                f"The attribution term never began in this `fit`: begin={self.begin}, and the training ended before. "
+                "It was adversarial training, and no map was trained.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if not self.trained:

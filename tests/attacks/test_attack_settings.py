@@ -133,8 +133,9 @@ def test_constructors_validate(make, error, message):
 @pytest.mark.parametrize(
     ("attack", "options", "error", "message"),
     [
-        (small(k=6), {}, ValueError, "must be at most the number of entries of the map, 5. Received: k=6"),
-        (small(k=6, k_report=1), {}, ValueError, "`k` must be at most the number of entries of the map, 5"),
+        (small(k=5), {}, ValueError, "must be below the number of entries of the map, 5. Received: k=5"),
+        (small(k=5, k_report=1), {}, ValueError, "`k` must be below the number of entries of the map, 5"),
+        (small(k_report=5), {}, ValueError, "`k_report` must be below the number of entries of the map, 5"),
         (small(keep="mass_center"), {}, ValueError, "`keep` must be another similarity .* that is no image"),
         (MassCenterAttack(0.1), {}, ValueError, r"`MassCenterAttack` needs maps of shape .*Received: \(5,\)"),
         (

@@ -157,7 +157,7 @@ def test_a_constant_model_is_reported(network, data):
         np.testing.assert_array_equal(result.map_before, 0)
         np.testing.assert_array_equal(result.iteration, 0)
         np.testing.assert_array_equal(result.x_adv, result.x)
-        np.testing.assert_array_equal(result.scores["kendall_tau"], 1)
+        assert np.isnan(result.scores["kendall_tau"]).all()  # nothing is explained, and nothing robust
         np.testing.assert_array_equal(result.correct, data[1] == 0)
 
 

@@ -76,3 +76,29 @@ def test_other_powers_are_validated(value):
 def test_k_of_a_smooth_top_k_is_below_the_number_of_entries(k):
     with pytest.raises(ValueError, match=r"`k` must be .* Received: k="):
         sizes.soft_top_k(tf.ones([1, 2]), k)
+
+
+@pytest.mark.parametrize(("k", "of_words"), [(3, [1, 2, 3, 3]), (None, [1, 1, 1, 2])])
+def test_of_padded_maps_k_is_below_the_number_of_words(k, of_words):
+    """As if each text stood alone, but the last, which has words enough. A k above them would take all for highest."""
+    words = [2, 3, 6, 17]
+    a = np.random.default_rng(0).normal(size=(4, 17))
+    counted = np.arange(17) < np.array(words)[:, np.newaxis]
+    a *= counted
+    found = sizes.soft_top_k(a, k, counted=counted).numpy()
+    for row, n, own in zip(range(4), words, of_words, strict=True):
+        np.testing.assert_allclose(found[row, :n], sizes.soft_top_k(a[row : row + 1, :n], own)[0], rtol=1e-6)
+        assert np.all(found[row, n:] < 1e-6)
+    assert np.abs(found - sizes.soft_top_k(a, k)).max() > 0.4  # the negative control: padding counts
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_of_maps_of_any_length_k_is_below_it(k):
+    function = tf.function(lambda a: sizes.soft_top_k(a, k), input_signature=[tf.TensorSpec([None, None])])
+    a = np.float32([[3, 1, 2]])
+    np.testing.assert_allclose(function(a), sizes.soft_top_k(a, min(k, 2)))
+
+
+def test_one_entry_alone_is_refused():
+    with pytest.raises(ValueError, match=r"^`k` must be below 1, the number of entries of an input"):
+        sizes.soft_top_k(tf.ones([2, 1]))

@@ -378,7 +378,8 @@ def test_a_model_of_constant_output_is_reported(plain):
     plain.model.set_weights([np.zeros_like(value) for value in plain.weights])
     history = fit(plain.model, AttributionRobustness(*HELD_OUT, **plain.attacks))
     assert history["val_attacked"] == [np.sum(HELD_OUT[1] == 0)]
-    assert np.all(np.isfinite([history[key] for key in KEYS]))
+    assert [history[key] for key in KEYS[:3]] == [[-np.inf]] * 3  # nothing is explained, and nothing robust
+    assert np.all(np.isfinite([history[key] for key in KEYS[3:]]))
 
 
 def test_a_score_that_is_undefined_is_never_the_best(plain, monkeypatch):
@@ -590,8 +591,8 @@ def test_all_of_an_endless_data_set_is_refused():
         ((X, Y + 7), {"epsilon": 0.1}, "`y` must be class indices from 0 to 2. Received: "),
         (
             HELD_OUT,
-            {"epsilon": 0.1, "k": 17},
-            "`k` must be at most the number of entries of the map, 16. Received",
+            {"epsilon": 0.1, "k": 16},
+            "`k` must be below the number of entries of the map, 16. Received",
         ),
     ],
 )

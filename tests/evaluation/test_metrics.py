@@ -126,7 +126,7 @@ def test_as_a_compiled_metric_of_a_model_that_predicts_maps(tmp_path):
         (lambda: metrics.LocalTopKIntersection(k=-1), "`k` must be a positive integer. Received: k=-1"),
         (lambda: metrics.LocalTopKIntersection(k=1, window=4), "`window` must be odd. Received: window=4"),
         (lambda: metrics.LocalTopKIntersection(k=1, measure="f1"), "`measure` must be one of ['recall', 'precision']"),
-        (lambda: metrics.TopKIntersection(k=31).update_state(A, B), "`k` must be at most 30"),
+        (lambda: metrics.TopKIntersection(k=30).update_state(A, B), "`k` must be below 30"),
     ],
 )
 def test_bad_options_are_refused(function, message):

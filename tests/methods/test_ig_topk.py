@@ -235,7 +235,7 @@ def test_k_is_a_positive_integer(k):
 
 
 def test_k_is_less_than_an_input_has_entries():
-    with pytest.raises(ValueError, match=r"`k` must be an integer from 1 to 3, less .* Received: k=4"):
+    with pytest.raises(ValueError, match=r"`k` must be below 4, the number .* Received: k=4"):
         keras_rar.wrap(dense_model(features=4), "ig_topk", k=4)
     assert keras_rar.wrap(dense_model(features=4), "ig_topk", k=3).regularizer.k == 3
 

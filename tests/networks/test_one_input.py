@@ -245,7 +245,7 @@ def test_k_is_one_of_what_has_an_attribution():
     callback.set_model(view.model)
     callback.on_train_begin()
     assert callback._attack.k == 1
-    with pytest.raises(ValueError, match=r"`k` must be an integer from 1 to 3"):
+    with pytest.raises(ValueError, match=r"`k` must be below 4"):
         keras_rar.wrap(view.model, "ig_topk", k=4, **ball)
 
 
@@ -257,7 +257,7 @@ def test_maps_are_compared_in_training_without_what_is_held(method):
     a, b = (tf.constant(RNG.normal(size=(3, 16)), tf.float32) for _ in range(2))
 
     class Given:
-        x, clean_map, perturbed_map, perturbed_loss = a, a, b, tf.zeros(3)
+        x, clean_map, perturbed_map, perturbed_loss, counted = a, a, b, tf.zeros(3), None
         value, report = staticmethod(float), staticmethod(lambda name, value: value)
 
     whole = regularizer.objective(Given)

@@ -1,6 +1,7 @@
 """`begin`: adversarial training first, at its cost, then the attribution term, within one `fit`."""
 
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -223,3 +224,14 @@ def test_begin_out_of_range(begin):
 def test_begin_of_another_type(begin):
     with pytest.raises(TypeError, match=r"`begin` must be a number of epochs.*Received"):
         keras_rar.IGTopKRegularizer(begin=begin)
+
+
+@pytest.mark.parametrize(("begin", "epochs"), [(2, 2), (0.5, 1)])
+def test_a_training_that_ends_before_the_term_says_so(begin, epochs):
+    """It was trained as by another method; the same with an epoch or a step more says nothing."""
+    with pytest.warns(RuntimeWarning, match=r"The attribution term never began in this `fit`: begin="):
+        fit(wrapped("ig_topk", begin=begin, k=1), epochs=epochs, batch_size=12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        fit(wrapped("ig_topk", begin=begin, k=1), epochs=epochs + 1, batch_size=12)
+        fit(wrapped("ig_topk", k=1))

@@ -70,6 +70,23 @@ def test_the_gradient_in_the_embedding_is_that_of_finite_differences(method, kin
     assert found[0].any() == (kind == "convolution")
 
 
+def test_texts_of_no_more_than_k_words_are_trained_too():
+    """Of a text of two words the higher one counts: the k highest of all would be the same after any attack."""
+    network = text_network(activation="relu")
+    distances = {}
+    for k in (1, 4):
+        problem = wrapped("ig_topk", network, k=k, m=3, **AT)._compiled
+        h = problem.entered(tf.constant(X))
+        step = np.random.default_rng(0).normal(size=(*X.shape, WIDTH))
+        moved = problem.columns.joined(problem.columns.free(h) + tf.constant(step, h.dtype), h)
+        terms = problem.terms(h, moved, tf.constant(Y), problem.regularizer.training_rule)
+        problem.regularizer.objective(terms)
+        distances[k] = terms.reported["map_distance"].numpy()
+    assert distances[1][0] > 0.01
+    assert distances[4][0] == pytest.approx(distances[1][0], rel=1e-5)
+    assert np.all(distances[4][2:] != distances[1][2:])  # of five words, which have a choice of four
+
+
 def test_the_inner_maximum_is_in_the_ball_and_padding_stays():
     """Of a linear network of two classes the loss rises most at `ε sign(w)`, for every word alike."""
     network = text_network("linear", classes=2)
