@@ -3,6 +3,9 @@
 `python benchmarks/strong.py natural=examples/networks/natural.keras --count 8 --out strong.json`.
 Each network is added to the file when it is measured. Both attacks have the twin of `--beta`, so that the difference is
 the attack's.
+
+`python benchmarks/strong.py nsfwjs=networks/nsfwjs.keras --estimate --out benchmarks/results/strong_224.json`: what an
+image costs under each protocol, from runs of few steps, for networks on which the whole would take too long.
 """
 
 import argparse
@@ -63,15 +66,40 @@ def measured(network, count, beta):
     }
 
 
+def estimated(network, few=(2, 6)):
+    """Processor seconds of one image under each protocol: those of few steps, gone on with in a straight line."""
+    x = np.random.default_rng(0).uniform(size=(1, *network.input_shape[1:])).astype("float32")
+    y = network.predict(x, verbose=0).argmax(axis=1)
+    protocols = {
+        "strong": (EnsembleAttack, 100, {}),
+        "paper": (TopKAttack, 100, {"m": 100, "softplus_beta": 10.0}),
+        "quick": (TopKAttack, 30, {"m": 20, "softplus_beta": 10.0}),
+    }
+    results = {}
+    for name, (attack, whole, options) in protocols.items():
+        options = {"softplus_beta": 10.0, "step_size": 0.001, **options}
+        runs = [attack(0.03, steps=steps, **options) for steps in few]
+        for _ in range(2):  # the first compiles
+            seconds = [timed(run, network, x, y)[1] for run in runs]
+        each = (seconds[1] - seconds[0]) / (few[1] - few[0])
+        results[name] = {"few steps": dict(zip(map(str, few), seconds, strict=True)), "of a step": round(each, 2)}
+        results[name]["of an image, estimated"] = round(seconds[0] + (whole - few[0]) * each)
+        print(name, results[name], flush=True)
+    return {"input": list(network.input_shape[1:]), "processor seconds, the second time": results}
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--beta", type=float, default=10.0)
+    parser.add_argument("--estimate", action="store_true", help="only the cost of an image, from few steps")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/strong.json"))
     arguments = parser.parse_args()
     for name, file in (pair.split("=", 1) for pair in arguments.networks):
         results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-        results[name] = measured(keras.models.load_model(file, compile=False), arguments.count, arguments.beta)
+        network = keras.models.load_model(file, compile=False)
+        found = estimated(network) if arguments.estimate else measured(network, arguments.count, arguments.beta)
+        results[name] = found
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")
         print(name, json.dumps(results[name]))
