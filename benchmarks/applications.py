@@ -10,7 +10,9 @@ is "yes", a figure, or the error. It goes on where it was stopped.
 """
 
 import argparse
+import functools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,111 +20,66 @@ import time
 import warnings
 from pathlib import Path
 
+import keras
+import numpy as np
+import tensorflow as tf
 from machine import describe
+from zoo import ENVIRONMENT, NAMES, TRAINED, bounds_of, build, images, in_policy, settled
 
-APPLICATIONS = {
-    "MobileNetV2": 64, "MobileNetV3Small": 64, "ResNet50V2": 64, "EfficientNetB0": 64, "ConvNeXtTiny": 32,
-    "DenseNet121": 64, "VGG16": 32,
-}  # fmt: skip
-HUB = {"KerasHub ResNet": "resnet", "KerasHub ViT": "vit"}
-NAMES = [*APPLICATIONS, "transfer", *HUB, "fer", "nsfwjs"]
+import keras_rar
+from keras_rar import attacks
+
 CHECKS = (
-    "update", "frozen weights kept", "map", "twin", "noise", "attack", "evaluate", "save and load", "export",
-    "bfloat16",
+    "input", "ε", "update", "frozen weights kept", "map", "twin", "noise", "attack", "evaluate", "save and load",
+    "export", "bfloat16",
 )  # fmt: skip
+RADII = (0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
+RIGHT = ("yes", "—", "none needed", "β = ")
+"""How the cells of a network begin with which all works; noise and attack are figures."""
 
 
-def build(name, folder):
-    """The network, its bounds, and ε."""
-    import keras
+def radius(network, x, y, k, ends):
+    """The largest ε, as a share of the range, at which noise leaves 60 % of the k highest pixels.
 
-    keras.utils.set_random_seed(0)
-    if name in ("fer", "nsfwjs"):
-        return keras.saving.load_model(folder / f"{name}.keras", compile=False), (-1.0, 1.0) if name == "fer" else (
-            0,
-            1,
-        )
-    if name in HUB:
-        return hub(HUB[name]), (0.0, 1.0)
-    if name == "transfer":
-        base = keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None, pooling="avg")
-        base.trainable = False
-        augmentation = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomTranslation(0.1, 0.1)]
-        layers = [*augmentation, keras.layers.Rescaling(1 / 127.5, -1), base, keras.layers.Dense(10, dtype="float32")]
-        return keras.Sequential([keras.Input((64, 64, 3)), *layers]), (0.0, 255.0)
-    size = APPLICATIONS[name]
-    options = {"include_preprocessing": False} if name in ("ConvNeXtTiny", "MobileNetV3Small") else {}
-    make = getattr(keras.applications, name)
-    network = make(input_shape=(size, size, 3), weights=None, classes=10, classifier_activation=None, **options)
-    return network, (0.0, 255.0) if name == "EfficientNetB0" else (0.0, 1.0)
-
-
-def hub(name):
-    """A small classifier of KerasHub."""
-    import keras_hub
-
-    if name == "vit":
-        backbone = keras_hub.models.ViTBackbone(
-            image_shape=(32, 32, 3), patch_size=8, num_layers=4, num_heads=4, hidden_dim=64, mlp_dim=128
-        )
-        return keras_hub.models.ViTImageClassifier(backbone=backbone, num_classes=10, preprocessor=None)
-    backbone = keras_hub.models.ResNetBackbone(
-        input_conv_filters=[16], input_conv_kernel_sizes=[3], stackwise_num_filters=[16, 32, 64],
-        stackwise_num_blocks=[2, 2, 2], stackwise_num_strides=[1, 2, 2], block_type="basic_block",
-        image_shape=(32, 32, 3),
-    )  # fmt: skip
-    return keras_hub.models.ResNetImageClassifier(backbone=backbone, num_classes=10, preprocessor=None)
-
-
-def images(shape, bounds, n=8):
-    """Smooth random images within bounds."""
-    import keras
-    import numpy as np
-
-    noise = np.random.default_rng(0).uniform(size=(n, 8, 8, shape[-1])).astype("float32")
-    smooth = np.clip(np.asarray(keras.ops.image.resize(noise, shape[:2])), 0, 1)
-    return (bounds[0] + (bounds[1] - bounds[0]) * smooth).astype("float32")
-
-
-def settled(network, x):
-    """Batch statistics of the images, as after training: those of random weights are of no network that is used."""
-    from keras import layers
-
-    from keras_rar.networks.copies import operations
-
-    for layer in operations(network):
-        if isinstance(layer, layers.BatchNormalization) and layer.trainable:
-            layer.momentum = 0.0
-    network(x, training=True)
-    return network
+    Beyond it an attack has nothing to find. The maps of random weights change with much less than trained ones.
+    """
+    maps = functools.partial(keras_rar.saliency_map, network, y=y, m=3, baseline=ends["baseline"])
+    noise = np.random.default_rng(2).choice([-1, 1], size=x.shape) * (ends["bounds"][1] - ends["bounds"][0])
+    before = maps(x)
+    for share in RADII:
+        after = maps(np.clip(x + share * noise, *ends["bounds"]).astype("float32"))
+        if np.mean(keras_rar.metrics.topk_intersection(before, after, k)) >= 0.6:
+            break
+    return share
 
 
 def checks(name, folder):
     """Yields the name of each check and its outcome."""
-    import keras
-    import numpy as np
-
-    import keras_rar
-    from keras_rar import attacks
-
-    network, bounds = build(name, folder)
+    network, bounds = build(name, folder), bounds_of(name)
     x = images(network.input_shape[1:], bounds)
-    if name not in ("fer", "nsfwjs"):
-        settled(network, x)
-    y = np.asarray(network(x)).argmax(axis=1)
-    epsilon, ends = 0.03 * (bounds[1] - bounds[0]), {"bounds": bounds, "baseline": bounds[0]}
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=name not in ("fer", "nsfwjs"))
+    span, ends = bounds[1] - bounds[0], {"bounds": bounds, "baseline": bounds[0]}
+    if name not in TRAINED:
+        settled(network, x, RADII[0] * span)
+    y = network.predict(x, verbose=0).argmax(axis=1)
+    k = int(np.prod(network.input_shape[1:3])) // 8
+    share = radius(network, x, y, k, ends)
+    epsilon = share * span
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=name not in TRAINED)
 
     def wrapped(base):
         model = keras_rar.wrap(base, "ig_topk", epsilon=epsilon, steps=1, seed=0, **ends)
         model.compile(keras.optimizers.SGD(1e-4), loss)
         return model
 
+    sides = " × ".join(map(str, network.input_shape[1:]))
+    yield "input", lambda: f"{sides} in [{bounds[0]:g}, {bounds[1]:g}]"
+    yield "ε", lambda: f"{share:g}"
+
     weights = [np.array(weight) for weight in network.get_weights()]
 
     def update():
         model = wrapped(network)
-        found = model.train_on_batch(x[:4], y[:4], return_dict=True)
+        found = model.train_on_batch(x, y, return_dict=True)
         if not np.isfinite(found["loss"]) or model.skipped_updates:
             return f"loss {found['loss']}, {model.skipped_updates} skipped"
         changed = sum(np.any(a != b) for a, b in zip(weights, network.get_weights(), strict=True))
@@ -142,20 +99,19 @@ def checks(name, folder):
     network.set_weights(weights)
 
     def a_map():
-        found = keras_rar.saliency_map(network, x[:4], y[:4], m=8, baseline=bounds[0])
+        found = keras_rar.saliency_map(network, x, y, m=4, baseline=bounds[0])
         return "yes" if np.isfinite(found).all() and np.all(found.std(axis=(1, 2)) > 0) else "flat or not finite"
 
     yield "map", a_map
-    k = int(np.prod(network.input_shape[1:3])) // 8
 
     def twin():
         found = attacks.TopKAttack(k, epsilon, steps=1, step_size=epsilon, m=2, **ends)
         agreement = found.twin_agreement(network, x, y)
         which = "none needed" if agreement.beta is None else f"β = {agreement.beta:g}, maps {agreement.maps:.3f}"
-        return which if agreement.warning is None else f"{which}: {agreement.warning}"
+        return agreement.warning or which
 
     yield "twin", twin
-    options = {"steps": 15, "m": 4, **ends}
+    options = {"steps": 10, "m": 3, **ends}
     found = {}
 
     def attacked(attack):
@@ -163,12 +119,11 @@ def checks(name, folder):
         return f"{found[type(attack)]:.3f}"
 
     yield "noise", lambda: attacked(attacks.RandomAttack(epsilon, k_report=k, **options))
-    yield "attack", lambda: attacked(attacks.TopKAttack(k, epsilon, step_size=epsilon / 6, **options))
+    yield "attack", lambda: attacked(attacks.TopKAttack(k, epsilon, step_size=epsilon / 4, **options))
 
     def evaluate():
-        report = keras_rar.evaluate_robustness(
-            network, x, y, epsilon=epsilon, k=k, steps=3, m=2, attacked=2, pgd_steps=3, progress=False, **ends
-        )
+        options = {"steps": 3, "m": 2, "pgd_steps": 3, "attacked": 2, "other_maps": (), **ends}
+        report = keras_rar.evaluate_robustness(network, x, y, epsilon=epsilon, k=k, progress=False, **options)
         return "yes" if np.isfinite(report.summary()["topk_intersection"]["mean"]) else "not finite"
 
     yield "evaluate", evaluate
@@ -184,11 +139,9 @@ def checks(name, folder):
             return "yes"
 
         def exported():
-            import tensorflow as tf
-
             keras_rar.export_saved_model(wrapped(network), str(served))
-            again = tf.saved_model.load(str(served)).serve(x)
-            np.testing.assert_allclose(np.asarray(again), network.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
+            again = tf.saved_model.load(str(served))
+            np.testing.assert_allclose(np.asarray(again.serve(x)), network.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
             return "yes"
 
         yield "save and load", saved
@@ -198,11 +151,9 @@ def checks(name, folder):
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:
-            if name in ("fer", "nsfwjs"):
-                return "as it was saved"
-            base = settled(build(name, folder)[0], x)
+            base = in_policy(build(name, folder)) if name in TRAINED else settled(build(name, folder), x, epsilon)
             model = wrapped(base)
-            loss = model.train_on_batch(x[:4], y[:4], return_dict=True)["loss"]
+            loss = model.train_on_batch(x, y, return_dict=True)["loss"]
             return "yes" if np.isfinite(loss) and not model.skipped_updates else f"loss {loss}"
         finally:
             keras.config.set_dtype_policy(before)
@@ -211,7 +162,7 @@ def checks(name, folder):
 
 
 def run(name, folder):
-    """The outcome of each check, its processor seconds, and whether the attack found more than noise."""
+    """The outcome of each check, what it warned of, and its processor seconds."""
     outcomes, seconds = {}, {}
     for check, outcome in checks(name, folder):
         start = time.process_time()
@@ -225,16 +176,33 @@ def run(name, folder):
         except Exception as error:  # what the table is for
             outcomes[check] = f"{type(error).__name__}: {str(error)[:300]}"
         seconds[check] = round(time.process_time() - start, 1)
-        print(name, check, outcomes[check], seconds[check], "s", flush=True)
+        print(name, check, outcomes[check], seconds[check], "s", file=sys.stderr, flush=True)
     return {"outcomes": outcomes, "seconds": seconds}
+
+
+def faults(outcomes):
+    """The cells that are not as they must be: errors, faults in words, an attack that finds no more than noise."""
+    cells = [(check, outcomes[check]) for check in CHECKS if check not in ("input", "ε")]
+    wrong = [f"{check}: {cell}" for check, cell in cells if not cell.startswith((*RIGHT, "0.", "1."))]
+    if not wrong and not float(outcomes["attack"]) < float(outcomes["noise"]):
+        wrong.append(f"attack: {outcomes['attack']}, and noise {outcomes['noise']}")
+    return wrong
+
+
+def in_its_process(name, folder):
+    """What `run` finds, in a process of its own."""
+    command = [sys.executable, __file__, "--job", name, "--networks", str(folder)]
+    environment = {**os.environ, **ENVIRONMENT.get(name, {})}
+    job = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)  # noqa: S603
+    return json.loads(job.stdout.splitlines()[-1])
 
 
 def table(results):
     lines = ["| network | " + " | ".join(CHECKS) + " |", "|---" * (len(CHECKS) + 1) + "|"]
     for name in NAMES:
         if name in results:
-            outcomes = results[name]["outcomes"]
-            lines.append(f"| {name} | " + " | ".join(outcomes.get(check, "") for check in CHECKS) + " |")
+            cells = [results[name]["outcomes"][check] for check in CHECKS]
+            lines.append(f"| {' | '.join([name, *cells])} |")
     return "\n".join(lines)
 
 
@@ -253,10 +221,11 @@ def main():
     for name in () if arguments.table else arguments.names or NAMES:
         if name in found["networks"]:
             continue
-        command = [sys.executable, __file__, "--job", name, "--networks", str(arguments.networks)]
-        job = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-        print(job.stdout, flush=True)
-        found["networks"][name] = json.loads(job.stdout.splitlines()[-1])
+        try:
+            found["networks"][name] = in_its_process(name, arguments.networks)
+        except subprocess.CalledProcessError as error:  # a crash: the others go on
+            print(name, error, file=sys.stderr, flush=True)
+            continue
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(table(found["networks"]))
 

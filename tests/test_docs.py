@@ -42,6 +42,7 @@ def small_network(**options):
 
 LONG = {
     "measuring",
+    "networks",
     "data-set",
     "tabular",
     "inputs",

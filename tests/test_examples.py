@@ -441,3 +441,24 @@ def test_text_smoke():
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     assert re.search(r"^ig_sum_norm, (computers|politics|science): \w+ [+-]\d\.\d\d, ", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_repair_smoke(tmp_path):
+    """It trains a natural network once, and repairs the one that is there."""
+    command = [
+        sys.executable,
+        str(ROOT / "examples/repair.py"),
+        "--smoke",
+        "--network",
+        str(tmp_path / "natural.keras"),
+    ]
+    for trains in (True, False):
+        result = subprocess.run(
+            [*command, "--out", str(tmp_path)], capture_output=True, text=True, cwd=ROOT, timeout=300, check=False
+        )
+        assert result.returncode == 0, result.stderr[-2000:]
+        assert (len(re.findall(r"^3/3 - ", result.stdout, re.MULTILINE)) == 2) == trains
+    found = json.loads((tmp_path / "repair.json").read_text())
+    assert found["summary"]["topk_intersection"]["n"] == 2
+    keras.saving.load_model(tmp_path / "repaired.keras")

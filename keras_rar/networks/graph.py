@@ -65,4 +65,4 @@ def is_of_keras(layer: Any) -> bool:
 
 def is_in_keras(function: Any) -> bool:
     """Whether a function is one of Keras."""
-    return getattr(function, "__module__", "").startswith("keras.")
+    return (getattr(function, "__module__", None) or "").startswith("keras.")

@@ -27,6 +27,7 @@ from keras_rar.networks import (
 )
 from keras_rar.networks.base_model import check_base_model, input_structure
 from keras_rar.networks.copies import Change, copy_with
+from keras_rar.networks.graph import calls_of
 from keras_rar.networks.kept import Kept, kept_with
 from keras_rar.networks.relus import Replacement
 from keras_rar.networks.shared_variables import SharedVariables
@@ -55,7 +56,7 @@ class OutputHead:
         twin = isinstance(model, SharedVariables) and model.same_inputs
         seen = model.network if twin else model  # of a twin of the user's: both end alike
         ending = list(_ending(seen.network if isinstance(seen, SharedVariables) else seen))  # that of the whole network
-        once = not any(_is_called_twice(last, outer) for outer, last in ending if last)
+        once = not any(_may_be_called_twice(last, outer) for outer, last in ending if last)
         self.squashing = endings.find(seen, self.inputs, ending[-1][1] if once else None, classes)
         self.activation = self.squashing.kind
         if self.activation == "softmax" and classes == 1:
@@ -189,13 +190,12 @@ def _uses_float16(layer: keras.layers.Layer) -> bool:
     return layer.compute_dtype == "float16" or any(_uses_float16(inner) for inner in getattr(layer, "layers", []))
 
 
-def _is_called_twice(layer: keras.layers.Layer, model: keras.Model) -> bool:
-    """Whether a layer stands at two places of a Functional model."""
+def _may_be_called_twice(layer: keras.layers.Layer, model: keras.Model) -> bool:
+    """Whether a layer stands at two places of a Functional model, or its config does not say.
+
+    That of a class with a `get_config` of its own, as those of KerasHub, has no layers.
+    """
     if not getattr(model, "output_names", None):
         return False
-    try:
-        config = model.get_config()
-    except NotImplementedError:  # a layer without a config: a model that Keras cannot save either
-        return False
-    calls = {entry["name"]: len(entry["inbound_nodes"]) for entry in config["layers"]}
-    return calls.get(layer.name, 1) > 1
+    calls = {entry["name"]: len(entry["inbound_nodes"]) for entry in calls_of(model)}
+    return calls.get(layer.name) != 1

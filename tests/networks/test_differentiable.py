@@ -157,6 +157,14 @@ def test_layers_of_keras_are_not_tried(monkeypatch):
         differentiable.check_trained(network(Bicubic()), 2)
 
 
+def test_code_that_is_in_no_module_is_tried():
+    """Such as what `exec` runs: its functions have the module `None`."""
+    names = {"Layer": LAYERS.Layer, "tf": tf}
+    code = "class Mine(Layer):\n    def call(self, x):\n        return tf.nn.local_response_normalization(x)"
+    exec(code, names)  # noqa: S102
+    assert "LRNGrad" in refused(network(names["Mine"](name="mine")), 2)
+
+
 # Where it is asked
 
 X, Y = batch(4, IMAGE)

@@ -359,6 +359,27 @@ def test_a_layer_that_is_called_twice_keeps_its_first_softmax():
     assert_logits(model, twin, "softmax")
 
 
+class Task(keras.Model):
+    """A Functional model with arguments and a config of its own, as those of KerasHub."""
+
+    def __init__(self, twice, **options):
+        inputs = keras.Input((4,))
+        softmax, hidden = layers.Softmax(), layers.Dense(3)(inputs)
+        scores = layers.Dense(3)(softmax(hidden) if twice else hidden)
+        super().__init__(inputs, softmax(scores), **options)
+        self.given, self.scores = inputs, scores
+
+    def get_config(self):
+        return {"twice": False}
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_functional_model_with_a_config_of_its_own(twice):
+    model = Task(twice)
+    assert head_of(model).activation == "softmax"
+    np.testing.assert_allclose(head_of(model).logits(X), keras.Model(model.given, model.scores)(X), rtol=1e-6)
+
+
 @pytest.mark.parametrize("scale", [np.nan, 0.0])
 def test_scores_that_say_nothing_are_refused_before_work_begins(scale):
     model = dense_model()

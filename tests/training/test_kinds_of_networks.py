@@ -15,11 +15,12 @@ def chain(shape, *layers):
     return keras.Sequential([keras.Input(shape), *layers, LAYERS.Flatten(), LAYERS.Dense(3)])
 
 
-def attention(masked=False, layer=None):
+def attention(masked=False, layer=None, **options):
     inputs = keras.Input(SERIES)
     z = LAYERS.Masking()(inputs) if masked else inputs
     layer = LAYERS.MultiHeadAttention(2, 4) if layer is None else layer
-    z = layer(z, z) if isinstance(layer, LAYERS.MultiHeadAttention) else layer([z, z])
+    in_a_list = isinstance(layer, LAYERS.Attention)
+    z = layer([z, z], **options) if in_a_list else layer(z, z, **options)
     z = LAYERS.LayerNormalization()(z)
     return keras.Model(inputs, LAYERS.Dense(3)(LAYERS.GlobalAveragePooling1D()(z)))
 
@@ -39,6 +40,9 @@ NETWORKS = {
     "attention": attention,
     "attention, masked": lambda: attention(masked=True),
     "attention of keras": lambda: attention(layer=LAYERS.Attention()),
+    "attention, masked and causal": lambda: attention(masked=True, use_causal_mask=True),
+    "attention, with a mask of its own": lambda: attention(attention_mask=np.tri(6, k=1, dtype=bool)[None]),
+    "attention in groups": lambda: attention(masked=True, layer=LAYERS.GroupQueryAttention(4, 4, 2)),
     "additive attention, masked": lambda: attention(True, LAYERS.AdditiveAttention()),
     "batch normalisation": lambda: chain(
         IMAGES, LAYERS.Conv2D(4, 3), LAYERS.BatchNormalization(), LAYERS.Activation("relu")
