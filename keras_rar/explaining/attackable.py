@@ -13,6 +13,7 @@ from keras_rar.core.saliency_methods import Saliency
 from keras_rar.explaining import user_maps
 from keras_rar.explaining.saliency_maps import BACKWARD, get
 from keras_rar.networks import at_once
+from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
 from keras_rar.networks.surrogates import softplus, softplus_twin
@@ -28,7 +29,7 @@ def get_differentiable(
         checks.fail("saliency", f"one of {list(core.METHODS)}: {method} has no second derivative to follow", method)
     if not isinstance(method, Saliency):
         checks.one_of("saliency", method, core.METHODS)
-    return get(method, rule, m, 0.0 if isinstance(baseline, str) and baseline == "auto" else baseline, chunk)
+    return get(method, rule, m, baseline_of(None, None, baseline), chunk)
 
 
 def of_function(

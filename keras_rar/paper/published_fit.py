@@ -68,8 +68,7 @@ def train_as_published(
         raise ValueError(f"`updates` must be a multiple of {_KEPT_EVERY}, or less. Received: updates={updates}")
     described = {"method": method, "dataset": dataset, "updates": updates, "seed": seed}
     keras.utils.set_random_seed(seed)
-    as_published = {"recipe": "paper", "dataset": dataset, "batch_statistics": "updated"}
-    model = wrap(network, cast(Method, method), seed=seed, **as_published)  # type: ignore[arg-type]
+    model = wrap(network, cast(Method, method), recipe="paper", dataset=dataset, seed=seed, batch_statistics="updated")
     source = OfBatches(data, steps)
     model.compile(settings.optimizer(), loss_for(network, source.spec()), metrics=["accuracy"])
     run = Run(folder, ["published"], described, network, source)

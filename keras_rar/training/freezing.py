@@ -9,17 +9,10 @@ import warnings
 
 import keras
 
-from keras_rar.core import checks
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.networks import batch_statistics
 
 SETTINGS = ("auto", "frozen", "updated")
-
-
-def checked(setting: str) -> str:
-    """The setting, if it is one."""
-    checks.one_of("batch_statistics", setting, SETTINGS)
-    return setting
 
 
 def decided(setting: str, model: keras.Model, regularizer: AbstractAttributionRegularizer, integrates: bool) -> str:

@@ -89,7 +89,7 @@ class RARModel(MethodModel):
         self.seed = seed if seed is None else checks.integer("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.layer = layer
-        self.batch_statistics = freezing.checked(batch_statistics)
+        self.batch_statistics = checks.one_of("batch_statistics", batch_statistics, freezing.SETTINGS)
         head_of(seen)  # refuses a model whose logits are out of reach
         known = self._input_shape, self._classes, layer is not None and seen.by_rows
         self._methods = {"whole": regularizer}  # what is trained with, and what with before `begin`

@@ -95,8 +95,15 @@ def wrap(
         settings: dict[str, Any] = {} if recipe is None else recipes.options(recipe, method, dataset)
         of_layer: dict[str, Any] = {} if layer is None else {"bounds": None}
         regularizer = make(method, {**settings, **of_layer, **options})
-    of_model: dict[str, Any] = {"on_nonfinite": on_nonfinite, "batch_statistics": batch_statistics, "seed": seed}
-    return RARModel(base_model, regularizer, layer=layer, name=name, **of_model)
+    return RARModel(
+        base_model,
+        regularizer,
+        on_nonfinite=on_nonfinite,
+        seed=seed,
+        layer=layer,
+        batch_statistics=batch_statistics,
+        name=name,
+    )
 
 
 def unwrap(model: RARModel) -> keras.Model:
