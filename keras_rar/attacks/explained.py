@@ -12,10 +12,11 @@ import tensorflow as tf
 from keras_rar.attacks import reach
 from keras_rar.attacks.choices import AnySaliency, DataFormat
 from keras_rar.core import channels, checks, map_objectives, padded
+from keras_rar.core.abstract_saliency import AT_ONCE
 from keras_rar.core.maps import flat
 from keras_rar.core.neighborhoods import Neighborhood
-from keras_rar.core.saliency_methods import AT_ONCE, METHODS, IntegratedGradients, Saliency
-from keras_rar.explaining import attackable, user_maps
+from keras_rar.core.saliency_methods import METHODS, WITH_BASELINE, Saliency
+from keras_rar.explaining import attackable, settled, user_maps
 from keras_rar.networks import differentiable
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import TARGETS, Classifier
@@ -117,8 +118,7 @@ def checked_inputs(classifier: Classifier, x: Any, attack: Any) -> tuple[np.ndar
     free = classifier.columns.free(x)
     neighborhood.check_shape(free.shape[1:])
     reach.check_reach(free, neighborhood.reach_of_features, neighborhood.bounds)
-    if isinstance(attack.saliency, IntegratedGradients):
-        checks.broadcasts("baseline", attack.saliency.baseline, classifier.free_shape)
+    settled.check_baseline(attack.saliency, classifier.free_shape)
     shape = map_shape_of(classifier, x, attack.data_format)
     counted = counted_entries(_baseline_of(attack.saliency), free.shape[1:], shape)
     for name in ("k", "k_report"):
@@ -134,7 +134,7 @@ def counted_entries(baseline: Any, shape: tuple[int, ...], of_map: tuple[int, ..
     Counted, each pair of one of them and another would be in order, and a network with many would seem robust.
 
     Args:
-        baseline: Float or array, `None` in it for the input itself.
+        baseline: Float or array, `None` in it for the input itself; or a background of several.
         shape: The shape of one input.
         of_map: The shape of one map: that of the input, or of the input without its channels.
 
@@ -142,6 +142,8 @@ def counted_entries(baseline: Any, shape: tuple[int, ...], of_map: tuple[int, ..
         Indices, or `None` for all.
     """
     held = np.isnan(np.asarray(baseline, "float64"))  # None becomes NaN
+    if held.ndim > len(shape):  # a background
+        held = held.all(axis=0)
     if not held.any():
         return None
     held = np.broadcast_to(held, shape)
@@ -151,7 +153,7 @@ def counted_entries(baseline: Any, shape: tuple[int, ...], of_map: tuple[int, ..
 
 
 def _baseline_of(saliency: AnySaliency) -> Any:
-    return saliency.baseline if isinstance(saliency, IntegratedGradients) else 0.0
+    return saliency.baseline if isinstance(saliency, WITH_BASELINE) else 0.0
 
 
 def map_shape_of(classifier: Classifier, x: np.ndarray, data_format: DataFormat) -> tuple[int, ...]:
