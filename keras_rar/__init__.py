@@ -19,6 +19,7 @@ from keras_rar.core.expected_gradients import ExpectedGradients
 from keras_rar.core.gradients import input_gradient
 from keras_rar.core.integration import completeness_gap, integrated_gradients
 from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall
+from keras_rar.core.network_maps import LRP, DeepLIFT, GradCAM
 from keras_rar.core.occlusion import Occlusion
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.saliency_methods import Saliency
@@ -51,12 +52,15 @@ from keras_rar.training.wrapping import unwrap, wrap
 __version__ = "0.1.0"
 
 __all__ = [
+    "LRP",
     "METHODS",
     "AbstractAttributionRegularizer",
     "AttributionRobustness",
     "Certificate",
     "Comparison",
+    "DeepLIFT",
     "ExpectedGradients",
+    "GradCAM",
     "IGNormRegularizer",
     "IGRRegularizer",
     "IGSumNormRegularizer",

@@ -11,7 +11,17 @@ from typing import Any
 NORMS = ["linf", "l2", "l0"]
 ATTACKS = ["topk", "mass_center", "random", "ensemble"]
 PREDICTION_ATTACKS = ["pgd", "ensemble"]
-SALIENCIES = ["ig", "gradient", "gradient_x_input", "smoothgrad", "expected_gradients", "occlusion"]
+SALIENCIES = [
+    "ig",
+    "gradient",
+    "gradient_x_input",
+    "smoothgrad",
+    "expected_gradients",
+    "occlusion",
+    "grad_cam",
+    "lrp",
+    "deeplift",
+]
 EXPLAINED = [*SALIENCIES, "guided_backprop", "deconvolution"]
 TARGETS = ["logit", "loss", "probability"]
 DATA_FORMATS = ["auto", "channels_last", "channels_first", "none", "rows"]

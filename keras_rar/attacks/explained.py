@@ -17,10 +17,10 @@ from keras_rar.core.maps import flat
 from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.core.saliency_methods import METHODS, WITH_BASELINE, Saliency
 from keras_rar.explaining import attackable, settled, user_maps
+from keras_rar.explaining.scores import score_of
 from keras_rar.networks import differentiable
 from keras_rar.networks.channel_axis import data_format_of
-from keras_rar.networks.classifier import TARGETS, Classifier
-from keras_rar.networks.surrogates import softplus
+from keras_rar.networks.classifier import Classifier
 
 
 class Explainers:
@@ -66,8 +66,9 @@ class Explainers:
         if isinstance(self.saliency, Saliency) and smooth:
             followed = self._smooth_classifier.model
             differentiable.check_attacked("model" if self._own is followed else "gradient_model", followed)
-            point, label = tf.constant(x[:1]), tf.constant([0], tf.int64)
-            self._score(self._smooth_classifier, label, self._beta)(point)  # the twin is made, and called
+            points, label = tf.constant(np.repeat(x[:1], 6, axis=0)), tf.constant([0], tf.int64)  # in 2 or 3 parts
+            for classifier, beta in ((self._classifier, None), (self._smooth_classifier, self._beta)):
+                score_of(self.saliency, classifier, label, self._target, beta)(points)  # the twin is made, and called
         if is_of_user(self.saliency):
             for explain in (self.own, self.smooth)[: 1 + smooth]:
                 user_maps.check_examples("saliency", explain, x)
@@ -76,9 +77,6 @@ class Explainers:
         if not isinstance(self.saliency, Saliency):
             return attackable.of_function(self.saliency, classifier, beta, self._data_format)
         return attackable.of_saliency(self.saliency, classifier, self._target, beta, self._data_format)
-
-    def _score(self, classifier: Classifier, y: tf.Tensor, beta: float | None) -> Callable[[tf.Tensor], tf.Tensor]:
-        return classifier.score(y, TARGETS[self._target], None if beta is None else softplus(beta))
 
 
 def map_shape(shape: tuple[int, ...], data_format: str) -> tuple[int, ...]:

@@ -23,9 +23,9 @@ class Occlusion(Saliency):
     """`aᵢ = mean over the windows S with i in S of f(x) − f(x with b in S)` (Zeiler & Fergus 2014).
 
     A window moves over the axes of an image, a volume or a sequence of words, with all channels at once, which share
-    the difference evenly, and over the single features of a table. With a window of one feature, `f(x) − f(x without i)`,
-    it is exact on a linear score: `wᵢ (xᵢ − bᵢ)`. The last window of an axis lies at its end, so that each covers as
-    much and no entry is left out. (Of windows that overlap captum takes the mean too, and Xplique the sum.)
+    the difference evenly, and over the single features of a table. A window of one feature, `f(x) − f(x without i)`, is
+    exact on a linear score: `wᵢ (xᵢ − bᵢ)`. The last window of an axis lies at its end, so that each covers as much and
+    no entry is left out. (Of windows that overlap captum takes the mean too, and Xplique the sum.)
 
     It needs no gradient, and is differentiable in x: an attack follows the gradients of the differences. It costs one
     forward pass per window and example.
@@ -66,9 +66,10 @@ class Occlusion(Saliency):
                 for size in sizes if isinstance(sizes, (list, tuple)) else [sizes]:
                     checks.positive_int(name, size)
         if self.window is not None and self.stride is not None:
-            if np.ndim(self.window) and np.ndim(self.stride) and len(self.window) != len(self.stride):
-                checks.fail("stride", f"an integer, or as many as the window has, {len(self.window)}", self.stride)
-            self._check_stride(np.array(self.window), np.array(self.stride))
+            window, stride = np.array(self.window), np.array(self.stride)
+            if window.ndim and stride.ndim and len(window) != len(stride):
+                checks.fail("stride", f"an integer, or as many as the window has, {len(window)}", self.stride)
+            self._check_stride(window, stride)
         checks.baseline("baseline", self.baseline)
         checks.one_of("data_format", self.data_format, ["auto", *DATA_FORMATS])
         checks.chunk(self.chunk)

@@ -13,6 +13,7 @@ from keras_rar.core.expected_gradients import ExpectedGradients
 from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
 from keras_rar.core.held import columns_of
 from keras_rar.core.integration import integrated_gradients
+from keras_rar.core.network_maps import LRP, DeepLIFT, GradCAM
 from keras_rar.core.occlusion import Occlusion
 from keras_rar.core.quadrature import QuadratureRule
 
@@ -144,9 +145,12 @@ METHODS = {
     "smoothgrad": SmoothGrad,
     "expected_gradients": ExpectedGradients,
     "occlusion": Occlusion,
+    "grad_cam": GradCAM,
+    "lrp": LRP,
+    "deeplift": DeepLIFT,
 }
 
-WITH_BASELINE = (IntegratedGradients, ExpectedGradients, Occlusion)
+WITH_BASELINE = (IntegratedGradients, ExpectedGradients, Occlusion, DeepLIFT)
 """Methods that compare the input with a baseline, their attribute `baseline`."""
 
 

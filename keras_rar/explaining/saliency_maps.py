@@ -13,6 +13,7 @@ from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.explaining import user_maps
 from keras_rar.explaining.completeness import Completeness, complete_ig
+from keras_rar.explaining.scores import score_of
 from keras_rar.explaining.settled import fitted, key_of, named
 from keras_rar.networks import at_once
 from keras_rar.networks.base_model import baseline_of
@@ -33,6 +34,9 @@ Method: TypeAlias = (
         "smoothgrad",
         "expected_gradients",
         "occlusion",
+        "grad_cam",
+        "lrp",
+        "deeplift",
         "guided_backprop",
         "deconvolution",
     ]
@@ -118,9 +122,9 @@ def saliency_map(
         x: Array of shape `(n, ...)`.
         y: Labels whose score is explained; of several per row the one of the highest score. Defaults to the predicted.
         method: `"ig"`, `"gradient"`, `"gradient_x_input"`, `"smoothgrad"`, `"expected_gradients"`, `"occlusion"`,
-            `"guided_backprop"` (Springenberg et al. 2015) or `"deconvolution"` (Zeiler & Fergus 2014); a `Saliency`
-            object, which has more settings; or a function `(model, x, y) -> attributions` of NumPy arrays, such as an
-            explainer of another library.
+            `"grad_cam"`, `"lrp"`, `"deeplift"`, `"guided_backprop"` (Springenberg et al. 2015) or `"deconvolution"`
+            (Zeiler & Fergus 2014); a `Saliency` object, which has more settings; or a function
+            `(model, x, y) -> attributions` of NumPy arrays, such as an explainer of another library.
         target: The score: `"logit"`, `"loss"` (cross-entropy) or `"probability"` of the label. Of several sigmoids the
             label's own counts alone.
         rule: Name of the quadrature rule of IG. Defaults to `"right"`.
@@ -169,6 +173,9 @@ def saliency_map(
         drawn = dict.fromkeys(("smoothgrad", "expected_gradients"), samples)
         points = getattr(method, "points", {"ig": m, **drawn}.get(str(method), 1))
         points = at_once.points_said(getattr(method, "chunk", chunk), points)
+        kind = core.METHODS.get(method) if isinstance(method, str) else type(method)
+        if not hasattr(kind, "chunk"):  # all of its points go at once
+            points = int(getattr(kind, "points", 1))
         batch_size = at_once.examples(classifier.model, x.shape[1:], "first", _MOST_EXAMPLES, points)
     batch_size = checks.positive_int("batch_size", batch_size)
     checks.one_of("target", target, TARGETS)
@@ -192,13 +199,14 @@ def saliency_map(
         saliency = fitted(saliency, lambda: data_format_of(classifier.model, x.shape[1:], data_format))
 
         def explain(x, y):
-            fitting = at_once.chunked(saliency, classifier.model, x, "first")
-            return fitting(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
+            score = score_of(saliency, classifier, y, target, None)
+            score = score if relu is None else classifier.score(y, TARGETS[target], relu)
+            return at_once.chunked(saliency, classifier.model, x, "first")(score, x) / classifier.head.gradient_scale
 
         user_maps.check_saliency(saliency, explain, x, layout, classifier.columns)
-        key = (method, target, samples, noise, seed, chunk, key_of(saliency), classifier.multilabel)
-        key = key if isinstance(method, str) else None
-        explained = at_once.in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
+        said = (method, target, samples, noise, seed, chunk, key_of(saliency), classifier.multilabel)
+        run = compiled(classifier.model, said if isinstance(method, str) else None, explain)
+        explained = at_once.in_batches(run, batch_size, x, y)
     if normalize:
         result = user_maps.as_maps("method", explained, tf.constant(x), layout).numpy()
     else:

@@ -26,7 +26,7 @@ def named(name: str, rule: str, m: Any, **settings: Any) -> Saliency:
     """
     if name == "ig":
         return core.IntegratedGradients(quadrature.get(rule, m), settings["baseline"], settings["chunk"])
-    kind = core.METHODS[name]
+    kind: Any = core.METHODS[name]
     fields = {field.name for field in dataclasses.fields(kind)}
     return kind(**{key: value for key, value in settings.items() if key in fields})
 
@@ -54,8 +54,6 @@ def check_baseline(saliency: Any, shape: tuple[int | None, ...]) -> None:
 
 
 def key_of(saliency: Saliency) -> Hashable:
-    """The baseline of a saliency as a part of a key, whatever its size; `None` if it has none."""
-    if not isinstance(saliency, core.WITH_BASELINE):
-        return None
-    values = np.asarray(saliency.baseline, "float64")
-    return values.shape, hashlib.sha256(values.tobytes()).hexdigest()
+    """The baseline of a saliency as a part of a key, whatever its size, and where it looks for channels."""
+    values = np.asarray(saliency.baseline if isinstance(saliency, core.WITH_BASELINE) else 0.0, "float64")
+    return values.shape, hashlib.sha256(values.tobytes()).hexdigest(), getattr(saliency, "data_format", None)

@@ -313,6 +313,7 @@ TAKES_NO_NUMBERS = {
     "row_draws.*": "of random numbers",
     "squares.*": "of tensors of a search",
     "abstract_saliency.Saliency": "abstract",
+    "network_maps.*": "of scores of a network",
     "certificates.*": "of arrays alone, in float64: of bounds, counts and radii, not of maps",
     "smoothing.Smoothing": "abstract",
     "terms.FirstPass": "of a function",
