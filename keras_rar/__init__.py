@@ -15,9 +15,12 @@ if int(_keras.__version__.split(".")[0]) < 3 or _keras.backend.backend() != "ten
 
 from keras_rar import attacks, training
 from keras_rar.core import quadrature
+from keras_rar.core.expected_gradients import ExpectedGradients
 from keras_rar.core.gradients import input_gradient
 from keras_rar.core.integration import completeness_gap, integrated_gradients
 from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall
+from keras_rar.core.network_maps import LRP, DeepLIFT, GradCAM
+from keras_rar.core.occlusion import Occlusion
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.core.terms import Terms
@@ -49,11 +52,15 @@ from keras_rar.training.wrapping import unwrap, wrap
 __version__ = "0.1.0"
 
 __all__ = [
+    "LRP",
     "METHODS",
     "AbstractAttributionRegularizer",
     "AttributionRobustness",
     "Certificate",
     "Comparison",
+    "DeepLIFT",
+    "ExpectedGradients",
+    "GradCAM",
     "IGNormRegularizer",
     "IGRRegularizer",
     "IGSumNormRegularizer",
@@ -63,6 +70,7 @@ __all__ = [
     "LinfBall",
     "MadryRegularizer",
     "NaturalRegularizer",
+    "Occlusion",
     "OneInput",
     "Protocol",
     "QuadratureRule",

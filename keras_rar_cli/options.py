@@ -11,7 +11,17 @@ from typing import Any
 NORMS = ["linf", "l2", "l0"]
 ATTACKS = ["topk", "mass_center", "random", "ensemble"]
 PREDICTION_ATTACKS = ["pgd", "ensemble"]
-SALIENCIES = ["ig", "gradient", "gradient_x_input", "smoothgrad"]
+SALIENCIES = [
+    "ig",
+    "gradient",
+    "gradient_x_input",
+    "smoothgrad",
+    "expected_gradients",
+    "occlusion",
+    "grad_cam",
+    "lrp",
+    "deeplift",
+]
 EXPLAINED = [*SALIENCIES, "guided_backprop", "deconvolution"]
 TARGETS = ["logit", "loss", "probability"]
 DATA_FORMATS = ["auto", "channels_last", "channels_first", "none", "rows"]
@@ -81,7 +91,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "data_format": (DATA_FORMATS, "where inputs have their channels (default: auto, as the model has them)"),
     "rule": (RULES, "quadrature rule of integrated gradients"),
     "m": (positive_int, "number of nodes of the rule"),
-    "baseline": (finite_float, "start of the segment that integrated gradients integrates over"),
+    "baseline": (finite_float, "where maps that compare the input with a baseline begin"),
     "prediction_attack": (PREDICTION_ATTACKS, "attack on predictions; ensemble is the worst of several"),
     "pgd_steps": (positive_int, "iterations of the attack on predictions"),
     "pgd_step_size": (positive_float, "length of its step"),

@@ -36,8 +36,9 @@ class AttributionAttack(FollowingAttack):
         bounds: Pair `(lower, upper)` of floats or arrays, the valid range of inputs, or `None`. Defaults to `(0., 1.)`.
         steps: Positive integer, number of iterations. Defaults to `100`.
         step_size: Float > 0, length of a step (with an array of ε of the largest). Defaults to `epsilon / 10`.
-        saliency: What is attacked: `"ig"`, `"gradient"`, `"gradient_x_input"` or `"smoothgrad"`, a `Saliency` object,
-            or a function `(model, x, y) -> attributions` of TensorFlow operations. Defaults to `"ig"`.
+        saliency: What is attacked: `"ig"`, `"gradient"`, `"gradient_x_input"`, `"smoothgrad"`, `"expected_gradients"`,
+            `"occlusion"`, `"grad_cam"`, `"lrp"` or `"deeplift"`; a `Saliency` object, which has more settings; or a
+            function `(model, x, y) -> attributions` of TensorFlow operations. Defaults to `"ig"`.
         target: The score explained: `"logit"`, `"loss"` or `"probability"` of the label. Defaults to `"logit"`.
         data_format: Where inputs have their channels: as for `saliency_map`. Defaults to `"auto"`, found.
         rule: Name of the quadrature rule of IG. Defaults to `"right"`.

@@ -15,7 +15,9 @@ Radius: TypeAlias = float | list[Any] | tuple[Any, ...] | npt.NDArray[Any]
 Bounds: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | None
 Target: TypeAlias = Literal["logit", "loss", "probability"]
 RuleName: TypeAlias = Literal["left", "right", "midpoint", "trapezoid", "gauss_legendre"]
-SaliencyName: TypeAlias = Literal["ig", "gradient", "gradient_x_input", "smoothgrad"]
+SaliencyName: TypeAlias = Literal[
+    "ig", "gradient", "gradient_x_input", "smoothgrad", "expected_gradients", "occlusion", "grad_cam", "lrp", "deeplift"
+]
 AnySaliency: TypeAlias = SaliencyName | Saliency | Callable[..., Any]
 SimilarityName: TypeAlias = Literal["kendall_tau", "spearman_rho", "topk_intersection", "mass_center"]
 ObjectiveName: TypeAlias = Literal["crossentropy", "margin"]

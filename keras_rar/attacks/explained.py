@@ -12,14 +12,15 @@ import tensorflow as tf
 from keras_rar.attacks import reach
 from keras_rar.attacks.choices import AnySaliency, DataFormat
 from keras_rar.core import channels, checks, map_objectives, padded
+from keras_rar.core.abstract_saliency import AT_ONCE
 from keras_rar.core.maps import flat
 from keras_rar.core.neighborhoods import Neighborhood
-from keras_rar.core.saliency_methods import AT_ONCE, METHODS, IntegratedGradients, Saliency
-from keras_rar.explaining import attackable, user_maps
+from keras_rar.core.saliency_methods import METHODS, WITH_BASELINE, Saliency
+from keras_rar.explaining import attackable, settled, user_maps
+from keras_rar.explaining.scores import score_of
 from keras_rar.networks import differentiable
 from keras_rar.networks.channel_axis import data_format_of
-from keras_rar.networks.classifier import TARGETS, Classifier
-from keras_rar.networks.surrogates import softplus
+from keras_rar.networks.classifier import Classifier
 
 
 class Explainers:
@@ -65,8 +66,9 @@ class Explainers:
         if isinstance(self.saliency, Saliency) and smooth:
             followed = self._smooth_classifier.model
             differentiable.check_attacked("model" if self._own is followed else "gradient_model", followed)
-            point, label = tf.constant(x[:1]), tf.constant([0], tf.int64)
-            self._score(self._smooth_classifier, label, self._beta)(point)  # the twin is made, and called
+            points, label = tf.constant(np.repeat(x[:1], 6, axis=0)), tf.constant([0], tf.int64)  # in 2 or 3 parts
+            for classifier, beta in ((self._classifier, None), (self._smooth_classifier, self._beta)):
+                score_of(self.saliency, classifier, label, self._target, beta)(points)  # the twin is made, and called
         if is_of_user(self.saliency):
             for explain in (self.own, self.smooth)[: 1 + smooth]:
                 user_maps.check_examples("saliency", explain, x)
@@ -75,9 +77,6 @@ class Explainers:
         if not isinstance(self.saliency, Saliency):
             return attackable.of_function(self.saliency, classifier, beta, self._data_format)
         return attackable.of_saliency(self.saliency, classifier, self._target, beta, self._data_format)
-
-    def _score(self, classifier: Classifier, y: tf.Tensor, beta: float | None) -> Callable[[tf.Tensor], tf.Tensor]:
-        return classifier.score(y, TARGETS[self._target], None if beta is None else softplus(beta))
 
 
 def map_shape(shape: tuple[int, ...], data_format: str) -> tuple[int, ...]:
@@ -117,8 +116,7 @@ def checked_inputs(classifier: Classifier, x: Any, attack: Any) -> tuple[np.ndar
     free = classifier.columns.free(x)
     neighborhood.check_shape(free.shape[1:])
     reach.check_reach(free, neighborhood.reach_of_features, neighborhood.bounds)
-    if isinstance(attack.saliency, IntegratedGradients):
-        checks.broadcasts("baseline", attack.saliency.baseline, classifier.free_shape)
+    settled.check_baseline(attack.saliency, classifier.free_shape)
     shape = map_shape_of(classifier, x, attack.data_format)
     counted = counted_entries(_baseline_of(attack.saliency), free.shape[1:], shape)
     for name in ("k", "k_report"):
@@ -134,7 +132,7 @@ def counted_entries(baseline: Any, shape: tuple[int, ...], of_map: tuple[int, ..
     Counted, each pair of one of them and another would be in order, and a network with many would seem robust.
 
     Args:
-        baseline: Float or array, `None` in it for the input itself.
+        baseline: Float or array, `None` in it for the input itself; or a background of several.
         shape: The shape of one input.
         of_map: The shape of one map: that of the input, or of the input without its channels.
 
@@ -142,6 +140,8 @@ def counted_entries(baseline: Any, shape: tuple[int, ...], of_map: tuple[int, ..
         Indices, or `None` for all.
     """
     held = np.isnan(np.asarray(baseline, "float64"))  # None becomes NaN
+    if held.ndim > len(shape):  # a background
+        held = held.all(axis=0)
     if not held.any():
         return None
     held = np.broadcast_to(held, shape)
@@ -151,7 +151,7 @@ def counted_entries(baseline: Any, shape: tuple[int, ...], of_map: tuple[int, ..
 
 
 def _baseline_of(saliency: AnySaliency) -> Any:
-    return saliency.baseline if isinstance(saliency, IntegratedGradients) else 0.0
+    return saliency.baseline if isinstance(saliency, WITH_BASELINE) else 0.0
 
 
 def map_shape_of(classifier: Classifier, x: np.ndarray, data_format: DataFormat) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from keras_rar.attacks import agreement, explained
 from keras_rar.attacks.attack import Attack, Sizes
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.correlations import cosine_similarity
-from keras_rar.core.saliency_methods import IntegratedGradients, Saliency
+from keras_rar.core.saliency_methods import WITH_BASELINE, Saliency
 from keras_rar.networks import at_once
 from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.classifier import Classifier
@@ -68,7 +68,7 @@ class FollowingAttack(Attack):
             vars(attack).update(of_training=False, _compiled=(), _approved=(), _trained=())
             for name in ("saliency", "followed"):
                 saliency = getattr(self, name)
-                if isinstance(saliency, IntegratedGradients):
+                if isinstance(saliency, WITH_BASELINE):
                     setattr(attack, name, dataclasses.replace(saliency, baseline=baseline))
             self._trained = baseline, attack
         return self._trained[1]

@@ -21,6 +21,7 @@ def weighted_gradients(
     *,
     chunk: int | None = None,
     variables: Variables = True,
+    factors: Callable[..., tf.Tensor] | None = None,
 ) -> tf.Tensor:
     """The weighted sum of the gradients of `f` at points that are made from the inputs.
 
@@ -35,6 +36,7 @@ def weighted_gradients(
         chunk: Positive integer, how many points per example to evaluate at once. Defaults to all.
         variables: Whether the chunked derivative reaches variables too, or the list of those that it reaches: it costs
             nothing for the others. Defaults to `True`, all of them.
+        factors: Function as `points`, of what each gradient is multiplied by: `Σₖ wₖ cₖ ⊙ ∇f(zₖ)`. Defaults to 1.
 
     Returns:
         Tensor of shape `(batch, ...)`.
@@ -50,7 +52,7 @@ def weighted_gradients(
     >>> weighted_gradients(f, noisy, (tf.zeros([1, 2]),), [0.5, 0.5]).numpy()
     array([[1., 1.]], dtype=float32)
     """
-    return gradients_and_values(f, points, inputs, weights, chunk=chunk, variables=variables)[0]
+    return gradients_and_values(f, points, inputs, weights, chunk=chunk, variables=variables, factors=factors)[0]
 
 
 def gradients_and_values(
@@ -61,6 +63,7 @@ def gradients_and_values(
     *,
     chunk: int | None = None,
     variables: Variables = True,
+    factors: Callable[..., tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """`weighted_gradients`, and the values of `f` at the points, which cost nothing more.
 
@@ -71,6 +74,7 @@ def gradients_and_values(
         weights: As for `weighted_gradients`.
         chunk: As for `weighted_gradients`.
         variables: As for `weighted_gradients`.
+        factors: As for `weighted_gradients`.
 
     Returns:
         The sum, and the values, a tensor of shape `(points, batch)`, or `None` if the points are evaluated in chunks.
@@ -91,17 +95,42 @@ def gradients_and_values(
     shares = tf.constant(padded.reshape(rounds, size) / scale, dtype)
 
     def part(k, *inputs):
-        if rounds > 1:
-            inputs = tuple(graphs.of_unknown_batch(value) for value in inputs)
         z = points(indices[k], *inputs)
         values, gradients = value_and_gradient(f, tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0)))
-        total = tf.tensordot(shares[k], tf.reshape(gradients, tf.shape(z)), 1)
-        return scale * total, tf.reshape(values, tf.shape(z)[:2])
+        gradients = tf.reshape(gradients, tf.shape(z))
+        gradients = gradients if factors is None else factors(indices[k], *inputs) * gradients
+        return scale * tf.tensordot(shares[k], gradients, 1), tf.reshape(values, tf.shape(z)[:2])
 
     if rounds == 1:
         return part(0, *inputs)
 
+    return summed(lambda k, *inputs: part(k, *inputs)[0], inputs, rounds, variables), None
+
+
+def summed(
+    part: Callable[..., tf.Tensor], inputs: tuple[tf.Tensor, ...], rounds: int, variables: Variables = True
+) -> tf.Tensor:
+    """`Σₖ part(k, *inputs)` over some rounds, one at a time, also for its derivative.
+
+    Args:
+        part: Function `(k, *inputs)` that returns a tensor of the shape of the first input.
+        inputs: Tuple of tensors of shape `(batch, ...)`; the sum can be differentiated in them, and in variables.
+        rounds: Positive integer, k runs from 0 to before it.
+        variables: As for `weighted_gradients`.
+
+    Returns:
+        Tensor of the shape of the first input.
+
+    Example:
+
+    >>> summed(lambda k, x: tf.cast(k, x.dtype) * x, (tf.constant([[1.0, 2.0]]),), 3).numpy()
+    array([[3., 6.]], dtype=float32)
+    """
+    inputs = tuple(floating("inputs", value) for value in inputs)
     wanted = variables  # `tf.custom_gradient` passes an argument of the same name
+
+    def known(k, *inputs):
+        return part(k, *(graphs.of_unknown_batch(value) for value in inputs))
 
     @tf.custom_gradient
     def total(*inputs):
@@ -112,7 +141,7 @@ def gradients_and_values(
             def derivatives(k):
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(sources)
-                    value = tf.reduce_sum(upstream * part(k, *inputs)[0])
+                    value = tf.reduce_sum(upstream * known(k, *inputs))
                 found = tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
                 return [tf.convert_to_tensor(gradient) for gradient in found]
 
@@ -123,9 +152,9 @@ def gradients_and_values(
             found_of = {id(variable): value for variable, value in zip(reached, in_variables, strict=True)}
             return in_inputs, [found_of.get(id(variable)) for variable in variables]
 
-        return _sum_over(rounds, lambda k: [part(k, *inputs)[0]], inputs[:1])[0], backward
+        return _sum_over(rounds, lambda k: [known(k, *inputs)], inputs[:1])[0], backward
 
-    return total(*inputs), None
+    return total(*inputs)
 
 
 def _is_among(variable: tf.Variable, wanted: Variables) -> bool:

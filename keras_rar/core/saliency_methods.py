@@ -1,43 +1,21 @@
 """Attribution methods for a score, and the saliency map that people see."""
 
-import abc
 import dataclasses
-import math
-from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
+from keras_rar.core.abstract_saliency import Saliency, chunk_size
 from keras_rar.core.accumulation import weighted_gradients
 from keras_rar.core.channels import DATA_FORMATS
+from keras_rar.core.expected_gradients import ExpectedGradients
 from keras_rar.core.gradients import ScalarFunction, floating, input_gradient
 from keras_rar.core.held import columns_of
 from keras_rar.core.integration import integrated_gradients
+from keras_rar.core.network_maps import LRP, DeepLIFT, GradCAM
+from keras_rar.core.occlusion import Occlusion
 from keras_rar.core.quadrature import QuadratureRule
-
-
-class Saliency(abc.ABC):
-    """An attribution method: a function of a score and an input, differentiable in the input.
-
-    Subclass it to add a method of your own. If it is made of TensorFlow operations, attacks can follow its gradient.
-    """
-
-    points = 1
-    """Number of points per example at which the score is evaluated: the memory of a batch grows with it."""
-
-    @abc.abstractmethod
-    def __call__(self, f: ScalarFunction, x: tf.Tensor) -> tf.Tensor:
-        """The attributions of `f(x)`, in the shape of `x`.
-
-        Args:
-            f: Function `(n, ...) -> (n,)`, the score; `n` may be any multiple of the batch, and row `i` belongs to
-                example `i % batch`.
-            x: Tensor of shape `(batch, ...)`.
-
-        Returns:
-            Tensor of the shape of `x`.
-        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +58,7 @@ class IntegratedGradients(Saliency):
     def between(self, f: ScalarFunction, start: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The attributions with another start than the baseline: a tensor of the shape of `x`."""
         x = floating("x", x)
-        return integrated_gradients(f, start, x, self.rule, chunk=_chunk_size(self.chunk, x), variables=False)
+        return integrated_gradients(f, start, x, self.rule, chunk=chunk_size(self.chunk, x), variables=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +132,7 @@ class SmoothGrad(Saliency):
             shape, [self.seed, 0], dtype=x.dtype, alg="philox"
         )  # the same with XLA
         weights = [1 / self.samples] * self.samples
-        chunk = _chunk_size(self.chunk, x)
+        chunk = chunk_size(self.chunk, x)
         columns = columns_of(f)
         point = lambda ks, x: columns.joined(columns.free(x + tf.gather(noise, ks)), x)  # noqa: E731
         return weighted_gradients(f, point, (x,), weights, chunk=chunk, variables=False)
@@ -165,7 +143,15 @@ METHODS = {
     "gradient": Gradient,
     "gradient_x_input": GradientTimesInput,
     "smoothgrad": SmoothGrad,
+    "expected_gradients": ExpectedGradients,
+    "occlusion": Occlusion,
+    "grad_cam": GradCAM,
+    "lrp": LRP,
+    "deeplift": DeepLIFT,
 }
+
+WITH_BASELINE = (IntegratedGradients, ExpectedGradients, Occlusion, DeepLIFT)
+"""Methods that compare the input with a baseline, their attribute `baseline`."""
 
 
 def normalize_map(attributions: tf.Tensor, data_format: str = "channels_last") -> tf.Tensor:
@@ -203,24 +189,3 @@ def normalize_map(attributions: tf.Tensor, data_format: str = "channels_last") -
     axes = list(range(1, saliency.shape.rank))
     entries = tf.cast(tf.reduce_prod(tf.shape(saliency)[1:]), saliency.dtype)
     return entries * tf.math.divide_no_nan(saliency, tf.reduce_sum(saliency, axes, keepdims=True))
-
-
-AT_ONCE = 400_000  # entries of all points evaluated at once: 500 images of 28 × 28 keep two cores busy
-
-
-def points_at_once(shape: Iterable[int | None]) -> int:
-    """How many points per example keep a machine busy.
-
-    Args:
-        shape: Shape of a batch of inputs; 32 stands for a size that is not known.
-
-    Example:
-
-    >>> points_at_once((5, 28, 28, 1))
-    102
-    """
-    return max(1, AT_ONCE // max(math.prod(size or 32 for size in shape), 1))
-
-
-def _chunk_size(chunk: int | str | None, x: tf.Tensor) -> int | None:
-    return points_at_once(x.shape) if isinstance(chunk, str) else chunk

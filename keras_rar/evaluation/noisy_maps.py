@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.attacks import explained
+from keras_rar.core.abstract_saliency import AT_ONCE
 from keras_rar.core.maps import flat
-from keras_rar.core.saliency_methods import AT_ONCE, METHODS, Saliency
+from keras_rar.core.saliency_methods import METHODS, Saliency
 from keras_rar.core.smoothing import Smoothing
 from keras_rar.explaining import attackable
 from keras_rar.networks.channel_axis import data_format_of

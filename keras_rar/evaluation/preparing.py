@@ -11,6 +11,7 @@ from keras_rar import attacks
 from keras_rar.attacks.choices import Chunk, JitCompile
 from keras_rar.attacks.explained import counted_entries
 from keras_rar.core import channels, checks, discrete
+from keras_rar.core.saliency_methods import METHODS, WITH_BASELINE
 from keras_rar.evaluation import short
 from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.running import Evaluation
@@ -48,9 +49,8 @@ def prepared(
     shape = channels.map_shape(x.shape[1:], data_format)
     plausible.check_varies(classifier, x[:32])
     pgd = settings.pgd_attack(batch_size=batch_size, jit_compile=jit_compile)
-    counted = counted_entries(
-        settings.baseline if settings.saliency == "ig" else 0.0, classifier.columns.free(x).shape[1:], shape
-    )
+    begins = isinstance(settings.saliency, str) and METHODS.get(settings.saliency) in WITH_BASELINE
+    counted = counted_entries(settings.baseline if begins else 0.0, classifier.columns.free(x).shape[1:], shape)
     entries = int(np.prod(shape)) if counted is None else len(counted)
     attack = settings.attribution_attack(entries, chunk=chunk, batch_size=batch_size, jit_compile=jit_compile)
     settings = dataclasses.replace(

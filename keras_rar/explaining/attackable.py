@@ -11,12 +11,14 @@ from keras_rar.core import saliency_methods as core
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.explaining import user_maps
-from keras_rar.explaining.saliency_maps import BACKWARD, get
+from keras_rar.explaining.saliency_maps import BACKWARD
+from keras_rar.explaining.scores import score_of
+from keras_rar.explaining.settled import fitted, named
 from keras_rar.networks import at_once
 from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.channel_axis import data_format_of
-from keras_rar.networks.classifier import TARGETS, Classifier
-from keras_rar.networks.surrogates import softplus, softplus_twin
+from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.surrogates import softplus_twin
 
 
 def get_differentiable(
@@ -27,9 +29,8 @@ def get_differentiable(
         return method
     if isinstance(method, str) and method in BACKWARD:
         checks.fail("saliency", f"one of {list(core.METHODS)}: {method} has no second derivative to follow", method)
-    if not isinstance(method, Saliency):
-        checks.one_of("saliency", method, core.METHODS)
-    return get(method, rule, m, baseline_of(None, None, baseline), chunk)
+    checks.one_of("saliency", method, core.METHODS)
+    return named(method, rule, m, baseline=baseline_of(None, None, baseline), chunk=chunk)
 
 
 def of_function(
@@ -62,11 +63,11 @@ def of_saliency(
     derivatives: at_once.Derivatives = "second",
 ) -> Callable:
     """The map by a `Saliency` of a score, one of `TARGETS`, for an attack."""
-    relu = None if beta is None else softplus(beta)
 
     def attribute(x, y):
-        fitting = at_once.chunked(saliency, classifier.model, x, derivatives)
-        return fitting(classifier.score(y, TARGETS[target], relu), x)
+        known = fitted(saliency, lambda: data_format_of(classifier.model, tuple(x.shape[1:]), data_format))
+        fitting = at_once.chunked(known, classifier.model, x, derivatives)
+        return fitting(score_of(saliency, classifier, y, target, beta), x)
 
     return _maps_of(attribute, classifier, data_format)
 

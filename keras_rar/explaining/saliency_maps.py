@@ -7,12 +7,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import checks, quadrature
+from keras_rar.core import checks
 from keras_rar.core import saliency_methods as core
 from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.explaining import user_maps
 from keras_rar.explaining.completeness import Completeness, complete_ig
+from keras_rar.explaining.scores import score_of
+from keras_rar.explaining.settled import fitted, key_of, named
 from keras_rar.networks import at_once
 from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.channel_axis import data_format_of
@@ -25,7 +27,19 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Method: TypeAlias = (
-    Literal["ig", "gradient", "gradient_x_input", "smoothgrad", "guided_backprop", "deconvolution"]
+    Literal[
+        "ig",
+        "gradient",
+        "gradient_x_input",
+        "smoothgrad",
+        "expected_gradients",
+        "occlusion",
+        "grad_cam",
+        "lrp",
+        "deeplift",
+        "guided_backprop",
+        "deconvolution",
+    ]
     | Saliency
     | Callable[[Any, np.ndarray, np.ndarray], Any]
 )
@@ -107,8 +121,9 @@ def saliency_map(
         model: Any Keras classifier with one input and one output, or a `RARModel`.
         x: Array of shape `(n, ...)`.
         y: Labels whose score is explained; of several per row the one of the highest score. Defaults to the predicted.
-        method: `"ig"`, `"gradient"`, `"gradient_x_input"`, `"smoothgrad"`, `"guided_backprop"` (Springenberg et al.
-            2015) or `"deconvolution"` (Zeiler & Fergus 2014); a `Saliency` object; or a function
+        method: `"ig"`, `"gradient"`, `"gradient_x_input"`, `"smoothgrad"`, `"expected_gradients"`, `"occlusion"`,
+            `"grad_cam"`, `"lrp"`, `"deeplift"`, `"guided_backprop"` (Springenberg et al. 2015) or `"deconvolution"`
+            (Zeiler & Fergus 2014); a `Saliency` object, which has more settings; or a function
             `(model, x, y) -> attributions` of NumPy arrays, such as an explainer of another library.
         target: The score: `"logit"`, `"loss"` (cross-entropy) or `"probability"` of the label. Of several sigmoids the
             label's own counts alone.
@@ -116,11 +131,12 @@ def saliency_map(
         m: Number of nodes of IG, or `"auto"` to double it, from 16, until the relative gap of every example is at
             most `tolerance`; a warning says if 4096 are not enough. Defaults to `100`.
         baseline: Float or array that broadcasts to an input, `None` in it for the input itself, which gets no share.
+            Of `"expected_gradients"` it may be a background, an array of inputs; of `"occlusion"` it covers a window.
             See `baseline_report`. Defaults to `"auto"`: that of the training of a `RARModel`, or `0.`; a training at
             another layer than the one explained has none for it.
         tolerance: Float > 0, for `m="auto"`. Defaults to `0.01`.
-        samples: Number of draws of SmoothGrad. Defaults to `50`.
-        noise: Their standard deviation, in the units of the input. Defaults to `0.1`.
+        samples: Number of draws of SmoothGrad and of expected gradients. Defaults to `50`.
+        noise: Standard deviation of those of SmoothGrad, in the units of the input. Defaults to `0.1`.
         seed: Their integer seed. Defaults to `0`.
         normalize: Whether to reduce to the map above; if not, the signed attributions. Defaults to `True`.
         data_format: Where images and volumes have their channels: `"channels_last"`, `"channels_first"`, `"none"`, or
@@ -154,8 +170,12 @@ def saliency_map(
     user_maps.check_known("method", method, classifier)
     x = classifier.check_inputs(x)
     if batch_size is None:
-        points = getattr(method, "points", {"ig": m, "smoothgrad": samples}.get(str(method), 1))
+        drawn = dict.fromkeys(("smoothgrad", "expected_gradients"), samples)
+        points = getattr(method, "points", {"ig": m, **drawn}.get(str(method), 1))
         points = at_once.points_said(getattr(method, "chunk", chunk), points)
+        kind = core.METHODS.get(method) if isinstance(method, str) else type(method)
+        if not hasattr(kind, "chunk"):  # all of its points go at once
+            points = int(getattr(kind, "points", 1))
         batch_size = at_once.examples(classifier.model, x.shape[1:], "first", _MOST_EXAMPLES, points)
     batch_size = checks.positive_int("batch_size", batch_size)
     checks.one_of("target", target, TARGETS)
@@ -171,31 +191,27 @@ def saliency_map(
     else:
         relu = BACKWARD.get(method) if isinstance(method, str) else None
         name = method if relu is None else "gradient"
-        saliency = get(name, rule, m, baseline, chunk, samples=samples, noise=noise, seed=seed)
+        saliency = name
+        if not isinstance(name, Saliency):
+            checks.one_of("method", name, METHODS)
+            settings = {"samples": samples, "noise": noise, "seed": seed, "baseline": baseline, "chunk": chunk}
+            saliency = named(name, rule, m, **settings)
+        saliency = fitted(saliency, lambda: data_format_of(classifier.model, x.shape[1:], data_format))
 
         def explain(x, y):
-            fitting = at_once.chunked(saliency, classifier.model, x, "first")
-            return fitting(classifier.score(y, TARGETS[target], relu), x) / classifier.head.gradient_scale
+            score = score_of(saliency, classifier, y, target, None)
+            score = score if relu is None else classifier.score(y, TARGETS[target], relu)
+            return at_once.chunked(saliency, classifier.model, x, "first")(score, x) / classifier.head.gradient_scale
 
         user_maps.check_saliency(saliency, explain, x, layout, classifier.columns)
-        key = (method, target, samples, noise, seed, chunk, classifier.multilabel) if isinstance(method, str) else None
-        explained = at_once.in_batches(compiled(classifier.model, key, explain), batch_size, x, y)
+        said = (method, target, samples, noise, seed, chunk, key_of(saliency), classifier.multilabel)
+        run = compiled(classifier.model, said if isinstance(method, str) else None, explain)
+        explained = at_once.in_batches(run, batch_size, x, y)
     if normalize:
         result = user_maps.as_maps("method", explained, tf.constant(x), layout).numpy()
     else:
         result = classifier.columns.free(explained)
     return (result, completeness) if completeness is not None and return_completeness else result
-
-
-def get(name: Any, rule: str, m: Any, baseline: Any, chunk: Any, **smoothgrad: Any) -> Saliency:
-    if isinstance(name, Saliency):
-        return name
-    checks.one_of("method", name, METHODS)
-    if name == "ig":
-        return core.IntegratedGradients(quadrature.get(rule, m), baseline, chunk)
-    if name == "smoothgrad":
-        return core.SmoothGrad(**smoothgrad, chunk=chunk)
-    return core.METHODS[name]()
 
 
 def _predicted(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:

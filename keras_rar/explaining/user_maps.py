@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from keras_rar.core import channels, checks
 from keras_rar.core.held import NOTHING, Columns
-from keras_rar.core.saliency_methods import METHODS, IntegratedGradients, Saliency, normalize_map
+from keras_rar.core.saliency_methods import METHODS, Saliency, normalize_map
+from keras_rar.explaining.settled import check_baseline
 from keras_rar.networks.classifier import Classifier
 
 _ALIKE = 0.02
@@ -95,8 +96,7 @@ def check_saliency(
 
     Broadcast over a batch, a baseline of its shape would be another one in batches of another size.
     """
-    if isinstance(saliency, IntegratedGradients):
-        checks.broadcasts("baseline", saliency.baseline, columns.free(x).shape[1:])
+    check_baseline(saliency, columns.free(x).shape[1:])
     if type(saliency) not in METHODS.values():
         check_examples("method", lambda x, y: as_maps("method", explain(x, y), x, data_format), x)
 

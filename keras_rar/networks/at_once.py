@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core.saliency_methods import METHODS, points_at_once
+from keras_rar.core.abstract_saliency import points_at_once
+from keras_rar.core.saliency_methods import METHODS
 from keras_rar.networks.kept import kept_with
 from keras_rar.networks.output import head_of
 

@@ -30,6 +30,7 @@ from keras_rar.networks.copies import Change, copy_with
 from keras_rar.networks.graph import calls_of
 from keras_rar.networks.kept import Kept, kept_with
 from keras_rar.networks.relus import Replacement
+from keras_rar.networks.rules import Rule
 from keras_rar.networks.shared_variables import SharedVariables
 from keras_rar.networks.squashing import Unsquashed
 
@@ -96,7 +97,8 @@ class OutputHead:
 
         def make() -> Any:
             changes: list[Change] = []
-            if relu is not None:
+            rule = relu if isinstance(relu, Rule) else None
+            if relu is not None and (rule is None or rule.replaces_relus):
                 self._twins.get("checked", lambda: hidden_relus.checked(self.model))
                 changes += relus.changes(self.model, relu)
             if fast:
@@ -108,6 +110,8 @@ class OutputHead:
             changes += self.squashing.change()
             if rest and self._stem is not None:
                 changes.append(self._stem.change())
+            if rule is not None:
+                changes += rule.changes(self.model, changes)
             copied = copy_with(self.model, changes)
             return Unsquashed(copied, str(self.activation)) if self.squashing.in_graph else copied
 

@@ -30,7 +30,7 @@ _CALLS: dict[str, Callable[[Any], Settings]] = {  # layers, and functions applie
 
 
 @dataclasses.dataclass(frozen=True)
-class _Replaced:
+class Replaced:
     """An activation function in place of a ReLU with these settings."""
 
     replacement: Replacement
@@ -46,7 +46,7 @@ def changes(model: Any, replacement: Replacement) -> Iterator[Change]:
         for name, value in list(vars(operation).items()):
             settings = _settings(value)
             if settings is not None:
-                yield operation, name, _Replaced(replacement, settings)
+                yield operation, name, Replaced(replacement, settings)
         if is_of_keras(operation):
             name = type(operation).call.__qualname__
             if name in _CALLS:
@@ -57,14 +57,14 @@ def changes(model: Any, replacement: Replacement) -> Iterator[Change]:
 
 def _call(settings: Callable[[Any], Settings], replacement: Replacement) -> Callable:
     # The settings are read in the call, where the layer casts its alpha.
-    return lambda operation, x: _Replaced(replacement, settings(operation))(x)
+    return lambda operation, x: Replaced(replacement, settings(operation))(x)
 
 
 def _maximum(replacement: Replacement) -> Callable:
     def call(operation: Any, x1: Any, x2: Any) -> tf.Tensor:
         for x, other in ((x1, x2), (x2, x1)):
             if isinstance(other, numbers.Number) and other == 0:
-                return _Replaced(replacement, {})(x)
+                return Replaced(replacement, {})(x)
         return type(operation).call(operation, x1, x2)
 
     return call
