@@ -81,6 +81,56 @@ def gradients_and_values(
     >>> gradients_and_values(f, lambda ks, x: x[tf.newaxis], (tf.ones([1, 2]),), [1.0])[1].numpy()
     array([[2.]], dtype=float32)
     """
+
+    def evaluate(ks, *inputs):
+        z = points(ks, *inputs)
+        values, gradients = value_and_gradient(f, folded(z))
+        return tf.reshape(values, tf.shape(z)[:2]), tf.reshape(gradients, tf.shape(z))
+
+    inputs = tuple(floating("inputs", value) for value in inputs)
+    return weighted_sum(evaluate, inputs, weights, lambda: inputs[0], chunk=chunk, variables=variables)
+
+
+def folded(z: tf.Tensor) -> tf.Tensor:
+    """Points `(points, batch, ...)` with the first two axes made one.
+
+    Example:
+
+    >>> folded(tf.zeros([2, 3, 4])).shape
+    TensorShape([6, 4])
+    """
+    return tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0))
+
+
+def weighted_sum(
+    evaluate: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+    inputs: tuple[tf.Tensor, ...],
+    weights: Sequence[float],
+    like: Callable[[], tf.Tensor],
+    *,
+    chunk: int | None = None,
+    variables: Variables = True,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """`Σₖ wₖ v(zₖ)` of a vector v of each point, and a value of each point.
+
+    Args:
+        evaluate: Function `(ks, *inputs)` that returns, for the points of the indices `ks`, their values,
+            `(len(ks), batch)`, and their vectors, `(len(ks), batch, ...)`.
+        inputs: As for `weighted_gradients`.
+        weights: As for `weighted_gradients`.
+        like: Function without arguments that returns a tensor of the shape of the sum; called where points go in chunks.
+        chunk: As for `weighted_gradients`.
+        variables: As for `weighted_gradients`.
+
+    Returns:
+        The sum, and the values, `(points, batch)`, or `None` if the points are evaluated in chunks.
+
+    Example:
+
+    >>> evaluate = lambda ks, x: (tf.ones([1, 1]), x[tf.newaxis])
+    >>> weighted_sum(evaluate, (tf.constant([[2.0]]),), [0.5], lambda: tf.zeros([1, 1]))[0].numpy()
+    array([[1.]], dtype=float32)
+    """
     inputs = tuple(floating("inputs", value) for value in inputs)
     dtype = inputs[0].dtype
     rounds = -(-len(weights) // (len(weights) if chunk is None else checks.positive_int("chunk", chunk)))
@@ -93,10 +143,8 @@ def gradients_and_values(
     def part(k, *inputs):
         if rounds > 1:
             inputs = tuple(graphs.of_unknown_batch(value) for value in inputs)
-        z = points(indices[k], *inputs)
-        values, gradients = value_and_gradient(f, tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0)))
-        total = tf.tensordot(shares[k], tf.reshape(gradients, tf.shape(z)), 1)
-        return scale * total, tf.reshape(values, tf.shape(z)[:2])
+        values, vectors = evaluate(indices[k], *inputs)
+        return scale * tf.tensordot(shares[k], vectors, 1), values
 
     if rounds == 1:
         return part(0, *inputs)
@@ -123,7 +171,7 @@ def gradients_and_values(
             found_of = {id(variable): value for variable, value in zip(reached, in_variables, strict=True)}
             return in_inputs, [found_of.get(id(variable)) for variable in variables]
 
-        return _sum_over(rounds, lambda k: [part(k, *inputs)[0]], inputs[:1])[0], backward
+        return _sum_over(rounds, lambda k: [part(k, *inputs)[0]], [like()])[0], backward
 
     return total(*inputs), None
 

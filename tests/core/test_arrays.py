@@ -58,6 +58,9 @@ def f(z):
     return tf.reduce_sum(z**3, axis=list(range(1, z.shape.rank)))
 
 
+LAYERED = gradients.Layered(lambda z: z**2, f)
+
+
 def images(m):
     """Maps of one row."""
     return [[row] for row in m] if isinstance(m, list) else m[:, None]
@@ -155,6 +158,10 @@ TAKES_GRADIENTS = {
     "accumulation.gradients_and_values": lambda x: accumulation.gradients_and_values(
         f, lambda ks, x: x[None], (x,), [1.0]
     )[1],
+    "accumulation.folded": lambda z: tf.identity(accumulation.folded(gradients.floating("z", z)[:, None])),
+    "accumulation.weighted_sum": lambda x: accumulation.weighted_sum(
+        lambda ks, x: (f(x)[None], x[None]), (x,), [1.0], lambda: x
+    )[0],
     "apgd.begin": lambda start, kept: apgd.begin(start, of_kept(kept, kept), evaluate, 0.2)[1].x,
     "apgd.advance": auto_pgd,
     "adaptive.Climb.begun": lambda x, start: adaptive.Climb.begun(x, start, [True, True], 0.1).x,
@@ -177,6 +184,8 @@ TAKES_GRADIENTS = {
         plateau, attack_loop.random_direction(SEED, [2, 3])
     )(0, x),
     "gradients.Staged": lambda x: gradients.Staged(lambda z: 2.0 * z, f)(x),
+    "gradients.Layered": lambda x: LAYERED(x),
+    "gradients.value_and_product": lambda x, v: gradients.value_and_product(LAYERED, x, v)[1],
     "gradients.floating": lambda x: gradients.floating("x", x),
     "gradients.input_gradient": lambda x: gradients.input_gradient(f, x),
     "gradients.value_and_gradient": lambda x: gradients.value_and_gradient(f, x)[0],
