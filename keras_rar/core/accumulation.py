@@ -118,7 +118,7 @@ def weighted_sum(
             `(len(ks), batch)`, and their vectors, `(len(ks), batch, ...)`.
         inputs: As for `weighted_gradients`.
         weights: As for `weighted_gradients`.
-        like: Function without arguments that returns a tensor of the shape of the sum; called where points go in chunks.
+        like: Function that returns a tensor of the shape of the sum; called where points go in chunks.
         chunk: As for `weighted_gradients`.
         variables: As for `weighted_gradients`.
 

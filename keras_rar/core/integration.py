@@ -32,9 +32,9 @@ def integrated_gradients(
     the derivative. The derivative then costs a third more (in the inputs alone, half more), and it does not reach
     tensors that `f` closes over, unless they are variables.
 
-    Of a `Layered` function `f = rest ∘ front` with `h = front(z)` the attributions are those of h, in its shape
-    (Chen et al. 2019, sec. 2): `IG_h(x, x′) = Σₖ wₖ ∂f/∂h(zₖ) ∘ J_h(zₖ)(x′ − x)` at the same points zₖ. They are
-    complete too, and where `h = z` they are IG.
+    Of a `keras_rar.core.gradients.Layered` function `f = rest ∘ front` with `h = front(z)` the attributions are those
+    of h, in its shape (Chen et al. 2019, sec. 2): `IG_h(x, x′) = Σₖ wₖ ∂f/∂h(zₖ) ∘ J_h(zₖ)(x′ − x)` at the same points
+    zₖ. They are complete too, and where `h = z` they are IG.
 
     Args:
         f: Function `(n, ...) -> (n,)`. It receives `n = nodes · batch` points, with the nodes folded into the batch:
