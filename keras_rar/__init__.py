@@ -17,7 +17,7 @@ from keras_rar import attacks, training
 from keras_rar.core import quadrature
 from keras_rar.core.gradients import input_gradient
 from keras_rar.core.integration import completeness_gap, integrated_gradients
-from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall
+from keras_rar.core.neighborhoods import L0Ball, L1Ball, L2Ball, LinfBall
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.saliency_methods import Saliency
 from keras_rar.core.terms import Terms
@@ -35,6 +35,7 @@ from keras_rar.explaining.saliency_maps import saliency_map
 from keras_rar.methods.loss_regularizers import MadryRegularizer, NaturalRegularizer
 from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
+from keras_rar.methods.prices import WassersteinPrice
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.methods.table import METHODS
 from keras_rar.networks.export import export_saved_model
@@ -59,6 +60,7 @@ __all__ = [
     "IGSumNormRegularizer",
     "IGTopKRegularizer",
     "L0Ball",
+    "L1Ball",
     "L2Ball",
     "LinfBall",
     "MadryRegularizer",
@@ -70,6 +72,7 @@ __all__ = [
     "RobustnessReport",
     "Saliency",
     "Terms",
+    "WassersteinPrice",
     "attacks",
     "baseline_report",
     "certify",
@@ -90,7 +93,7 @@ __all__ = [
     "wrap",
 ]
 
-for _public in (LinfBall, L2Ball, L0Ball, QuadratureRule):  # the core does not know Keras
+for _public in (LinfBall, L2Ball, L1Ball, L0Ball, QuadratureRule):  # the core does not know Keras
     _keras.saving.register_keras_serializable("keras_rar")(_public)
 
 for _name in ("metrics", "plotting", "quadrature"):  # modules of rooms, imported as `keras_rar.metrics` and so on

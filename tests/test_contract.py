@@ -25,9 +25,10 @@ CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
 # A new public name is a decision that is made here.
 CONTRACT = {
     "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "Certificate", "Comparison",
-    "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L0Ball", "L2Ball",
+    "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "L0Ball", "L1Ball", "L2Ball",
     "LinfBall", "MadryRegularizer", "NaturalRegularizer", "OneInput", "Protocol", "QuadratureRule", "RARModel",
-    "RobustnessReport", "Saliency", "Terms", "attacks", "baseline_report", "certify", "compare", "completeness_gap",
+    "RobustnessReport", "Saliency", "Terms", "WassersteinPrice", "attacks",
+    "baseline_report", "certify", "compare", "completeness_gap",
     "evaluate_robustness", "export_saved_model", "firm_threshold", "input_gradient", "integrated_gradients",
     "metrics", "plotting", "quadrature", "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
 }  # fmt: skip

@@ -93,6 +93,8 @@ class RARModel(MethodModel):
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.layer, self.attribution_layer = layer, attribution_layer
         self.batch_statistics = checks.one_of("batch_statistics", batch_statistics, freezing.SETTINGS)
+        if layer is not None and regularizer.price is not None and seen.columns.holds:
+            checks.fail("price", "None at a layer with padding or a way past it", regularizer.price)
         head_of(seen)  # refuses a model whose logits are out of reach
         known = self._input_shape, self._classes, layer is not None and seen.by_rows
         self._methods = {"whole": regularizer}  # what is trained with, and what with before `begin`

@@ -11,6 +11,7 @@ from keras_rar.core.accumulation import Variables
 from keras_rar.core.ascent import projected_ascent
 from keras_rar.core.held import NOTHING, HeldBall
 from keras_rar.core.neighborhoods import Neighborhood
+from keras_rar.core.prices import priced_ascent
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.replicas import Part
 from keras_rar.core.terms import Network, Terms
@@ -152,6 +153,9 @@ class Problem:
         def ascended(x_prime):
             return self.head.gradient_scale * method.ascended(terms.at(x_prime))
 
+        if method.price is not None:
+            gamma = method.price.gamma * self.head.gradient_scale
+            return priced_ascent(ascended, x, start, ball, gamma=gamma, cost=method.price.cost, steps=method.steps)
         return projected_ascent(ascended, x, start, ball, steps=method.steps, step_size=step_size)
 
     def terms(

@@ -68,11 +68,11 @@ def wrap(
         name: Name of the model.
         **options: Options of the method. All methods have `epsilon` (ε, in the units of `bounds`; a float, an array
             of one per feature, or a Keras schedule), `norm`, `bounds` (the range of valid inputs), `steps`,
-            `step_size`, `random_start`, `rule`, `m`, `attack_m`, `baseline`, `chunk`, `memory_budget` and `begin`
-            (when the attribution term begins: an integer, after that many epochs, or a float below 1, a share of
-            them): see `keras_rar.AbstractAttributionRegularizer`. The weight of the attribution term is `factor`, of
-            `"ig_sum_norm"` `beta`, also a float or a schedule. For the rest see the class of the method, such as
-            `keras_rar.IGTopKRegularizer`.
+            `step_size`, `random_start`, `rule`, `m`, `attack_m`, `baseline`, `chunk`, `memory_budget`, `price` (of
+            perturbations, in place of a ball) and `begin` (when the attribution term begins: an integer, after that
+            many epochs, or a float below 1, a share of them): see `keras_rar.AbstractAttributionRegularizer`. The
+            weight of the attribution term is `factor`, of `"ig_sum_norm"` `beta`, also a float or a schedule. For the
+            rest see the class of the method, such as `keras_rar.IGTopKRegularizer`.
 
     Returns:
         A `keras_rar.RARModel`.

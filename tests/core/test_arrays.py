@@ -23,6 +23,7 @@ from keras_rar.core import (
     graphs,
     held,
     integration,
+    l1_ball,
     label_sets,
     labels,
     map_objectives,
@@ -32,6 +33,7 @@ from keras_rar.core import (
     neighborhoods,
     padded,
     pooling,
+    prices,
     quadrature,
     random_search,
     ratios,
@@ -49,6 +51,7 @@ BALLS = {
     "LinfBall": neighborhoods.LinfBall(0.5),
     "L2Ball": neighborhoods.L2Ball(0.5),
     "L0Ball": neighborhoods.L0Ball(1),
+    "L1Ball": l1_ball.L1Ball(0.5),
 }
 SEED = np.array([0, 1])
 HELD = held.HeldBall(neighborhoods.L2Ball(0.5), held.Columns(2))
@@ -202,6 +205,11 @@ TAKES_GRADIENTS = {
     "map_objectives.rank": map_objectives.rank,
     "map_objectives.mass_center": lambda a, b: map_objectives.mass_center(images(a), images(b)),
     "map_objectives.target": lambda after: map_objectives.target(np.ones(3))(after, after),
+    "prices.squared_l2": lambda x, x_prime: prices.squared_l2(x, x_prime),
+    "prices.squared_linf": lambda x, x_prime: prices.squared_linf(x, x_prime),
+    "prices.priced_ascent": lambda x, start: prices.priced_ascent(
+        f, x, start, BALLS["L2Ball"], gamma=4.0, cost="linf", steps=2
+    ),
     "neighborhoods.LinfBall.sample": lambda x: BALLS["LinfBall"].sample(x, SEED),
     "neighborhoods.LinfBall.steepest": lambda x: BALLS["LinfBall"].steepest(x),
     "neighborhoods.LinfBall.project": lambda x, x_prime: BALLS["LinfBall"].project(x, x_prime),
@@ -210,6 +218,11 @@ TAKES_GRADIENTS = {
     "neighborhoods.L2Ball.steepest": lambda x: BALLS["L2Ball"].steepest(x),
     "neighborhoods.L2Ball.project": lambda x, x_prime: BALLS["L2Ball"].project(x, x_prime),
     "neighborhoods.L2Ball.clip": lambda x: neighborhoods.L2Ball(0.5, bounds=None).clip(x),
+    "l1_ball.L1Ball.sample": lambda x: BALLS["L1Ball"].sample(x, SEED),
+    "l1_ball.L1Ball.steepest": lambda x: BALLS["L1Ball"].steepest(x),
+    "l1_ball.L1Ball.open": lambda x_prime, gradient: BALLS["L1Ball"].open(x_prime, gradient),
+    "l1_ball.L1Ball.project": lambda x, x_prime: BALLS["L1Ball"].project(x, x_prime),
+    "l1_ball.L1Ball.clip": lambda x: BALLS["L1Ball"].clip(x),
     "neighborhoods.L0Ball.sample": lambda x: BALLS["L0Ball"].sample(x, SEED),
     "neighborhoods.L0Ball.steepest": lambda x: BALLS["L0Ball"].steepest(x),
     "neighborhoods.L0Ball.project": lambda x, x_prime: BALLS["L0Ball"].project(x, x_prime),
