@@ -35,9 +35,9 @@ from keras_rar.explaining.saliency_maps import saliency_map
 from keras_rar.methods.loss_regularizers import MadryRegularizer, NaturalRegularizer
 from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
-from keras_rar.methods.prices import WassersteinPrice
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.methods.table import METHODS
+from keras_rar.methods.wasserstein import WassersteinPrice
 from keras_rar.networks.export import export_saved_model
 from keras_rar.networks.one_input import OneInput
 from keras_rar.networks.standardization import PerImageStandardization as _PerImageStandardization  # noqa: F401  to register it

@@ -104,7 +104,8 @@ class L1Squares(Proposals):
 
     def __init__(self, ball: L1Ball, shape: tuple[int, ...], queries: int):
         super().__init__(ball, shape, queries)
-        self.draws = max(2 + self.shape[2], 2) if self.is_image else 2 * self.size
+        self._length = ball.length
+        self.draws = 2 + self.shape[2] if self.is_image else 2 * self.size
 
     def start(self, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
         return self.propose(x, tf.constant(0), x, u)
@@ -117,7 +118,7 @@ class L1Squares(Proposals):
             chosen = self._chosen(u[:, : self.size], 0, self._at(k, _counts(self.free, self.queries), tf.int32))
             signs = self._signs(u[:, self.size :], *self.shape)
         push = tf.where(chosen, signs, tf.zeros_like(x))
-        push = self.ball.reach * tf.math.divide_no_nan(push, self.ball.length(self.ball.stretched(push)))
+        push = self.ball.reach * tf.math.divide_no_nan(push, self._length(self.ball.stretched(push)))
         return self.ball.project(x, self.ball.clip(x_prime + self.ball.stretched(push)))  # not lost beyond the box
 
 

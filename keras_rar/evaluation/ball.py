@@ -95,10 +95,9 @@ def _complete(ball: Settings, given: Settings) -> Settings:
         ball = {} if given["layer"] is None else {"bounds": None}
     if "epsilon" not in given:
         if "epsilon" not in ball:
-            trained = (
-                "is trained with a price, which has no radius" if "baseline" in ball else "keras_rar does not train"
-            )
-            checks.fail("epsilon", f"given for a model that {trained}, such as epsilon=0.1", None)
+            priced = "baseline" in ball
+            which = "is trained with a price, which has no radius" if priced else "keras_rar does not train"
+            checks.fail("epsilon", f"given for a model that {which}, such as epsilon=0.1", None)
         for name, wanted, trained in (
             ("norm", given.get("norm", ball["norm"]), ball["norm"]),
             ("bounds", given.get("bounds", ball["bounds"]), ball["bounds"]),

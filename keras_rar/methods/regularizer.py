@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_rar.core import checks, neighborhoods, quadrature
 from keras_rar.core.terms import Network, Terms
-from keras_rar.methods import prices, schedules
+from keras_rar.methods import schedules, wasserstein
 
 
 class AbstractAttributionRegularizer(abc.ABC):
@@ -90,7 +90,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         baseline: Any = 0.0,
         chunk: int | str | None = "auto",
         memory_budget: float = 0.35,
-        price: prices.WassersteinPrice | None = None,
+        price: wasserstein.WassersteinPrice | None = None,
         begin: int | float = 0,
     ):
         radius = schedules.checked("epsilon", epsilon, checks.radius)
@@ -101,7 +101,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         self.bounds = self.neighborhood.bounds
         self.norm = norm
         self.steps = checks.positive_int("steps", steps)
-        self.price = prices.checked(price, step_size)
+        self.price = wasserstein.checked(price, step_size)
         default_step = 2.5 * self.neighborhood.reach / self.steps
         length = checks.positive_float("step_size", default_step if step_size is None else step_size)
         self.step_size = length if price is None else None

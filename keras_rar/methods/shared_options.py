@@ -4,8 +4,8 @@ from typing import Any, Literal, TypedDict
 
 import numpy.typing as npt
 
-from keras_rar.methods.prices import WassersteinPrice
 from keras_rar.methods.schedules import Schedule
+from keras_rar.methods.wasserstein import WassersteinPrice
 
 
 class SharedOptions(TypedDict, total=False):
