@@ -33,7 +33,7 @@ def integrated_gradients(
     tensors that `f` closes over, unless they are variables.
 
     Of a `keras_rar.core.gradients.Layered` function `f = rest ∘ front` with `h = front(z)` the attributions are those
-    of h, in its shape (Chen et al. 2019, sec. 2): `IG_h(x, x′) = Σₖ wₖ ∂f/∂h(zₖ) ∘ J_h(zₖ)(x′ − x)` at the same points
+    of h, in its shape (Chen et al. 2019): `IG_h(x, x′) = Σₖ wₖ ∂f/∂h(zₖ) ∘ J_h(zₖ)(x′ − x)` at the same points
     zₖ. They are complete too, and where `h = z` they are IG.
 
     Args:

@@ -61,10 +61,10 @@ def wrap(
             as in plain training. Defaults to `"auto"`: frozen if there was training before, such as that before
             `begin`.
         attribution_layer: Name of a layer whose output the change of the loss is attributed to, in place of the input
-            that is perturbed: the term `attributions` of `"ig_norm"` and `"ig_sum_norm"` is then IG_h (Chen et al.
-            2019, sec. 2). Every path from the input to the output must run through the layer. With `layer` in its
-            place the output of the layer is perturbed too, and so are all maps of it; here maps that people see stay
-            those of the input. Defaults to `None`, the input.
+            that is perturbed: the term `attributions`, of `"ig_norm"` and `"ig_sum_norm"`, is then IG_h (Chen et al.
+            2019). Every path from the input to the output must run through the layer. It is not `layer`, whose output
+            is perturbed too and explained in all terms; here maps that people see stay those of the input. Defaults to
+            `None`, the input.
         name: Name of the model.
         **options: Options of the method. All methods have `epsilon` (ε, in the units of `bounds`; a float, an array
             of one per feature, or a Keras schedule), `norm`, `bounds` (the range of valid inputs), `steps`,

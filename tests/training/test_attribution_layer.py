@@ -158,6 +158,16 @@ def test_x_star_ascends_the_norm_at_the_layer_within_the_ball_of_inputs():
     assert norms(x_star).mean() > 1.2 * np.mean([norms(np.clip(x + corner, 0, 1)) for corner in corners])
 
 
+def test_compiled_by_xla_it_is_the_same():
+    x, y = batch(3, (4, 4, 1))
+    base_model = network(L.MaxPooling2D)
+    plain, compiled = (
+        at("pooled", base_model, compile={"jit_compile": jit}).attributions(x, x[::-1], y) for jit in (False, True)
+    )
+    np.testing.assert_allclose(compiled, plain, atol=1e-5)
+    assert np.abs(plain).max() > 1e-2
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:One node of one example")
 def test_an_update_by_parts_is_that_at_once():

@@ -130,6 +130,19 @@ def test_a_steep_price_is_natural_training(method):
         assert same == near
 
 
+def test_the_price_is_the_same_in_half_precision(policy):
+    """Where gradients are scaled, γ is too."""
+    x, y = batch()
+    found, weights = [], dense_model().get_weights()
+    for name in ("float32", "mixed_float16"):
+        policy(name)
+        base_model = dense_model()
+        base_model.set_weights(weights)
+        found.append(priced(base_model=base_model, gamma=0.5, bounds=None, random_start=False).perturb(x, y) - x)
+    np.testing.assert_allclose(found[1], found[0], atol=5e-3)  # 11 bits
+    assert np.abs(found[0]).max() > 0.1
+
+
 def test_it_stays_within_the_bounds_and_beyond_any_radius():
     x, y = batch()
     found = priced(gamma=1e-3, steps=8, epsilon=0.01).perturb(x, y).numpy()
