@@ -18,7 +18,7 @@ from keras_rar.core import quadrature
 from keras_rar.core.expected_gradients import ExpectedGradients
 from keras_rar.core.gradients import input_gradient
 from keras_rar.core.integration import completeness_gap, integrated_gradients
-from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall
+from keras_rar.core.neighborhoods import L0Ball, L1Ball, L2Ball, LinfBall
 from keras_rar.core.network_maps import LRP, DeepLIFT, GradCAM
 from keras_rar.core.occlusion import Occlusion
 from keras_rar.core.quadrature import QuadratureRule
@@ -40,6 +40,7 @@ from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.methods.table import METHODS
+from keras_rar.methods.wasserstein import WassersteinPrice
 from keras_rar.networks.export import export_saved_model
 from keras_rar.networks.one_input import OneInput
 from keras_rar.networks.standardization import PerImageStandardization as _PerImageStandardization  # noqa: F401  to register it
@@ -66,6 +67,7 @@ __all__ = [
     "IGSumNormRegularizer",
     "IGTopKRegularizer",
     "L0Ball",
+    "L1Ball",
     "L2Ball",
     "LinfBall",
     "MadryRegularizer",
@@ -78,6 +80,7 @@ __all__ = [
     "RobustnessReport",
     "Saliency",
     "Terms",
+    "WassersteinPrice",
     "attacks",
     "baseline_report",
     "certify",
@@ -98,7 +101,7 @@ __all__ = [
     "wrap",
 ]
 
-for _public in (LinfBall, L2Ball, L0Ball, QuadratureRule):  # the core does not know Keras
+for _public in (LinfBall, L2Ball, L1Ball, L0Ball, QuadratureRule):  # the core does not know Keras
     _keras.saving.register_keras_serializable("keras_rar")(_public)
 
 for _name in ("metrics", "plotting", "quadrature"):  # modules of rooms, imported as `keras_rar.metrics` and so on

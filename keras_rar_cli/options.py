@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-NORMS = ["linf", "l2", "l0"]
+NORMS = ["linf", "l2", "l1", "l0"]
 ATTACKS = ["topk", "mass_center", "random", "ensemble"]
 PREDICTION_ATTACKS = ["pgd", "ensemble"]
 SALIENCIES = [

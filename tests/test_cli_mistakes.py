@@ -57,7 +57,7 @@ EARLY = [
     ("evaluate model.keras data.npz --seed -1", "argument --seed: must be an integer >= 0. Received: -1"),
     ("evaluate model.keras data.npz --baseline inf", "argument --baseline: must be a finite number"),
     ("evaluate model.keras data.npz --rule simpson", "argument --rule: invalid choice: 'simpson'"),
-    ("evaluate model.keras data.npz --norm l1", "argument --norm: invalid choice"),
+    ("evaluate model.keras data.npz --norm l3", "argument --norm: invalid choice"),
     ("evaluate model.keras data.npz --examples 0", "argument --examples/--images: must be a positive integer"),
     ("evaluate model.keras data.npz --attacked 0", "argument --attacked: must be a positive integer"),
     ("evaluate model.keras data.npz --batch-size 0", "argument --batch-size: must be a positive integer"),

@@ -24,11 +24,11 @@ PUBLIC |= {f"{top}.{name}": getattr(module, name) for top, module in SUBMODULES.
 CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
 # A new public name is a decision that is made here.
 CONTRACT = {
-    "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "Certificate", "Comparison", "DeepLIFT",
-    "ExpectedGradients", "GradCAM", "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer",
-    "IGTopKRegularizer", "L0Ball", "L2Ball", "LRP", "LinfBall", "MadryRegularizer", "NaturalRegularizer", "Occlusion",
-    "OneInput", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport", "Saliency", "Terms", "attacks",
-    "baseline_report", "certify", "compare", "completeness_gap", "evaluate_robustness", "export_saved_model",
+    "AbstractAttributionRegularizer", "AttributionRobustness", "Certificate", "Comparison", "DeepLIFT",
+    "ExpectedGradients", "GradCAM", "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer",
+    "L0Ball", "L1Ball", "L2Ball", "LRP", "LinfBall", "METHODS", "MadryRegularizer", "NaturalRegularizer", "Occlusion",
+    "OneInput", "Protocol", "QuadratureRule", "RARModel", "RobustnessReport", "Saliency", "Terms", "WassersteinPrice",
+    "attacks", "baseline_report", "certify", "compare", "completeness_gap", "evaluate_robustness", "export_saved_model",
     "firm_threshold", "input_gradient", "integrated_gradients", "metrics", "plotting", "quadrature", "saliency_map",
     "softplus_twin", "training", "unwrap", "wrap",
 }  # fmt: skip

@@ -69,7 +69,7 @@ mine = keras_rar.wrap(base, Mine(epsilon=0.2))
 WRONG = {
     'keras_rar.wrap(base, "ig_sum_nrom")': "arg-type",
     'keras_rar.wrap(base, "madry", epsilom=0.1)': "call-arg",
-    'keras_rar.wrap(base, "madry", norm="l1")': "arg-type",
+    'keras_rar.wrap(base, "madry", norm="l3")': "arg-type",
     'keras_rar.wrap(base, "ig_norm", steps="many")': "arg-type",
     'keras_rar.IGTopKRegularizer(rule="simpson")': "arg-type",
     "keras_rar.evaluate_robustness(base, x, y, epsilom=0.1)": "call-arg",
@@ -79,7 +79,7 @@ WRONG = {
     'keras_rar.saliency_map(base, x, method="lime")': "arg-type|call-overload",
     'keras_rar.saliency_map(base, x, target="score")': "arg-type|call-overload",
     "keras_rar.attacks.TopKAttack(k=2, epsilon=0.1, stepz=3)": "call-arg",
-    'keras_rar.attacks.PGDAttack(0.1, norm="l1")': "arg-type",
+    'keras_rar.attacks.PGDAttack(0.1, norm="l3")': "arg-type",
     "keras_rar.AttributionRobustness(x, y, evry=2)": "call-arg",
     'keras_rar.AttributionRobustness(x, y, unit="step")': "arg-type",
     "keras_rar.IGNormRegularizer(factr=2.0)": "call-arg",

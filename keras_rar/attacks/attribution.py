@@ -32,7 +32,7 @@ class AttributionAttack(FollowingAttack):
 
     Args:
         epsilon: Float > 0, or an array of one float >= 0 per feature: radius of the ball, in the units of the input.
-        norm: `"linf"`, `"l2"` or `"l0"`. Defaults to `"linf"`.
+        norm: `"linf"`, `"l2"`, `"l1"` or `"l0"`. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or arrays, the valid range of inputs, or `None`. Defaults to `(0., 1.)`.
         steps: Positive integer, number of iterations. Defaults to `100`.
         step_size: Float > 0, length of a step (with an array of ε of the largest). Defaults to `epsilon / 10`.

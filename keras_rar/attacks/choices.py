@@ -9,7 +9,7 @@ from keras_rar.core.channels import DataFormat
 from keras_rar.core.saliency_methods import Saliency
 
 Auto: TypeAlias = Literal["auto"]
-Norm: TypeAlias = Literal["linf", "l2", "l0"]
+Norm: TypeAlias = Literal["linf", "l2", "l1", "l0"]
 Radius: TypeAlias = float | list[Any] | tuple[Any, ...] | npt.NDArray[Any]
 """One float, or one per feature in an array."""
 Bounds: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | None

@@ -71,7 +71,7 @@ class PredictionEnsembleAttack(Attack):
     Args:
         epsilon: Float > 0, radius of the ball, in the units of the input; or an array of one float >= 0 per feature;
             with `norm="l0"` how many features differ.
-        norm: `"linf"`, `"l2"` or `"l0"`. Defaults to `"linf"`.
+        norm: `"linf"`, `"l2"`, `"l1"` or `"l0"`. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or arrays, the valid range of inputs, or `None`. Defaults to `(0., 1.)`.
         steps: Positive integer, iterations of each ascent. Defaults to `50`.
         restarts: Integer >= 0, number of random starts after the one at the input. Defaults to `1`.

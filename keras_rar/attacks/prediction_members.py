@@ -22,7 +22,7 @@ from keras_rar.core import (
 )
 from keras_rar.core.attack_loop import Kept
 from keras_rar.core.held import HeldBall, HeldProposals
-from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall, Neighborhood
+from keras_rar.core.neighborhoods import L0Ball, L1Ball, L2Ball, LinfBall, Neighborhood
 from keras_rar.core.proposals import Proposals
 from keras_rar.networks.classifier import OBJECTIVES, Classifier
 
@@ -38,6 +38,7 @@ LOOPS = ("advance apgd", "advance square", "advance noise")
 _PROPOSALS: dict[type[Neighborhood], Any] = {
     LinfBall: squares.LinfSquares,
     L2Ball: squares.L2Squares,
+    L1Ball: squares.L1Squares,
     L0Ball: other_pixels.OtherPixels,
 }
 

@@ -61,6 +61,18 @@ class Neighborhood(abc.ABC):
             Tensor of the shape of `gradient`.
         """
 
+    def open(self, x_prime: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        """The gradient for a step from x′: without what the box lets no step follow, where steps go to few features.
+
+        Args:
+            x_prime: Tensor of shape `(batch, ...)`, where the step begins.
+            gradient: Tensor of the shape of `x_prime`.
+
+        Returns:
+            Tensor of the shape of `gradient`; itself where steps go to all features.
+        """
+        return gradient
+
     @abc.abstractmethod
     def project(self, x: tf.Tensor, x_prime: tf.Tensor) -> tf.Tensor:
         """The point of N(x, ε) that is nearest to `x_prime` in the Euclidean norm.

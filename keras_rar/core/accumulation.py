@@ -85,6 +85,58 @@ def gradients_and_values(
     >>> gradients_and_values(f, lambda ks, x: x[tf.newaxis], (tf.ones([1, 2]),), [1.0])[1].numpy()
     array([[2.]], dtype=float32)
     """
+
+    def evaluate(ks, *inputs):
+        z = points(ks, *inputs)
+        values, gradients = value_and_gradient(f, folded(z))
+        gradients = tf.reshape(gradients, tf.shape(z))
+        gradients = gradients if factors is None else factors(ks, *inputs) * gradients
+        return tf.reshape(values, tf.shape(z)[:2]), gradients
+
+    inputs = tuple(floating("inputs", value) for value in inputs)
+    return weighted_sum(evaluate, inputs, weights, lambda: inputs[0], chunk=chunk, variables=variables)
+
+
+def folded(z: tf.Tensor) -> tf.Tensor:
+    """Points `(points, batch, ...)` with the first two axes made one.
+
+    Example:
+
+    >>> folded(tf.zeros([2, 3, 4])).shape
+    TensorShape([6, 4])
+    """
+    return tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0))
+
+
+def weighted_sum(
+    evaluate: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+    inputs: tuple[tf.Tensor, ...],
+    weights: Sequence[float],
+    like: Callable[[], tf.Tensor],
+    *,
+    chunk: int | None = None,
+    variables: Variables = True,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """`Σₖ wₖ v(zₖ)` of a vector v of each point, and a value of each point.
+
+    Args:
+        evaluate: Function `(ks, *inputs)` that returns, for the points of the indices `ks`, their values,
+            `(len(ks), batch)`, and their vectors, `(len(ks), batch, ...)`.
+        inputs: As for `weighted_gradients`.
+        weights: As for `weighted_gradients`.
+        like: Function that returns a tensor of the shape of the sum; called where points go in chunks.
+        chunk: As for `weighted_gradients`.
+        variables: As for `weighted_gradients`.
+
+    Returns:
+        The sum, and the values, `(points, batch)`, or `None` if the points are evaluated in chunks.
+
+    Example:
+
+    >>> evaluate = lambda ks, x: (tf.ones([1, 1]), x[tf.newaxis])
+    >>> weighted_sum(evaluate, (tf.constant([[2.0]]),), [0.5], lambda: tf.zeros([1, 1]))[0].numpy()
+    array([[1.]], dtype=float32)
+    """
     inputs = tuple(floating("inputs", value) for value in inputs)
     dtype = inputs[0].dtype
     rounds = -(-len(weights) // (len(weights) if chunk is None else checks.positive_int("chunk", chunk)))
@@ -95,31 +147,33 @@ def gradients_and_values(
     shares = tf.constant(padded.reshape(rounds, size) / scale, dtype)
 
     def part(k, *inputs):
-        z = points(indices[k], *inputs)
-        values, gradients = value_and_gradient(f, tf.reshape(z, tf.concat([[-1], tf.shape(z)[2:]], 0)))
-        gradients = tf.reshape(gradients, tf.shape(z))
-        gradients = gradients if factors is None else factors(indices[k], *inputs) * gradients
-        return scale * tf.tensordot(shares[k], gradients, 1), tf.reshape(values, tf.shape(z)[:2])
+        values, vectors = evaluate(indices[k], *inputs)
+        return scale * tf.tensordot(shares[k], vectors, 1), values
 
     if rounds == 1:
         return part(0, *inputs)
 
-    return summed(lambda k, *inputs: part(k, *inputs)[0], inputs, rounds, variables), None
+    return summed(lambda k, *inputs: part(k, *inputs)[0], inputs, rounds, variables, like), None
 
 
 def summed(
-    part: Callable[..., tf.Tensor], inputs: tuple[tf.Tensor, ...], rounds: int, variables: Variables = True
+    part: Callable[..., tf.Tensor],
+    inputs: tuple[tf.Tensor, ...],
+    rounds: int,
+    variables: Variables = True,
+    like: Callable[[], tf.Tensor] | None = None,
 ) -> tf.Tensor:
     """`Σₖ part(k, *inputs)` over some rounds, one at a time, also for its derivative.
 
     Args:
-        part: Function `(k, *inputs)` that returns a tensor of the shape of the first input.
+        part: Function `(k, *inputs)` that returns a tensor, of one shape for all k.
         inputs: Tuple of tensors of shape `(batch, ...)`; the sum can be differentiated in them, and in variables.
         rounds: Positive integer, k runs from 0 to before it.
         variables: As for `weighted_gradients`.
+        like: Function that returns a tensor of the shape of the sum. Defaults to the first input.
 
     Returns:
-        Tensor of the shape of the first input.
+        Tensor of that shape.
 
     Example:
 
@@ -152,7 +206,7 @@ def summed(
             found_of = {id(variable): value for variable, value in zip(reached, in_variables, strict=True)}
             return in_inputs, [found_of.get(id(variable)) for variable in variables]
 
-        return _sum_over(rounds, lambda k: [known(k, *inputs)], inputs[:1])[0], backward
+        return _sum_over(rounds, lambda k: [known(k, *inputs)], [inputs[0] if like is None else like()])[0], backward
 
     return total(*inputs)
 

@@ -139,7 +139,7 @@ def ascend(
         here = tf.equal(ends, k)
         length = tf.reduce_sum(tf.where(here, lengths, tf.zeros_like(lengths)))
         climb, gradient = _checked(climb, gradient, tf.reduce_any(here), length)
-        push = of_examples(climb.step, x) * neighborhood.steepest(gradient)
+        push = of_examples(climb.step, x) * neighborhood.steepest(neighborhood.open(climb.x, gradient))
         there = neighborhood.project(x, climb.x + push)
         share = tf.where(k == 0, tf.ones([], x.dtype), tf.constant(apgd.MOMENTUM, x.dtype))
         moved = climb.x + share * (there - climb.x) + (1 - share) * (climb.x - climb.before)

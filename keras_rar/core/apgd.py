@@ -138,7 +138,8 @@ def advance(
 
     def step(k, climb, kept):
         size = of_examples(climb.step_size, x)
-        moved = neighborhood.project(x, climb.x_prime + size * neighborhood.steepest(climb.gradient))
+        gradient = neighborhood.open(climb.x_prime, climb.gradient)
+        moved = neighborhood.project(x, climb.x_prime + size * neighborhood.steepest(gradient))
         carried = MOMENTUM * (moved - climb.x_prime) + (1 - MOMENTUM) * (climb.x_prime - climb.before)
         x_prime = tf.where(k > 0, neighborhood.project(x, climb.x_prime + carried), moved)
         value, gradient, similarity = evaluate(k + 1, x_prime)

@@ -49,7 +49,7 @@ def projected_ascent(
 
     @graphs.body
     def step(k, x_prime):
-        direction = neighborhood.steepest(input_gradient(objective, x_prime))
+        direction = neighborhood.steepest(neighborhood.open(x_prime, input_gradient(objective, x_prime)))
         return k + 1, neighborhood.project(x, x_prime + step_size * direction)
 
     _, x_star = tf.while_loop(

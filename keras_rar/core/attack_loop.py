@@ -168,7 +168,8 @@ def advance(
     kept = as_tensors(kept, x.dtype)
 
     def step(k, x_prime, kept):
-        x_prime = neighborhood.project(x, x_prime + step_size * neighborhood.steepest(direction(k, x_prime)))
+        gradient = neighborhood.open(x_prime, direction(k, x_prime))
+        x_prime = neighborhood.project(x, x_prime + step_size * neighborhood.steepest(gradient))
         return x_prime, improved(kept, x_prime, similarity(x_prime), k + 1, allowed(x_prime))
 
     shapes = x.shape, Kept(x.shape, kept.similarity.shape, kept.iteration.shape)

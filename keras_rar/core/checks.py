@@ -117,9 +117,9 @@ def boolean(name: str, value: Any) -> bool:
     return value if isinstance(value, bool) else fail(name, "True or False", value, TypeError)
 
 
-def layer(value: Any) -> str | None:
+def layer(value: Any, name: str = "layer") -> str | None:
     """`value`, if it may name a layer, or is `None`."""
-    return value if value is None or isinstance(value, str) else fail("layer", "the name of a layer", value, TypeError)
+    return value if value is None or isinstance(value, str) else fail(name, "the name of a layer", value, TypeError)
 
 
 def one_of(name: str, value: Any, known: Iterable[Any]) -> Any:

@@ -35,6 +35,28 @@ class Staged:
         return self.rest(self.stem(floating("z", z)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Layered:
+    """A function in two stages, `f = rest ∘ front`, whose attributions are those of what the first stage returns.
+
+    Args:
+        front: Function `(n, ...) -> (n, ...)`, each row of its result one of the same row: h.
+        rest: Function `(n, ...) -> (n,)` of h.
+
+    Example:
+
+    >>> f = Layered(lambda z: z[:, :1] * z[:, 1:], lambda h: 2.0 * h[:, 0])
+    >>> float(f(tf.constant([[3.0, 4.0]]))[0])
+    24.0
+    """
+
+    front: Callable[[tf.Tensor], tf.Tensor]
+    rest: ScalarFunction
+
+    def __call__(self, z: tf.Tensor) -> tf.Tensor:
+        return self.rest(self.front(floating("z", z)))
+
+
 def floating(name: str, value: Any, dtype: tf.DType | None = None) -> tf.Tensor:
     """Convert a tensor, an array or nested lists of floats to a tensor in which gradients can be taken.
 
@@ -88,6 +110,44 @@ def value_and_gradient(f: ScalarFunction, z: tf.Tensor) -> tuple[tf.Tensor, tf.T
         tape.watch(z)
         value = f(z)
     return value, tape.gradient(value, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def value_and_product(f: Layered, z: tf.Tensor, direction: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`f(z)`, and how each entry of `h = front(z)` changes it along a direction, `∂f/∂h(z) ∘ J_h(z) v`.
+
+    The second factor, a forward product, is the derivative in u of `J_h(z)ᵀ u`, which is linear in u. It costs two
+    passes backward through the front, and one through the rest. Both factors can be differentiated again.
+
+    Args:
+        f: A `Layered` function.
+        z: Tensor of shape `(n, ...)`.
+        direction: Tensor of the shape of `z`: v.
+
+    Returns:
+        Tensors of shape `(n,)` and of the shape of h; zeros where h does not depend on `z` or f not on h.
+
+    Raises:
+        TypeError: If `z` or `direction` is not floating point.
+
+    Example:
+
+    >>> f = Layered(lambda z: z**2, lambda h: tf.reduce_sum(3.0 * h, axis=1))
+    >>> value_and_product(f, tf.constant([[1.0, 2.0]]), tf.constant([[1.0, 0.5]]))[1].numpy()
+    array([[6., 6.]], dtype=float32)
+    """
+    z = floating("z", z)
+    direction = floating("direction", direction, z.dtype)
+    zero = tf.UnconnectedGradients.ZERO
+    with tf.GradientTape(watch_accessed_variables=False) as pushing:
+        with tf.GradientTape(watch_accessed_variables=False) as pulling:
+            pulling.watch(z)
+            h = f.front(z)
+        u = tf.zeros_like(h)
+        pushing.watch(u)
+        pulled = pulling.gradient(h, z, output_gradients=u, unconnected_gradients=zero)
+    product = pushing.gradient(pulled, u, output_gradients=direction, unconnected_gradients=zero)
+    value, gradient = value_and_gradient(f.rest, h)
+    return value, gradient * product
 
 
 def repeat_labels(y: tf.Tensor, n: tf.Tensor) -> tf.Tensor:

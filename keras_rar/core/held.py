@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_rar.core.abstract_ball import Neighborhood
 from keras_rar.core.gradients import ScalarFunction, floating
-from keras_rar.core.neighborhoods import L0Ball, L2Ball
+from keras_rar.core.neighborhoods import L0Ball, L1Ball, L2Ball
 from keras_rar.core.proposals import Proposals
 from keras_rar.core.segment_starts import start_of
 
@@ -97,7 +97,8 @@ def columns_of(f: ScalarFunction) -> Columns:
 class HeldBall(Neighborhood):
     """A neighborhood of what is free of an input; the rest stays as it is.
 
-    In L2 what a step would move held rows by goes to the free ones, so that noise has the length that it is to have.
+    In L1 and L2 what a step would move held rows by goes to the free ones, so that noise has the length that it is to
+    have.
 
     Args:
         ball: The `Neighborhood` of what is free.
@@ -117,7 +118,7 @@ class HeldBall(Neighborhood):
     def __init__(self, ball: Neighborhood, columns: Columns):
         if isinstance(ball, L0Ball):
             raise ValueError(
-                '`norm` must be "linf" or "l2" at a layer with padding or a way past it. Received: norm=\'l0\''
+                '`norm` must be "linf", "l2" or "l1" at a layer with padding or a way past it. Received: norm=\'l0\''
             )
         self.ball, self.columns = ball, columns
         self.epsilon, self.bounds = ball.epsilon, ball.bounds
@@ -151,6 +152,10 @@ class HeldBall(Neighborhood):
         held = np.zeros((*shape[:-1], shape[-1] - self.columns.width), bool)
         return np.concatenate([self.ball.free((*shape[:-1], self.columns.width)), held], axis=-1)
 
+    def open(self, x_prime: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+        free = self.ball.open(self.columns.free(x_prime), self.columns.free(gradient))
+        return tf.concat([free, gradient[..., self.columns.width :]], axis=-1)
+
     def along(self, noise: tf.Tensor) -> tf.Tensor:
         noise = floating("noise", noise)
         return tf.concat([self.ball.along(self.columns.free(noise)), noise[..., self.columns.width :]], axis=-1)
@@ -172,9 +177,8 @@ class HeldBall(Neighborhood):
         """x with another free part, in the ball."""
         h = self.columns.free(x)
         step = tf.where(self.columns.is_free(x), h_prime - h, tf.zeros_like(h))
-        if isinstance(self.ball, L2Ball) and self.columns.masked:
-            axes = list(range(1, h.shape.rank))
-            length, left = (tf.sqrt(tf.reduce_sum(d**2, axes, keepdims=True)) for d in (h_prime - h, step))
+        if isinstance(self.ball, (L1Ball, L2Ball)) and self.columns.masked:
+            length, left = (self.ball.length(change) for change in (h_prime - h, step))
             step *= tf.where(left < length, tf.math.divide_no_nan(length, left), tf.ones_like(left))
         return self.columns.joined(self.ball.project(h, h + step), x)
 

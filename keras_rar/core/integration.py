@@ -1,11 +1,13 @@
 """Integrated gradients along a segment."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-from keras_rar.core.accumulation import Variables, gradients_and_values
-from keras_rar.core.gradients import ScalarFunction, Staged, floating
+from keras_rar.core.accumulation import Variables, folded, gradients_and_values, weighted_sum
+from keras_rar.core.gradients import Layered, ScalarFunction, Staged, floating, value_and_product
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.sizes import total
 
@@ -30,6 +32,10 @@ def integrated_gradients(
     the derivative. The derivative then costs a third more (in the inputs alone, half more), and it does not reach
     tensors that `f` closes over, unless they are variables.
 
+    Of a `keras_rar.core.gradients.Layered` function `f = rest ∘ front` with `h = front(z)` the attributions are those
+    of h, in its shape (Chen et al. 2019): `IG_h(x, x′) = Σₖ wₖ ∂f/∂h(zₖ) ∘ J_h(zₖ)(x′ − x)` at the same points
+    zₖ. They are complete too, and where `h = z` they are IG.
+
     Args:
         f: Function `(n, ...) -> (n,)`. It receives `n = nodes · batch` points, with the nodes folded into the batch:
             row `i` belongs to example `i % batch`. Of a `Staged` function, only `rest` is computed at each node.
@@ -41,7 +47,7 @@ def integrated_gradients(
             throws those gradients away: `False` saves their cost. Defaults to `True`.
 
     Returns:
-        Tensor of the shape of `x`.
+        Tensor of the shape of `x`, or of h.
 
     Raises:
         TypeError: If `x` or `x_prime` is not floating point.
@@ -76,7 +82,7 @@ def attributions_and_values(
         variables: As for `integrated_gradients`.
 
     Returns:
-        IG, in the shape of `x`, and the values, `(nodes, batch)`, or `None` if the nodes are evaluated in chunks.
+        IG, as `integrated_gradients`, and the values, `(nodes, batch)`, or `None` if the nodes are evaluated in chunks.
 
     Raises:
         TypeError: As `integrated_gradients`.
@@ -106,6 +112,8 @@ def attributions_and_values(
         alpha = tf.gather(tf.constant(rule.nodes, start.dtype), ks)
         return tf.tensordot(tf.stack([tf.ones_like(alpha), alpha], axis=1), tf.stack([start, end - start]), 1)
 
+    if isinstance(f, Layered):
+        return _at_layer(f, points, x, x_prime, rule, chunk=chunk, variables=variables)
     summed = functools.partial(gradients_and_values, weights=rule.weights, chunk=chunk, variables=variables)
     if not isinstance(f, Staged):
         gradient, values = summed(f, points, (x, x_prime))
@@ -117,6 +125,25 @@ def attributions_and_values(
     # A GPU may round the factors of products to 10 bits.
     gradient, values = summed(f.rest, points if tf.config.list_physical_devices("GPU") else products, (start, end))
     return (x_prime - x) * tape.gradient(end, x_prime, output_gradients=gradient), values
+
+
+def _at_layer(
+    f: Layered,
+    points: Callable[..., tf.Tensor],
+    x: tf.Tensor,
+    x_prime: tf.Tensor,
+    rule: QuadratureRule,
+    **options: Any,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """`Σₖ wₖ ∂f/∂h(zₖ) ∘ J_h(zₖ)(x′ − x)`, in the shape of h."""
+
+    def evaluate(ks, x, x_prime):
+        z = points(ks, x, x_prime)
+        values, products = value_and_product(f, folded(z), folded(tf.broadcast_to(x_prime - x, tf.shape(z))))
+        before = tf.shape(z)[:2]
+        return tf.reshape(values, before), tf.reshape(products, tf.concat([before, tf.shape(products)[1:]], 0))
+
+    return weighted_sum(evaluate, (x, x_prime), rule.weights, lambda: f.front(x), **options)
 
 
 def completeness_gap(f: ScalarFunction, x: tf.Tensor, x_prime: tf.Tensor, attributions: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_rar.core import checks
 from keras_rar.core.abstract_ball import Neighborhood
 from keras_rar.core.gradients import floating
+from keras_rar.core.l1_ball import L1Ball
 
 
 class LinfBall(Neighborhood):
@@ -101,20 +102,21 @@ class L2Ball(Neighborhood):
         x = floating("x", x)
         x_prime = floating("x_prime", x_prime, x.dtype)
         step = x_prime - x
-        low = tf.minimum(tf.math.divide_no_nan(self.reach, self._length(step)), 1)  # the solution without a box
+        low = tf.minimum(tf.math.divide_no_nan(self.reach, self.length(step)), 1)  # the solution without a box
         high = tf.ones_like(low)
-        inside = self._length(self.clip(x_prime) - x) <= self.reach
+        inside = self.length(self.clip(x_prime) - x) <= self.reach
 
         def halve(low, high):
             middle = (low + high) / 2
-            feasible = self._length(self.clip(x + middle * step) - x) <= self.reach
+            feasible = self.length(self.clip(x + middle * step) - x) <= self.reach
             return tf.where(feasible, middle, low), tf.where(feasible, high, middle)
 
         if self.bounds is not None:  # 30 halvings of [0, 1] reach 1e-9, below the precision of float32
             low, high = tf.while_loop(lambda *_: True, halve, (low, high), maximum_iterations=30)
         return self.held(x, tf.where(inside, self.clip(x_prime), self.clip(x + low * step)))
 
-    def _length(self, change: tf.Tensor) -> tf.Tensor:
+    def length(self, change: tf.Tensor) -> tf.Tensor:
+        """`‖change‖₂` in units of the ball, `(batch, 1, …)`."""
         return _l2_norm(self.shrunk(change))
 
 
@@ -215,8 +217,8 @@ def _l2_norm(values: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.reduce_sum(values**2, axes, keepdims=True))
 
 
-NORMS: dict[str, Callable[..., Neighborhood]] = {"linf": LinfBall, "l2": L2Ball, "l0": L0Ball}
-TRAINED = ("linf", "l2")
+NORMS: dict[str, Callable[..., Neighborhood]] = {"linf": LinfBall, "l2": L2Ball, "l1": L1Ball, "l0": L0Ball}
+TRAINED = ("linf", "l2", "l1")
 """The norms that a network can be trained in: the steps of an inner maximum are shares of a radius."""
 
 

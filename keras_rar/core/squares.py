@@ -1,9 +1,9 @@
-"""What a search within an L∞ or L2 ball tries: squares (Andriushchenko et al. 2020)."""
+"""What a search within an L∞, L2 or L1 ball tries: squares (Andriushchenko et al. 2020)."""
 
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core.neighborhoods import L2Ball, LinfBall
+from keras_rar.core.neighborhoods import L1Ball, L2Ball, LinfBall
 from keras_rar.core.proposals import Proposals, shares
 
 
@@ -93,6 +93,33 @@ class L2Squares(Proposals):
 
     def _moved(self, x: tf.Tensor, direction: tf.Tensor) -> tf.Tensor:
         return self.ball.project(x, x + self.ball.reach * self.ball.steepest(self.ball.along(direction)))
+
+
+class L1Squares(Proposals):
+    """A square is pushed, one sign per channel, by as much as the ball holds; all else gives way: the nearest point.
+
+    The sizes of squares are those of Andriushchenko et al. (2020), the change is ours: in L1 the projection takes the
+    same from every changed feature. Inputs that are no images: features at random, each with its own sign.
+    """
+
+    def __init__(self, ball: L1Ball, shape: tuple[int, ...], queries: int):
+        super().__init__(ball, shape, queries)
+        self._length = ball.length
+        self.draws = 2 + self.shape[2] if self.is_image else 2 * self.size
+
+    def start(self, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        return self.propose(x, tf.constant(0), x, u)
+
+    def propose(self, x: tf.Tensor, k: tf.Tensor, x_prime: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        if self.is_image:
+            _, _, chosen = self._window(u, self._at(k, _sides(self.shape, self.queries, 1), tf.int32))
+            signs = self._signs(u[:, 2 : 2 + self.shape[2]], 1, 1, self.shape[2])
+        else:
+            chosen = self._chosen(u[:, : self.size], 0, self._at(k, _counts(self.free, self.queries), tf.int32))
+            signs = self._signs(u[:, self.size :], *self.shape)
+        push = tf.where(chosen, signs, tf.zeros_like(x))
+        push = self.ball.reach * tf.math.divide_no_nan(push, self._length(self.ball.stretched(push)))
+        return self.ball.project(x, self.ball.clip(x_prime + self.ball.stretched(push)))  # not lost beyond the box
 
 
 def _sides(shape: tuple[int, ...], queries: int, least: int) -> np.ndarray:

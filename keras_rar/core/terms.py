@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_rar.core.accumulation import Variables
-from keras_rar.core.gradients import ScalarFunction, floating, repeat_labels
+from keras_rar.core.gradients import Layered, ScalarFunction, floating, repeat_labels
 from keras_rar.core.held import NOTHING, Columns
 from keras_rar.core.integration import attributions_and_values
 from keras_rar.core.quadrature import QuadratureRule
@@ -34,6 +34,8 @@ class Network:
         by_rows: Whether the maps are sums over the last axis, one value per row. Defaults to `False`.
         scored: Function `(score) -> f`, where `f(z)` is the score of the logits at z in inference mode; `f` may be
             `Staged`. Defaults to the composition of both.
+        layered: Function `(score) -> f` as `scored`, where `f` is `Layered` at the layer that the IG of the loss is
+            attributed to. Defaults to `None`, the input.
     """
 
     logits: Callable[[tf.Tensor, bool], tf.Tensor]
@@ -43,6 +45,7 @@ class Network:
     scored: Callable[[Callable[[tf.Tensor], tf.Tensor]], ScalarFunction] | None = None
     columns: Columns = NOTHING
     by_rows: bool = False
+    layered: Callable[[Callable[[tf.Tensor], tf.Tensor]], Layered] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +131,9 @@ class Terms:
 
     @functools.cached_property
     def attributions(self) -> tf.Tensor:
-        """`IG(x, x′)` of the loss along the segment from x to x′, in the shape of x."""
-        attributions, losses = self._integrate(self._network.loss, self.x, self.x_prime)
+        """`IG(x, x′)` of the loss along the segment from x to x′, in the shape of x, or of `attribution_layer`."""
+        layered = self._network.layered
+        attributions, losses = self._integrate(self._network.loss, self.x, self.x_prime, layered)
         if losses is not None and self._rule.nodes[-1] == 1:
             self._loss_at_end = losses[-1]
         return attributions
@@ -210,7 +214,11 @@ class Terms:
         return tf.reduce_sum(attributions, axis=-1) if network.by_rows else attributions
 
     def _integrate(
-        self, score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], start: tf.Tensor, end: tf.Tensor
+        self,
+        score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        start: tf.Tensor,
+        end: tf.Tensor,
+        layered: Callable[[Callable[[tf.Tensor], tf.Tensor]], Layered] | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """IG of a score of the logits, and the scores at its nodes, or `None` if the nodes were evaluated in chunks."""
         network = self._network
@@ -218,7 +226,7 @@ class Terms:
         def scaled_score(logits):
             return network.gradient_scale * score(repeat_labels(self.y, tf.shape(logits)[0]), logits)
 
-        scored = network.scored or (lambda score: lambda z: score(network.logits(z, False)))
+        scored = layered or network.scored or (lambda score: lambda z: score(network.logits(z, False)))
         total, values = attributions_and_values(scored(scaled_score), start, end, self._rule, **self._options)
         scale = network.gradient_scale
         return total / scale, None if values is None else values / scale

@@ -20,8 +20,9 @@ from keras_rar.networks.tail import tail_of
 def of_training(model: keras.Model, data_format: DataFormat = "auto") -> Settings:
     """Radius, norm, bounds, baseline and layer that a `RARModel` is trained with, and k if its method has one.
 
-    Where ε follows a schedule it is the largest radius. `keras_rar.IGTopKRegularizer` counts the entries of an input,
-    a map those without channels: its k is divided by the number of channels.
+    A training with a price has neither radius nor norm. Where ε follows a schedule it is the largest radius.
+    `keras_rar.IGTopKRegularizer` counts the entries of an input, a map those without channels: its k is divided by the
+    number of channels.
 
     Args:
         model: Any model.
@@ -34,19 +35,17 @@ def of_training(model: keras.Model, data_format: DataFormat = "auto") -> Setting
 
     >>> base_model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     >>> of_training(keras_rar.wrap(base_model, "ig_topk", epsilon=0.3, k=2))
-    {'epsilon': 0.3, 'norm': 'linf', 'bounds': (0.0, 1.0), 'baseline': 0.0, 'k': 2}
+    {'bounds': (0.0, 1.0), 'baseline': 0.0, 'epsilon': 0.3, 'norm': 'linf', 'k': 2}
     >>> of_training(base_model)
     {}
     """
     regularizer: Any = getattr(model, "regularizer", None) if is_wrapped(model) else None
     if not isinstance(regularizer, AbstractAttributionRegularizer):
         return {}
-    ball = Settings(
-        epsilon=regularizer.epsilon,
-        norm=regularizer.norm,  # type: ignore[typeddict-item]  # checked when it was made
-        bounds=regularizer.bounds,
-        baseline=regularizer.baseline,
-    )
+    ball = Settings(bounds=regularizer.bounds, baseline=regularizer.baseline)
+    if regularizer.price is None:
+        ball["epsilon"] = regularizer.epsilon
+        ball["norm"] = regularizer.norm  # type: ignore[typeddict-item]  # checked when it was made
     layer: str | None = getattr(model, "layer", None)
     if layer is not None:
         ball["layer"] = layer
@@ -96,7 +95,9 @@ def _complete(ball: Settings, given: Settings) -> Settings:
         ball = {} if given["layer"] is None else {"bounds": None}
     if "epsilon" not in given:
         if "epsilon" not in ball:
-            checks.fail("epsilon", "given for a model that keras_rar does not train, such as epsilon=0.1", None)
+            priced = "baseline" in ball
+            which = "is trained with a price, which has no radius" if priced else "keras_rar does not train"
+            checks.fail("epsilon", f"given for a model that {which}, such as epsilon=0.1", None)
         for name, wanted, trained in (
             ("norm", given.get("norm", ball["norm"]), ball["norm"]),
             ("bounds", given.get("bounds", ball["bounds"]), ball["bounds"]),

@@ -51,7 +51,7 @@ class AttributionRobustness(keras.callbacks.Callback):
             numbers too. Defaults to `"epoch"`.
         epsilon: Float > 0, or one per feature: radius of the attacks. Defaults to that of the training; to be given for
             a model that keras_rar does not train.
-        norm: `"linf"`, `"l2"` or `"l0"`. Defaults to that of the training, or `"linf"`.
+        norm: `"linf"`, `"l2"`, `"l1"` or `"l0"`. Defaults to that of the training, or `"linf"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None` for no bounds. Defaults to `"auto"`: that
             of the training, or `(0., 1.)`.
         baseline: Float or array, where the segments of IG begin. Defaults to that of the training, or `0.`.

@@ -168,6 +168,8 @@ def _predicted(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.nda
 def _check_norm(norm: Any) -> None:
     if norm == "linf":
         checks.fail("norm", '"l2": an L∞ ball of radius ε in n dimensions lies in the L2 ball of radius ε √n', norm)
+    if norm == "l1":
+        checks.fail("norm", '"l2": an L1 ball of radius ε lies in the L2 ball of radius ε', norm)
     if norm != "l2":
         checks.fail("norm", '"l2", the only ball that noise certifies here', norm)
 

@@ -98,7 +98,7 @@ def evaluate_robustness(
         y: Labels, class indices or one-hot.
         epsilon: Float > 0, radius of both attacks, in the units of the input; or an array of one float >= 0 per
             feature, 0 where it may not change.
-        norm: `"linf"`, `"l2"` or `"l0"`.
+        norm: `"linf"`, `"l2"`, `"l1"` or `"l0"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None` for no bounds.
         baseline: Float or array, where the segments of IG begin.
         k: Number of entries that `"topk"` and `"ensemble"` drain; `None` for an eighth of the map.

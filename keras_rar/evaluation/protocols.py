@@ -37,7 +37,7 @@ class Protocol:
     Args:
         name: Name of the protocol.
         epsilon: Float > 0, radius of the ball of both attacks, in the units of the input; or one per feature.
-        norm: `"linf"`, `"l2"` or `"l0"`.
+        norm: `"linf"`, `"l2"`, `"l1"` or `"l0"`.
         bounds: Pair `(lower, upper)`, the valid range of inputs, or `None`.
         prediction_attack: Attack on predictions: `"pgd"`, or `"ensemble"`, which has no settings but `pgd_restarts`.
         pgd_steps: Iterations of the attack on predictions.

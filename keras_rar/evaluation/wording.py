@@ -22,7 +22,7 @@ CORRELATIONS = ("kendall_tau", "spearman_rho")
 FEW = 20
 """Bootstrap intervals of fewer examples are too narrow."""
 
-_NORMS = {"linf": "L∞", "l2": "L2", "l0": "L0"}
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 
 def radius(protocol: dict[str, Any], units: bool = False) -> str:

@@ -56,4 +56,4 @@ def adversarial(regularizer: AbstractAttributionRegularizer) -> MadryRegularizer
     """
     shared = inspect.signature(AbstractAttributionRegularizer.__init__).parameters
     config = {name: value for name, value in regularizer.get_config().items() if name in shared}
-    return MadryRegularizer(**{**config, "epsilon": schedules.deserialized(config["epsilon"]), "begin": 0})
+    return MadryRegularizer(**{name: schedules.deserialized(value) for name, value in config.items()} | {"begin": 0})

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_rar.core import checks, neighborhoods, quadrature
 from keras_rar.core.terms import Network, Terms
-from keras_rar.methods import schedules
+from keras_rar.methods import schedules, wasserstein
 
 
 class AbstractAttributionRegularizer(abc.ABC):
@@ -33,7 +33,7 @@ class AbstractAttributionRegularizer(abc.ABC):
             `keras.optimizers.schedules.LearningRateSchedule` of one radius. The attribute `epsilon` is then the largest
             radius of the schedule, which reports measure with; `perturb` uses that of the present step. Defaults to
             `0.1`.
-        norm: `"linf"` or `"l2"`, the norm of the neighborhood and of a step. Defaults to `"linf"`.
+        norm: `"linf"`, `"l2"` or `"l1"`, the norm of the neighborhood and of a step. Defaults to `"linf"`.
         bounds: Pair `(lower, upper)` of floats or of per-feature arrays: the range of valid inputs; or
             `None`. Defaults to `(0., 1.)`.
         steps: Integer > 0, iterations of the inner maximum. Defaults to `5`.
@@ -54,6 +54,8 @@ class AbstractAttributionRegularizer(abc.ABC):
             fewer nodes only where one example does not fit. Defaults to `"auto"`.
         memory_budget: Float > 0, gigabytes that `chunk="auto"` lets the nodes of IGs take, beside what an update of
             plain training takes. A warning says so where one node of one example takes more. Defaults to `1.0`.
+        price: A `keras_rar.WassersteinPrice` in place of the ball: x* may go anywhere within the bounds, and pays for
+            it. `step_size` is then `None`, and ε and `norm` are those of random starts. Defaults to `None`, the ball.
         begin: When the attribution term begins within `fit`: an integer, after that many epochs, or a float between 0
             and 1, after that share of all epochs. Before, the model is trained adversarially, as by
             `keras_rar.MadryRegularizer`, and no IG is computed. Defaults to `0`, the first epoch.
@@ -88,6 +90,7 @@ class AbstractAttributionRegularizer(abc.ABC):
         baseline: Any = 0.0,
         chunk: int | str | None = "auto",
         memory_budget: float = 1.0,
+        price: wasserstein.WassersteinPrice | None = None,
         begin: int | float = 0,
     ):
         radius = schedules.checked("epsilon", epsilon, checks.radius)
@@ -98,8 +101,10 @@ class AbstractAttributionRegularizer(abc.ABC):
         self.bounds = self.neighborhood.bounds
         self.norm = norm
         self.steps = checks.positive_int("steps", steps)
+        self.price = wasserstein.checked(price, step_size)
         default_step = 2.5 * self.neighborhood.reach / self.steps
-        self.step_size = checks.positive_float("step_size", default_step if step_size is None else step_size)
+        length = checks.positive_float("step_size", default_step if step_size is None else step_size)
+        self.step_size = length if price is None else None
         self._scheduled: dict[str, Any] = {}  # in the config, in place of the numbers of the attributes
         if schedules.is_schedule(radius):
             self._scheduled = {"epsilon": radius, "step_size": step_size if step_size is None else self.step_size}

@@ -61,8 +61,8 @@ def largest(setting: Any) -> float:
 
 
 def serialized(setting: Any) -> Any:
-    """A setting as plain Python values; see `deserialized`."""
-    return keras.saving.serialize_keras_object(setting) if is_schedule(setting) else setting
+    """A setting, such as a schedule or an object with a config, as plain Python values; see `deserialized`."""
+    return keras.saving.serialize_keras_object(setting) if hasattr(setting, "get_config") else setting
 
 
 def deserialized(config: Any) -> Any:

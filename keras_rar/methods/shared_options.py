@@ -5,13 +5,14 @@ from typing import Any, Literal, TypedDict
 import numpy.typing as npt
 
 from keras_rar.methods.schedules import Schedule
+from keras_rar.methods.wasserstein import WassersteinPrice
 
 
 class SharedOptions(TypedDict, total=False):
     """Arguments of `AbstractAttributionRegularizer`, which documents them."""
 
     epsilon: float | list[Any] | tuple[Any, ...] | npt.NDArray[Any] | Schedule
-    norm: Literal["linf", "l2"]
+    norm: Literal["linf", "l2", "l1"]
     bounds: Any
     steps: int
     step_size: float | None
@@ -22,4 +23,5 @@ class SharedOptions(TypedDict, total=False):
     baseline: Any
     chunk: int | Literal["auto"] | None
     memory_budget: float
+    price: WassersteinPrice | None
     begin: int | float

@@ -48,8 +48,8 @@ def make(method: str, options: dict[str, Any]) -> AbstractAttributionRegularizer
     >>> make("madry", {"epsilom": 0.1})
     Traceback (most recent call last):
     TypeError: wrap() got an unexpected keyword argument 'epsilom' for the method 'madry': did you mean 'epsilon'?
-    Its options are attack_m, baseline, begin, bounds, chunk, epsilon, m, memory_budget, norm, random_start, rule,
-    step_size, steps.
+    Its options are attack_m, baseline, begin, bounds, chunk, epsilon, m, memory_budget, norm, price, random_start,
+    rule, step_size, steps.
     """
     cls = METHODS[checks.one_of("method", method, METHODS)]
     known, is_open = _options_of(cls)

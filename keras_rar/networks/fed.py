@@ -1,5 +1,6 @@
 """A network in which one layer returns what it is fed, and that notes what this layer computes."""
 
+import functools
 import threading
 from typing import Any
 
@@ -65,13 +66,13 @@ class FedNetwork(SharedVariables):
         return kept_with(self.network).get(key, lambda: copy_with(self.network, [(self.layer, "call", self._call())]))
 
     def _call(self) -> Any:
-        fed = self._fed
+        fed, changed = self._fed, vars(self.layer).get("call")  # in a copy: what stands for the call of its class
 
         def call(layer: Any, *args: Any, **options: Any) -> Any:
             h, free = getattr(fed, "h", None), getattr(fed, "free", None)
             if h is not None and free is None:
                 return h
-            own = type(layer).call(layer, *args, **options)
+            own = (changed or functools.partial(type(layer).call, layer))(*args, **options)
             if h is None:
                 fed.seen.append((own, _mask_of(layer, args, own)))  # now: attention takes it off its inputs
                 return own

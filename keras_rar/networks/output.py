@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_rar.core.gradients import ScalarFunction, Staged
+from keras_rar.core.gradients import Layered, ScalarFunction, Staged
 from keras_rar.core.memory import bytes_per_point
 from keras_rar.networks import (
     batch_statistics,
@@ -158,6 +158,22 @@ class OutputHead:
                 return score(self._logits(twin, first.placeholder(h)))
 
         return Staged(first, rest)
+
+    def layered(self, score: Callable[[tf.Tensor], tf.Tensor]) -> Layered:
+        """`scored` of the whole network, in two stages: what the layer returns, and what follows it.
+
+        The model is a `keras_rar.networks.tail.Tail`, of which nothing is held.
+
+        Args:
+            score: Function `(n, classes) -> (n,)` of logits.
+        """
+
+        def make() -> Any:
+            changes = [*second_orders.changes(self.model), *pools.changes(self._pools, relus_are_replaced=True)]
+            return copy_with(self.model, [*changes, *grouped.changes(self.model)])
+
+        rest = self.twin(fast=True)
+        return Layered(self._twins.get("front", make).entered, lambda h: score(self._logits(rest, h)))
 
     def bytes_per_point(self, input_shape: tuple[int | None, ...], staged: bool = True) -> float:
         """Memory of all that `scored` computes at one input of a shape; without the stem, if that is a stage."""

@@ -15,12 +15,12 @@ from keras_rar.core import checks
 from keras_rar.core.held import NOTHING, Columns
 from keras_rar.networks import at_once
 from keras_rar.networks.base_model import check_base_model, is_wrapped
-from keras_rar.networks.copies import operations
 from keras_rar.networks.fed import FedNetwork
 from keras_rar.networks.kept import compiled, kept_with
+from keras_rar.networks.named import layer_named
 from keras_rar.networks.structure import only
 
-_NAMED, _ROWS = 6, 256
+_ROWS = 256
 
 
 def tail_of(model: keras.Model, layer: str) -> "Tail":
@@ -40,7 +40,7 @@ def tail_of(model: keras.Model, layer: str) -> "Tail":
     if not isinstance(network, keras.Model) or not network.built:
         check_base_model(network)  # which says what is wrong
     layer = checks.layer(layer) or ""
-    return kept_with(network).get(("tail", layer), lambda: Tail(network, _found(network, layer)))
+    return kept_with(network).get(("tail", layer), lambda: Tail(network, layer_named(network, layer)))
 
 
 def at_layer(model: Any, layer: str | None, x: Any) -> tuple[Any, Any]:
@@ -232,19 +232,3 @@ class Tail(FedNetwork):
             what = f"a dictionary of {names}" if names else f"a list of {len(specs)} arrays"
             raise ValueError(f"`x` must be {what}, as the inputs of the network. Received: {type(x).__name__}")
         return keras.tree.pack_sequence_as(self._structure, [convert(leaf) for leaf in leaves])
-
-
-def _found(network: keras.Model, name: str) -> Any:
-    """The layer of a name: one of the network itself before one within another model."""
-    layers = [layer for layer in operations(network) if isinstance(layer, keras.Layer) and layer is not network]
-    named = [layer for layer in layers if layer.name == name]
-    own = [layer for layer in named if any(layer is other for other in network.layers)] or named
-    if len(own) == 1:
-        return own[0]
-    kinds = (keras.layers.InputLayer, keras.Model)
-    names = list(dict.fromkeys(layer.name for layer in [*network.layers, *layers] if not isinstance(layer, kinds)))
-    listed = ", ".join(map(repr, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")
-    raise ValueError(
-        f"`layer` must be the name of one layer of {network.name!r}, such as {listed}. "
-        f"Received: layer={name!r}, the name of {len(own) or 'none'}"
-    )

@@ -36,7 +36,11 @@ def draw(figure: Any, reports: Mapping[str, Mapping[float, RobustnessReport]]) -
         ax.set_ylim(min(0, ax.get_ylim()[0]) if scale == 1 else 0, scale)
         drawing.set_axes(ax)
     norms = {report.protocol["norm"] for report in every}
-    norm = {"linf": ", $L_\\infty$", "l2": ", $L_2$", "l0": ", $L_0$"}.get(norms.pop(), "") if len(norms) == 1 else ""
+    norm = (
+        {"linf": ", $L_\\infty$", "l2": ", $L_2$", "l1": ", $L_1$", "l0": ", $L_0$"}.get(norms.pop(), "")
+        if len(norms) == 1
+        else ""
+    )
     panels[-1].set_xlabel(f"radius ε of the attack{norm} (units of the input)", fontsize=drawing.SMALL)
     figure.legend(
         handles=panels[0].get_lines(), loc="outside upper center", ncols=2, fontsize=drawing.SMALL, frameon=False,

@@ -20,12 +20,17 @@ class Chunks:
         head: The `OutputHead` of the network.
         regularizer: The method, with its `chunk` and `memory_budget`.
         input_shape: Shape of an input, without the batch.
+        attributed: Whether the IG of the loss is that of a layer. Defaults to `False`.
     """
 
     def __init__(
-        self, head: OutputHead, regularizer: AbstractAttributionRegularizer, input_shape: tuple[int | None, ...]
+        self,
+        head: OutputHead,
+        regularizer: AbstractAttributionRegularizer,
+        input_shape: tuple[int | None, ...],
+        attributed: bool = False,
     ):
-        self.head, self.regularizer, self.input_shape = head, regularizer, input_shape
+        self.head, self.regularizer, self.input_shape, self.attributed = head, regularizer, input_shape, attributed
         self.batch_size: int | None = None  # of the largest batch, where it is known but not to a trace
         self._bytes_per_point: float | None = None
 
@@ -75,5 +80,6 @@ class Chunks:
     @property
     def _point_size(self) -> float:
         if self._bytes_per_point is None:
-            self._bytes_per_point = self.head.bytes_per_point(self.input_shape)
+            at_layer = self.attributed  # whose forward products take the passes through the front once more
+            self._bytes_per_point = self.head.bytes_per_point(self.input_shape, staged=not at_layer) * (1 + at_layer)
         return self._bytes_per_point

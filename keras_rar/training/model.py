@@ -9,6 +9,7 @@ from keras_rar.core import checks
 from keras_rar.methods.loss_regularizers import adversarial
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer, probe
 from keras_rar.networks import differentiable
+from keras_rar.networks.attributed import attributed_at
 from keras_rar.networks.base_model import check_base_model, one_input_shape
 from keras_rar.networks.export import export_saved_model
 from keras_rar.networks.losses import ClassificationLoss
@@ -45,6 +46,7 @@ class RARModel(MethodModel):
         seed: Integer seed of the random starts, or `None` for a random one.
         layer: Name of a layer whose output is perturbed and explained in place of the input, as for `wrap`.
         batch_statistics: What batch normalisation does while maps are compared, as for `wrap`.
+        attribution_layer: Name of a layer whose output the change of the loss is attributed to, as for `wrap`.
         name: Name of the model.
         trainable: Whether the weights of the base model are. Defaults to `True`.
 
@@ -74,6 +76,7 @@ class RARModel(MethodModel):
         seed: int | None = None,
         layer: str | None = None,
         batch_statistics: str = "auto",
+        attribution_layer: str | None = None,
         name: str | None = None,
         trainable: bool = True,
     ):
@@ -88,14 +91,18 @@ class RARModel(MethodModel):
         self.on_nonfinite = on_nonfinite
         self.seed = seed if seed is None else checks.integer("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
-        self.layer = layer
+        self.layer, self.attribution_layer = layer, attribution_layer
         self.batch_statistics = checks.one_of("batch_statistics", batch_statistics, freezing.SETTINGS)
+        if layer is not None and regularizer.price is not None and seen.columns.holds:
+            checks.fail("price", "None at a layer with padding or a way past it", regularizer.price)
         head_of(seen)  # refuses a model whose logits are out of reach
         known = self._input_shape, self._classes, layer is not None and seen.by_rows
         self._methods = {"whole": regularizer}  # what is trained with, and what with before `begin`
         if regularizer.begin:
             self._methods["adversarial"] = adversarial(regularizer)
         self._reads = {part: probe(method, *known) for part, method in self._methods.items()}
+        if attribution_layer is not None:
+            self._check_attributed(attribution_layer)
         if self._reads["whole"].perturbs:
             differentiable.check_trained(seen, 2 if self._reads["whole"].integrates else 1)
         if regularizer.begin and not self._reads["whole"].integrates:
@@ -109,6 +116,16 @@ class RARModel(MethodModel):
         if not trainable:
             self.trainable = False
         self.build(one_input_shape(base_model))
+
+    def _check_attributed(self, name: str) -> None:
+        """Refuse a layer that the change of the loss cannot be attributed to, or a method without that term."""
+        if self.layer is not None:
+            checks.fail(
+                "attribution_layer", "None where `layer` is given, whose output is perturbed and explained", name
+            )
+        if "attributions" not in vars(self._reads["whole"].outline):
+            checks.fail("attribution_layer", "None for a method that does not read `terms.attributions`", name)
+        attributed_at(self.base_model, name)
 
     # A Keras model: the base model, compiled for one loss
 
@@ -148,10 +165,13 @@ class RARModel(MethodModel):
 
     def _make_step(self, part: str, head: OutputHead, loss: ClassificationLoss) -> Step:
         method = self._methods[part]
-        chunks = Chunks(head, method, self._input_shape)
+        attributed = None
+        if self.attribution_layer is not None:
+            attributed = attributed_at(self.base_model, self.attribution_layer)
+        chunks = Chunks(head, method, self._input_shape, attributed is not None)
         reads = self._reads[part]
         frozen = self.batch_statistics == "frozen" and reads.integrates
-        problem = Problem(head, loss, method, reads, chunks, lambda: self.optimizer.iterations, frozen)
+        problem = Problem(head, loss, method, reads, chunks, lambda: self.optimizer.iterations, frozen, attributed)
         return Step(self, problem, self._guard, update.BatchMean("mean", loss.reduction, dtype=self.variable_dtype))
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
@@ -184,6 +204,7 @@ class RARModel(MethodModel):
             "seed": self.seed,
             "layer": self.layer,
             "batch_statistics": self.batch_statistics,
+            "attribution_layer": self.attribution_layer,
             "name": self.name,
             "trainable": self.trainable,
         }

@@ -40,7 +40,8 @@ class MethodModel(MinMaxModel):
             y: Labels, as for `fit`.
 
         Returns:
-            Tensor of the shape of `x`, in a dictionary or list if `x` came in one, in units of the loss.
+            Tensor of the shape of `x`, in a dictionary or list if `x` came in one, in units of the loss; of the shape
+            of what `attribution_layer` returns, if it was given.
         """
         segment = self._check_segment(x, x_prime, y)
         return like(x, self._function(self._compiled.attributions, segment[0])(*segment))

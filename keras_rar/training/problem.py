@@ -11,6 +11,7 @@ from keras_rar.core.accumulation import Variables
 from keras_rar.core.ascent import projected_ascent
 from keras_rar.core.held import NOTHING, HeldBall
 from keras_rar.core.neighborhoods import Neighborhood
+from keras_rar.core.prices import priced_ascent
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.replicas import Part
 from keras_rar.core.terms import Network, Terms
@@ -34,6 +35,7 @@ class Problem:
         chunks: How much goes at once.
         step: Returns the step of the training, which schedules are functions of.
         frozen: Whether the classification pass leaves the statistics of batch normalisation as they are.
+        attributed: The head of the network from the layer on that the IG of the loss is attributed to, or `None`.
     """
 
     def __init__(
@@ -45,9 +47,10 @@ class Problem:
         chunks: Chunks,
         step: Callable[[], Any] = lambda: 0,
         frozen: bool = False,
+        attributed: OutputHead | None = None,
     ):
         self.head, self.loss, self.regularizer, self.reads, self.chunks = head, loss, regularizer, reads, chunks
-        self.step, self.frozen = step, frozen
+        self.step, self.frozen, self.attributed = step, frozen, attributed
         self.tail = head.model if isinstance(head.model, Tail) else None
         self.columns = NOTHING if self.tail is None else self.tail.columns
 
@@ -65,7 +68,7 @@ class Problem:
         return self.head.classified(x, self.frozen)
 
     def attributions(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """`IG(x, x′)` of the loss, in the shape of `x_prime`."""
+        """`IG(x, x′)` of the loss, in the shape of `x_prime` or of what `attribution_layer` returns."""
         return self.columns.free(self._given(x, x_prime, y).attributions)
 
     def objective(self, x: tf.Tensor, x_prime: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -150,6 +153,9 @@ class Problem:
         def ascended(x_prime):
             return self.head.gradient_scale * method.ascended(terms.at(x_prime))
 
+        if method.price is not None:
+            gamma = method.price.gamma * self.head.gradient_scale
+            return priced_ascent(ascended, x, start, ball, gamma=gamma, cost=method.price.cost, steps=method.steps)
         return projected_ascent(ascended, x, start, ball, steps=method.steps, step_size=step_size)
 
     def terms(
@@ -188,6 +194,7 @@ class Problem:
             head.scored,
             self.columns,
             self.tail is not None and self.tail.by_rows,
+            None if self.attributed is None else self.attributed.layered,
         )
         return Terms(
             network,

@@ -27,6 +27,7 @@ def wrap(
     seed: int | None = None,
     layer: str | None = None,
     batch_statistics: Literal["auto", "frozen", "updated"] = "auto",
+    attribution_layer: str | None = None,
     name: str | None = None,
     **options: Unpack[Options],
 ) -> RARModel:
@@ -59,14 +60,19 @@ def wrap(
             normalise by their moving statistics, as in the network that will be deployed; `"updated"`, by each batch,
             as in plain training. Defaults to `"auto"`: frozen if there was training before, such as that before
             `begin`.
+        attribution_layer: Name of a layer whose output the change of the loss is attributed to, in place of the input
+            that is perturbed: the term `attributions`, of `"ig_norm"` and `"ig_sum_norm"`, is then IG_h (Chen et al.
+            2019). Every path from the input to the output must run through the layer. It is not `layer`, whose output
+            is perturbed too and explained in all terms; here maps that people see stay those of the input. Defaults to
+            `None`, the input.
         name: Name of the model.
         **options: Options of the method. All methods have `epsilon` (ε, in the units of `bounds`; a float, an array
             of one per feature, or a Keras schedule), `norm`, `bounds` (the range of valid inputs), `steps`,
-            `step_size`, `random_start`, `rule`, `m`, `attack_m`, `baseline`, `chunk`, `memory_budget` and `begin`
-            (when the attribution term begins: an integer, after that many epochs, or a float below 1, a share of
-            them): see `keras_rar.AbstractAttributionRegularizer`. The weight of the attribution term is `factor`, of
-            `"ig_sum_norm"` `beta`, also a float or a schedule. For the rest see the class of the method, such as
-            `keras_rar.IGTopKRegularizer`.
+            `step_size`, `random_start`, `rule`, `m`, `attack_m`, `baseline`, `chunk`, `memory_budget`, `price` (of
+            perturbations, in place of a ball) and `begin` (when the attribution term begins: an integer, after that
+            many epochs, or a float below 1, a share of them): see `keras_rar.AbstractAttributionRegularizer`. The
+            weight of the attribution term is `factor`, of `"ig_sum_norm"` `beta`, also a float or a schedule. For the
+            rest see the class of the method, such as `keras_rar.IGTopKRegularizer`.
 
     Returns:
         A `keras_rar.RARModel`.
@@ -102,6 +108,7 @@ def wrap(
         seed=seed,
         layer=layer,
         batch_statistics=batch_statistics,
+        attribution_layer=attribution_layer,
         name=name,
     )
 

@@ -381,7 +381,7 @@ def test_the_default_step_size_is_a_tenth_of_epsilon():
     ("options", "error", "message"),
     [
         ({"epsilon": -1}, ValueError, "`epsilon` must be a positive float. Received: epsilon=-1"),
-        ({"norm": "l1"}, ValueError, r"`norm` must be one of \['linf', 'l2', 'l0'\]. Received: norm='l1'"),
+        ({"norm": "l3"}, ValueError, r"`norm` must be one of \['linf', 'l2', 'l1', 'l0'\]. Received: norm='l3'"),
         ({"bounds": (1, 0)}, ValueError, r"`bounds` must be None, or a pair .*Received: bounds=\(1, 0\)"),
         ({"steps": 0}, ValueError, "`steps` must be a positive integer. Received: steps=0"),
         ({"step_size": -0.1}, ValueError, "`step_size` must be a positive float. Received: step_size=-0.1"),

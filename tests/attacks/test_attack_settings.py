@@ -96,7 +96,11 @@ def test_the_same_seed_gives_the_same_result(options):
     [
         (lambda: small(epsilon=0), ValueError, "`epsilon` must be a positive float. Received: epsilon=0"),
         (lambda: small(epsilon="0.1"), TypeError, "`epsilon` must be a positive float. Received: epsilon='0.1'"),
-        (lambda: small(norm="l1"), ValueError, r"`norm` must be one of \['linf', 'l2', 'l0'\]. Received: norm='l1'"),
+        (
+            lambda: small(norm="l3"),
+            ValueError,
+            r"`norm` must be one of \['linf', 'l2', 'l1', 'l0'\]. Received: norm='l3'",
+        ),
         (lambda: small(bounds=(1, 0)), ValueError, r"`bounds` must be None, or a pair .*Received: bounds=\(1, 0\)"),
         (lambda: small(steps=0), ValueError, "`steps` must be a positive integer. Received: steps=0"),
         (lambda: small(step_size=0), ValueError, "`step_size` must be a positive float. Received: step_size=0"),

@@ -10,7 +10,7 @@ from keras_rar.attacks import PGDAttack, PredictionEnsembleAttack, PredictionEns
 from keras_rar.paper import datasets
 
 X, _ = batch(60, 5)
-NORMS = {"linf": 0.12, "l2": 0.25, "l0": 1}
+NORMS = {"linf": 0.12, "l2": 0.25, "l1": 0.5, "l0": 1}
 
 
 def linear(classes, scale=1.0, x=X):
@@ -34,7 +34,7 @@ def least_margin(w, x, y, norm, epsilon):
         elif norm == "l0":
             drop = np.sum(np.sort(reach, axis=1)[:, : int(epsilon)], axis=1)
         else:
-            drop = -epsilon * np.linalg.norm(d, axis=1)  # without a box
+            drop = -epsilon * np.linalg.norm(d, 2 if norm == "l2" else np.inf, axis=1)  # without a box
         margins.append(np.where(y == c, np.inf, np.sum((x - 0.5) * d, axis=1) + drop))
     return np.min(margins, axis=0)
 
@@ -56,7 +56,7 @@ def test_a_linear_network_is_solved(norm, classes):
     """Its radius is known exactly."""
     x = np.round(X) if norm == "l0" else X  # corners of the box, so that one feature does not decide everywhere
     model, w, y = linear(classes, x=x)
-    options = {"norm": norm, "bounds": None if norm == "l2" else (0.0, 1.0), "restarts": 0, "queries": 60}
+    options = {"norm": norm, "bounds": None if norm in ("l2", "l1") else (0.0, 1.0), "restarts": 0, "queries": 60}
     margin = least_margin(w, x, y, norm, NORMS[norm])
     decided = np.abs(margin) > 1e-4  # rounding of float32
     found = PredictionEnsembleAttack(NORMS[norm], steps=12, **options)(model, x, y)
@@ -154,7 +154,7 @@ def test_squares_break_more_images_than_noise_of_as_many_queries():
     model = keras.Sequential([keras.Input((6, 6, 2)), keras.layers.Flatten(), keras.layers.Dense(4)])
     x = np.random.default_rng(0).uniform(size=(40, 6, 6, 2)).astype("float32")
     y = model.predict(x, verbose=0).argmax(axis=1)
-    for norm, epsilon in (("linf", 0.05), ("l2", 0.35), ("l0", 3)):
+    for norm, epsilon in (("linf", 0.05), ("l2", 0.35), ("l1", 1.0), ("l0", 3)):
         square, noise = (
             PredictionEnsembleAttack(epsilon, norm=norm, members=m, queries=150)(model, x, y)
             for m in ("square", "noise")

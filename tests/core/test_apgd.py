@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_rar.core import apgd, directions, other_pixels, proposals, random_search, ratios, row_draws, squares
 from keras_rar.core.attack_loop import Kept
-from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall
+from keras_rar.core.neighborhoods import L0Ball, L1Ball, L2Ball, LinfBall
 
 SEED = tf.constant([1, 2])
 
@@ -157,6 +157,7 @@ SHAPES = {"image": (8, 6, 2), "features": (7,)}
 KINDS = {
     "linf": (LinfBall(0.2), squares.LinfSquares),
     "l2": (L2Ball(0.5), squares.L2Squares),
+    "l1": (L1Ball(1.0), squares.L1Squares),
     "l0": (L0Ball(3), other_pixels.OtherPixels),
 }
 
@@ -165,7 +166,7 @@ def distance(norm, change):
     if norm == "l0":
         differ = change != 0 if change.ndim == 2 else np.any(change != 0, axis=-1)
         return differ.reshape(len(change), -1).sum(axis=1)
-    return np.linalg.norm(change.reshape(len(change), -1), ord=np.inf if norm == "linf" else 2, axis=1)
+    return np.linalg.norm(change.reshape(len(change), -1), ord={"linf": np.inf, "l2": 2, "l1": 1}[norm], axis=1)
 
 
 def searched(norm, shape, score, queries, n=3):
@@ -211,12 +212,14 @@ def test_a_search_comes_near_the_best_of_a_linear_function(norm, shape):
         gain = np.sum(np.maximum(slope * (np.clip(x + 0.2, 0, 1) - x), slope * (np.clip(x - 0.2, 0, 1) - x)), axis=axes)
     elif norm == "l2":
         gain = 0.5 * np.linalg.norm(slope) * np.ones(3)  # without the box, which holds up to a third back
+    elif norm == "l1":
+        gain = np.abs(slope).max() * np.ones(3)  # without the box, which holds some back
     else:
         gains = np.maximum(slope * (1 - x), -slope * x)
         gain = np.sort((gains.sum(axis=-1) if len(shape) == 3 else gains).reshape(3, -1), axis=1)[:, -3:].sum(axis=1)
     reached, begun = ((-np.asarray(score(z)) - best) / gain for z in (kept.x, tf.constant(start)))
     assert np.all(reached <= 1 + 1e-6)
-    assert np.all(reached > (0.45 if len(shape) == 3 else 0.6 if norm == "l2" else 0.8))
+    assert np.all(reached > (0.45 if len(shape) == 3 else 0.6 if norm in ("l2", "l1") else 0.8))
     assert np.mean(reached - begun) > 0.2
 
 

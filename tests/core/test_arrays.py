@@ -24,6 +24,7 @@ from keras_rar.core import (
     graphs,
     held,
     integration,
+    l1_ball,
     label_sets,
     labels,
     map_objectives,
@@ -34,6 +35,7 @@ from keras_rar.core import (
     occlusion,
     padded,
     pooling,
+    prices,
     quadrature,
     random_search,
     ratios,
@@ -51,6 +53,7 @@ BALLS = {
     "LinfBall": neighborhoods.LinfBall(0.5),
     "L2Ball": neighborhoods.L2Ball(0.5),
     "L0Ball": neighborhoods.L0Ball(1),
+    "L1Ball": l1_ball.L1Ball(0.5),
 }
 SEED = np.array([0, 1])
 HELD = held.HeldBall(neighborhoods.L2Ball(0.5), held.Columns(2))
@@ -58,6 +61,9 @@ HELD = held.HeldBall(neighborhoods.L2Ball(0.5), held.Columns(2))
 
 def f(z):
     return tf.reduce_sum(z**3, axis=list(range(1, z.shape.rank)))
+
+
+LAYERED = gradients.Layered(lambda z: z**2, f)
 
 
 def images(m):
@@ -157,6 +163,10 @@ TAKES_GRADIENTS = {
     "accumulation.gradients_and_values": lambda x: accumulation.gradients_and_values(
         f, lambda ks, x: x[None], (x,), [1.0]
     )[1],
+    "accumulation.folded": lambda z: tf.identity(accumulation.folded(gradients.floating("z", z)[:, None])),
+    "accumulation.weighted_sum": lambda x: accumulation.weighted_sum(
+        lambda ks, x: (f(x)[None], x[None]), (x,), [1.0], lambda: x
+    )[0],
     "apgd.begin": lambda start, kept: apgd.begin(start, of_kept(kept, kept), evaluate, 0.2)[1].x,
     "apgd.advance": auto_pgd,
     "adaptive.Climb.begun": lambda x, start: adaptive.Climb.begun(x, start, [True, True], 0.1).x,
@@ -179,6 +189,8 @@ TAKES_GRADIENTS = {
         plateau, attack_loop.random_direction(SEED, [2, 3])
     )(0, x),
     "gradients.Staged": lambda x: gradients.Staged(lambda z: 2.0 * z, f)(x),
+    "gradients.Layered": lambda x: LAYERED(x),
+    "gradients.value_and_product": lambda x, v: gradients.value_and_product(LAYERED, x, v)[1],
     "gradients.floating": lambda x: gradients.floating("x", x),
     "gradients.input_gradient": lambda x: gradients.input_gradient(f, x),
     "gradients.value_and_gradient": lambda x: gradients.value_and_gradient(f, x)[0],
@@ -195,6 +207,11 @@ TAKES_GRADIENTS = {
     "map_objectives.rank": map_objectives.rank,
     "map_objectives.mass_center": lambda a, b: map_objectives.mass_center(images(a), images(b)),
     "map_objectives.target": lambda after: map_objectives.target(np.ones(3))(after, after),
+    "prices.squared_l2": lambda x, x_prime: prices.squared_l2(x, x_prime),
+    "prices.squared_linf": lambda x, x_prime: prices.squared_linf(x, x_prime),
+    "prices.priced_ascent": lambda x, start: prices.priced_ascent(
+        f, x, start, BALLS["L2Ball"], gamma=4.0, cost="linf", steps=2
+    ),
     "neighborhoods.LinfBall.sample": lambda x: BALLS["LinfBall"].sample(x, SEED),
     "neighborhoods.LinfBall.steepest": lambda x: BALLS["LinfBall"].steepest(x),
     "neighborhoods.LinfBall.project": lambda x, x_prime: BALLS["LinfBall"].project(x, x_prime),
@@ -203,6 +220,11 @@ TAKES_GRADIENTS = {
     "neighborhoods.L2Ball.steepest": lambda x: BALLS["L2Ball"].steepest(x),
     "neighborhoods.L2Ball.project": lambda x, x_prime: BALLS["L2Ball"].project(x, x_prime),
     "neighborhoods.L2Ball.clip": lambda x: neighborhoods.L2Ball(0.5, bounds=None).clip(x),
+    "l1_ball.L1Ball.sample": lambda x: BALLS["L1Ball"].sample(x, SEED),
+    "l1_ball.L1Ball.steepest": lambda x: BALLS["L1Ball"].steepest(x),
+    "l1_ball.L1Ball.open": lambda x_prime, gradient: BALLS["L1Ball"].open(x_prime, gradient),
+    "l1_ball.L1Ball.project": lambda x, x_prime: BALLS["L1Ball"].project(x, x_prime),
+    "l1_ball.L1Ball.clip": lambda x: BALLS["L1Ball"].clip(x),
     "neighborhoods.L0Ball.sample": lambda x: BALLS["L0Ball"].sample(x, SEED),
     "neighborhoods.L0Ball.steepest": lambda x: BALLS["L0Ball"].steepest(x),
     "neighborhoods.L0Ball.project": lambda x, x_prime: BALLS["L0Ball"].project(x, x_prime),

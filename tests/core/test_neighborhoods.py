@@ -8,13 +8,15 @@ import tensorflow as tf
 from scipy import optimize
 
 from keras_rar.core import neighborhoods
-from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall
+from keras_rar.core.neighborhoods import L0Ball, L1Ball, L2Ball, LinfBall
 
 EPSILON = 0.4
 BOUNDS = {"scalar": (0.0, 1.0), "per_feature": ([0.0, 0.1, 0.0], [1.0, 0.8, 0.6]), "none": None}
-every_ball = pytest.mark.parametrize("ball", [LinfBall, L2Ball])
+every_ball = pytest.mark.parametrize("ball", [LinfBall, L2Ball, L1Ball])
 every_bounds = pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
 SEED = tf.constant([3, 0])
+ORDERS = {LinfBall: np.inf, L2Ball: 2, L1Ball: 1}
+DUAL_ORDERS = {LinfBall: 1, L2Ball: 2, L1Ball: np.inf}
 
 
 def limits(bounds):
@@ -23,7 +25,7 @@ def limits(bounds):
 
 
 def norm(ball, values):
-    return np.linalg.norm(values, ord=np.inf if ball is LinfBall else 2, axis=-1)
+    return np.linalg.norm(values, ord=ORDERS[ball], axis=-1)
 
 
 def centres(bounds, n=20):
@@ -56,7 +58,7 @@ def test_linf_projection_in_closed_form(bounds):
 
 
 @pytest.mark.filterwarnings("ignore:Values in x were outside bounds")  # a remark of SLSQP, older SciPy only
-@every_ball
+@pytest.mark.parametrize("ball", [LinfBall, L2Ball])  # that of L1: `test_l1_ball.py`
 @every_bounds
 def test_projection_is_scipys_nearest_point(ball, bounds):
     x = centres(bounds, n=12)
@@ -126,7 +128,7 @@ def test_steepest_has_unit_norm_and_maximises_the_inner_product(ball):
     direction = ball(EPSILON).steepest(tf.constant(gradient)).numpy()
     np.testing.assert_allclose(norm(ball, direction), 1, rtol=1e-14)
     best = np.sum(gradient * direction, axis=1)
-    dual = np.linalg.norm(gradient, ord=1 if ball is LinfBall else 2, axis=1)
+    dual = np.linalg.norm(gradient, ord=DUAL_ORDERS[ball], axis=1)
     np.testing.assert_allclose(best, dual, rtol=1e-14)
     others = np.random.default_rng(1).normal(size=(200, 6, 3))
     others /= norm(ball, others)[..., np.newaxis]
@@ -176,21 +178,22 @@ def test_same_seed_same_sample_and_other_seed_other_sample(ball):
     assert np.all(sample[0] != sample[1])  # examples are drawn independently
 
 
+@pytest.mark.parametrize("ball", [L2Ball, L1Ball])
 @pytest.mark.parametrize("d", [1, 3, 10])
-def test_l2_samples_fill_the_ball_uniformly(d):
+def test_samples_fill_the_ball_uniformly(ball, d):
     """(‖x′ − x‖ / ε)^d is uniform on [0, 1], and directions have mean zero."""
     n = 10_000
-    offsets = L2Ball(EPSILON, None).sample(tf.zeros([n, d], tf.float64), SEED).numpy()
-    radii = np.linalg.norm(offsets, axis=1)
+    offsets = ball(EPSILON, None).sample(tf.zeros([n, d], tf.float64), SEED).numpy()
+    radii = norm(ball, offsets)
     assert radii.mean() == pytest.approx(EPSILON * d / (d + 1), rel=0.03)  # four standard errors at d = 1
     volumes = np.sort((radii / EPSILON) ** d)
     assert np.max(np.abs(volumes - np.arange(n) / n)) < 2 / np.sqrt(n)  # Kolmogorov-Smirnov, p = 7e-4
     assert np.all(np.abs(offsets.mean(axis=0)) < 5 * EPSILON / np.sqrt(n))
 
 
-@pytest.mark.parametrize(("ball", "d"), [(LinfBall, 2), (LinfBall, 1), (L2Ball, 1)])
+@pytest.mark.parametrize(("ball", "d"), [(LinfBall, 2), (LinfBall, 1), (L2Ball, 1), (L1Ball, 1)])
 def test_samples_fill_the_cube_uniformly(ball, d):
-    """In one dimension both balls are the interval."""
+    """In one dimension all balls are the interval."""
     n = 10_000
     offsets = ball(EPSILON, None).sample(tf.zeros([n, d], tf.float64), SEED).numpy()
     places = np.sort((offsets / EPSILON + 1) / 2, axis=0)
@@ -250,8 +253,9 @@ def test_bounds_are_validated(ball, bounds):
 def test_the_norm_is_looked_up_and_an_unknown_one_lists_the_known():
     assert type(neighborhoods.get("linf", EPSILON)) is LinfBall
     assert type(neighborhoods.get("l2", EPSILON)) is L2Ball
-    with pytest.raises(ValueError, match=r"`norm` must be one of \['linf', 'l2', 'l0'\]. Received: norm='l1'"):
-        neighborhoods.get("l1", EPSILON)
+    assert type(neighborhoods.get("l1", EPSILON)) is L1Ball
+    with pytest.raises(ValueError, match=r"`norm` must be one of \['linf', 'l2', 'l1', 'l0'\]. Received: norm='l3'"):
+        neighborhoods.get("l3", EPSILON)
 
 
 @every_ball

@@ -8,14 +8,16 @@ import tensorflow as tf
 
 from keras_rar.core import map_search, squares
 from keras_rar.core.ascent import projected_ascent
-from keras_rar.core.neighborhoods import L0Ball, L2Ball, LinfBall
+from keras_rar.core.neighborhoods import L0Ball, L1Ball, L2Ball, LinfBall
 
 RADII = np.array([0.5, 3.0, 0.0, 0.02])
 SCALE = np.array([0.5, 3.0, 1.0, 0.02])
 BOUNDS = (np.array([-1.0, -4.0, -9.0, 0.0]), np.array([1.0, 5.0, 9.0, 0.05]))
 SLOPES = np.array([2.0, -0.5, 7.0, 30.0])
 SEED = tf.constant([3, 0])
-every_ball = pytest.mark.parametrize("ball", [LinfBall, L2Ball])
+ORDERS = {LinfBall: np.inf, L2Ball: 2, L1Ball: 1}
+SQUARES = {LinfBall: squares.LinfSquares, L2Ball: squares.L2Squares, L1Ball: squares.L1Squares}
+every_ball = pytest.mark.parametrize("ball", [LinfBall, L2Ball, L1Ball])
 
 
 def centres(n=40):
@@ -26,9 +28,9 @@ def far(x):
     return x + np.random.default_rng(1).normal(0, 2, x.shape) * (SCALE if x.shape[1:] == SCALE.shape else 1)
 
 
-@pytest.mark.parametrize(("ball", "order"), [(LinfBall, 1), (L2Ball, 2)])
+@pytest.mark.parametrize(("ball", "order"), [(LinfBall, 1), (L2Ball, 2), (L1Ball, np.inf)])
 def test_the_worst_case_of_a_linear_function_is_the_dual_norm_in_units_of_epsilon(ball, order):
-    """`max a·δ = Σ εᵢ|aᵢ|` in L∞, `‖ε ∘ a‖₂` in L2; with the largest ε for all it would be more."""
+    """`max a·δ = Σ εᵢ|aᵢ|` in L∞, `‖ε ∘ a‖₂` in L2, `max εᵢ|aᵢ|` in L1; with the largest ε for all it would be more."""
     x = tf.constant(centres())
     found = projected_ascent(
         lambda z: tf.linalg.matvec(z, SLOPES), x, x, ball(RADII, None), steps=5, step_size=2 * RADII.max()
@@ -71,7 +73,7 @@ def test_samples_fill_the_ball_of_the_features_that_may_change(ball):
     """In units of ε they fill a ball of three dimensions: `‖u‖³` is uniform, of a cube each entry is."""
     n = 10_000
     u = ball(RADII, None).sample(tf.zeros([n, 4], tf.float64), SEED).numpy()[:, RADII > 0] / RADII[RADII > 0]
-    places = (u + 1) / 2 if ball is LinfBall else np.linalg.norm(u, axis=1)[:, np.newaxis] ** 3
+    places = (u + 1) / 2 if ball is LinfBall else np.linalg.norm(u, ORDERS[ball], axis=1)[:, np.newaxis] ** 3
     places = np.sort(places, axis=0)
     assert np.max(np.abs(places - np.arange(n)[:, np.newaxis] / n)) < 2 / np.sqrt(n)  # Kolmogorov-Smirnov, p = 7e-4
     assert np.all(np.abs(u.mean(axis=0)) < 5 / np.sqrt(n))
@@ -80,7 +82,7 @@ def test_samples_fill_the_ball_of_the_features_that_may_change(ball):
 
 def moves_of(ball, x):
     """Every way in which something of this package moves an input."""
-    proposals = (squares.LinfSquares if isinstance(ball, LinfBall) else squares.L2Squares)(ball, x.shape[1:], 9)
+    proposals = SQUARES[type(ball)](ball, x.shape[1:], 9)
     u = tf.constant(np.random.default_rng(3).uniform(size=(len(x), proposals.draws)), x.dtype)
     rows = tf.range(len(x))
     start = proposals.start(x, u)
@@ -106,7 +108,7 @@ def test_a_fixed_feature_never_moves_by_a_bit_and_the_others_do(ball):
         assert moved.numpy()[:, 2].tobytes() == x[:, 2].tobytes(), name
         assert np.all(np.any(change != 0, axis=0) == (RADII > 0)), name
         length = np.abs(change[:, RADII > 0] / RADII[RADII > 0])
-        length = length.max(axis=1) if isinstance(ball, LinfBall) else np.linalg.norm(length, axis=1)
+        length = np.linalg.norm(length, ORDERS[type(ball)], axis=1)
         assert np.all(length <= 1 + 1e-5), name  # float32
         lower, upper = (np.broadcast_to(bound, 4)[RADII > 0].astype("float32") for bound in bounds)
         free = moved.numpy()[:, RADII > 0]

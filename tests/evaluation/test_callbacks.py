@@ -526,7 +526,7 @@ def test_attacks_are_compiled_by_xla_where_asked_or_on_a_gpu(jit_compile, expect
         ({"every": 0}, "`every` must be a positive integer. Received: every=0"),
         ({"unit": "step"}, "`unit` must be one of ['epoch', 'batch']. Received: unit='step'"),
         ({"epsilon": -1.0}, "`epsilon` must be a positive float. Received: epsilon=-1.0"),
-        ({"norm": "l1"}, "`norm` must be one of ['linf', 'l2', 'l0']. Received: norm='l1'"),
+        ({"norm": "l3"}, "`norm` must be one of ['linf', 'l2', 'l1', 'l0']. Received: norm='l3'"),
         ({"bounds": (1, 0)}, "`bounds` must be "),
         ({"k": 0}, "`k` must be a positive integer. Received: k=0"),
         ({"steps": 0}, "`steps` must be a positive integer. Received: steps=0"),
