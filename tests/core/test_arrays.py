@@ -30,6 +30,7 @@ from keras_rar.core import (
     maps,
     mass_centers,
     neighborhoods,
+    network_functions,
     padded,
     pooling,
     quadrature,
@@ -81,7 +82,7 @@ def loop(x, start, kept, attack=attack_loop.attack, **which):
 
 def network():
     loss = lambda y, z: tf.cast(y, z.dtype) * z[:, 0] ** 2  # noqa: E731
-    return terms.Network(lambda z, training: z, loss, loss)
+    return network_functions.Network(lambda z, training: z, loss, loss)
 
 
 def objective_of(x, x_prime):
@@ -240,6 +241,7 @@ TAKES_GRADIENTS = {
     "smoothing.Gaussian.draw": lambda x: smoothing.Gaussian(0.5, 3).draw(x, SEED),
     "smoothing.UniformBall.draw": lambda x: smoothing.UniformBall(0.5, 3).draw(x, SEED),
     "terms.Terms": lambda x, x_prime: objective_of(x, x_prime).attributions,
+    "terms.Terms.gradient_at": lambda x, z: objective_of(x, x).gradient_at(z),
     "terms.Terms.at": lambda x, x_prime: objective_of(x, x).at(x_prime).perturbed_loss,
     "worst.Worst.nothing": lambda x: worst.Worst.nothing(x, 1).x,
     "worst.Worst.updated": lambda x: worst.Worst.nothing(x, 1).updated(x, [[0.0, 2.0]], [True, True], 1).x,
@@ -309,8 +311,8 @@ TAKES_NO_NUMBERS = {
     "saliency_methods.Saliency": "abstract",
     "certificates.*": "of arrays alone, in float64: of bounds, counts and radii, not of maps",
     "smoothing.Smoothing": "abstract",
-    "terms.FirstPass": "of a function",
-    "terms.Network": "of functions",
+    "network_functions.*": "of functions",
+    "evaluations.Evaluations": "the part of `terms.Terms` that keeps nothing",
     "top_sets.odd_window": "of one number",
     "worst.by_rows": "of a function",
     "checks.*": "settings",
