@@ -32,10 +32,19 @@ from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.explaining.baselines import baseline_report
 from keras_rar.explaining.saliency_maps import saliency_map
-from keras_rar.methods.loss_regularizers import MadryRegularizer, NaturalRegularizer
+from keras_rar.methods.correlation_regularizers import KendallRegularizer, LGARegularizer, PearsonRegularizer
+from keras_rar.methods.gradient_regularizers import (
+    CURERegularizer,
+    HessianRegularizer,
+    InputGradientRegularizer,
+    R2ETRegularizer,
+)
+from keras_rar.methods.loss_regularizers import LossChangeRegularizer, MadryRegularizer, NaturalRegularizer
 from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
+from keras_rar.methods.probability_regularizers import MARTRegularizer, TRADESRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+from keras_rar.methods.sums import SumOfRegularizers
 from keras_rar.methods.table import METHODS
 from keras_rar.networks.export import export_saved_model
 from keras_rar.networks.one_input import OneInput
@@ -52,23 +61,34 @@ __all__ = [
     "METHODS",
     "AbstractAttributionRegularizer",
     "AttributionRobustness",
+    "CURERegularizer",
     "Certificate",
     "Comparison",
+    "HessianRegularizer",
     "IGNormRegularizer",
     "IGRRegularizer",
     "IGSumNormRegularizer",
     "IGTopKRegularizer",
+    "InputGradientRegularizer",
+    "KendallRegularizer",
     "L0Ball",
     "L2Ball",
+    "LGARegularizer",
     "LinfBall",
+    "LossChangeRegularizer",
+    "MARTRegularizer",
     "MadryRegularizer",
     "NaturalRegularizer",
     "OneInput",
+    "PearsonRegularizer",
     "Protocol",
     "QuadratureRule",
+    "R2ETRegularizer",
     "RARModel",
     "RobustnessReport",
     "Saliency",
+    "SumOfRegularizers",
+    "TRADESRegularizer",
     "Terms",
     "attacks",
     "baseline_report",

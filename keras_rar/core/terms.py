@@ -140,6 +140,17 @@ class Terms(Evaluations):
         scores = {"loss": self._network.loss, "logit": self._network.label_logit}
         return self._gradient(score if callable(score) else scores[checks.one_of("score", score, scores)], z)
 
+    def random_signs(self) -> tf.Tensor:
+        """A random direction in the shape of x, 1 or −1 in each entry; 0 in what no perturbation may change.
+
+        It is another one at each step of the training and the same for all examples, so that it does not depend on how
+        a batch is divided.
+        """
+        seed = tf.stack([tf.cast(self.step, tf.int32), 0])
+        drawn = tf.random.stateless_uniform(tf.shape(self.x)[1:], seed)
+        signs = tf.broadcast_to(tf.cast(2.0 * tf.round(drawn) - 1.0, self.x.dtype), tf.shape(self.x))
+        return signs if self._free is None else tf.where(self._free, signs, tf.zeros_like(signs))
+
     @property
     def counted(self) -> tf.Tensor | None:
         """Which entries of the maps are neither padding nor held, booleans of their shape; `None` where all are."""

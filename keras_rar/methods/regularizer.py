@@ -23,6 +23,8 @@ class AbstractAttributionRegularizer(abc.ABC):
     A constructor argument is an attribute of the same name and a key of the config: a subclass with
     arguments of its own sets them in `__init__(self, mine=1.0, **kwargs)` and passes `kwargs` on.
 
+    Methods can be added and multiplied by a weight, `a + 0.5 * b`: see `keras_rar.SumOfRegularizers`.
+
     Settings may follow a schedule over the steps of the training, the `iterations` of the optimizer: `epsilon`, and
     the weight of a term if the objective reads it with `terms.value(self.mine)`.
 
@@ -135,6 +137,19 @@ class AbstractAttributionRegularizer(abc.ABC):
         follows = self._scheduled["step_size"] is None
         return self.neighborhood.of_radius(epsilon), 2.5 * epsilon / self.steps if follows else self.step_size
 
+    def __add__(self, other: Any) -> "AbstractAttributionRegularizer":
+        return _sum([self, other]) if isinstance(other, AbstractAttributionRegularizer) else NotImplemented
+
+    def __mul__(self, weight: Any) -> "AbstractAttributionRegularizer":
+        return _sum([self], [weight])
+
+    __rmul__ = __mul__
+
+    def shared_config(self) -> dict[str, Any]:
+        """The settings that all methods have, by name; schedules as they are."""
+        names = list(inspect.signature(AbstractAttributionRegularizer.__init__).parameters)[1:]
+        return {name: self._scheduled.get(name, getattr(self, name)) for name in names}
+
     def check_shape(self, shape: tuple[int | None, ...]) -> None:
         """Refuse ε, bounds and a baseline that do not broadcast to what is perturbed, of this shape."""
         self.neighborhood.check_shape(shape)
@@ -146,15 +161,9 @@ class AbstractAttributionRegularizer(abc.ABC):
         Raises:
             ValueError: If there is one.
         """
-        info = tf.as_dtype(dtype)
-        smallest = float(np.finfo(info.as_numpy_dtype).tiny)  # TensorFlow takes smaller numbers for 0
         for name, value in self.get_config().items():
             if isinstance(value, (float, list)) and name != "memory_budget":
-                sizes = [abs(number) for number in keras.tree.flatten(value) if number is not None]
-                vanishes = not isinstance(value, list) or name == "epsilon"
-                vanishes = vanishes and any(0 < size < smallest for size in sizes)
-                if vanishes or max(sizes, default=0.0) > float(info.max):
-                    checks.fail(name, f"neither 0 nor infinite in {dtype}, in which the model computes", value)
+                check_numbers(name, value, dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Every constructor argument by name, as plain Python values."""
@@ -172,6 +181,22 @@ class AbstractAttributionRegularizer(abc.ABC):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "AbstractAttributionRegularizer":
         return cls(**{name: schedules.deserialized(value) for name, value in config.items()})
+
+
+def _sum(*arguments: Any) -> Any:
+    """A `SumOfRegularizers`, whose module needs this one."""
+    return keras.saving.get_registered_object("keras_rar>SumOfRegularizers")(*arguments)
+
+
+def check_numbers(name: str, value: Any, dtype: str) -> None:
+    """Refuse a number, or a list of them, that this dtype takes for infinite, or for 0."""
+    info = tf.as_dtype(dtype)
+    smallest = float(np.finfo(info.as_numpy_dtype).tiny)  # TensorFlow takes smaller numbers for 0
+    sizes = [abs(number) for number in keras.tree.flatten(value) if number is not None]
+    vanishes = not isinstance(value, list) or name in ("epsilon", "weights")
+    vanishes = vanishes and any(0 < size < smallest for size in sizes)
+    if vanishes or max(sizes, default=0.0) > float(info.max):
+        checks.fail(name, f"neither 0 nor infinite in {dtype}, in which the model computes", value)
 
 
 def _checked_begin(begin: Any) -> int | float:
