@@ -33,6 +33,7 @@ from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.explaining.baselines import baseline_report
 from keras_rar.explaining.saliency_maps import saliency_map
 from keras_rar.methods.correlation_regularizers import KendallRegularizer, LGARegularizer, PearsonRegularizer
+from keras_rar.methods.geometry_regularizers import ARTRegularizer, SSRRegularizer
 from keras_rar.methods.gradient_regularizers import (
     CURERegularizer,
     HessianRegularizer,
@@ -59,6 +60,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
+    "ARTRegularizer",
     "AbstractAttributionRegularizer",
     "AttributionRobustness",
     "CURERegularizer",
@@ -86,6 +88,7 @@ __all__ = [
     "R2ETRegularizer",
     "RARModel",
     "RobustnessReport",
+    "SSRRegularizer",
     "Saliency",
     "SumOfRegularizers",
     "TRADESRegularizer",

@@ -24,15 +24,15 @@ PUBLIC |= {f"{top}.{name}": getattr(module, name) for top, module in SUBMODULES.
 CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
 # A new public name is a decision that is made here.
 CONTRACT = {
-    "METHODS", "AbstractAttributionRegularizer", "AttributionRobustness", "Certificate", "Comparison",
-    "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer",
-    "InputGradientRegularizer", "L0Ball", "L2Ball", "LossChangeRegularizer", "R2ETRegularizer", "SumOfRegularizers",
-    "CURERegularizer", "HessianRegularizer", "KendallRegularizer", "LGARegularizer", "MARTRegularizer",
-    "PearsonRegularizer", "TRADESRegularizer",
-    "LinfBall", "MadryRegularizer", "NaturalRegularizer", "OneInput", "Protocol", "QuadratureRule", "RARModel",
-    "RobustnessReport", "Saliency", "Terms", "attacks", "baseline_report", "certify", "compare", "completeness_gap",
-    "evaluate_robustness", "export_saved_model", "firm_threshold", "input_gradient", "integrated_gradients",
-    "metrics", "plotting", "quadrature", "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
+    "ARTRegularizer", "AbstractAttributionRegularizer", "AttributionRobustness", "CURERegularizer", "Certificate",
+    "Comparison", "HessianRegularizer", "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer",
+    "IGTopKRegularizer", "InputGradientRegularizer", "KendallRegularizer", "L0Ball", "L2Ball", "LGARegularizer",
+    "LinfBall", "LossChangeRegularizer", "MARTRegularizer", "METHODS", "MadryRegularizer", "NaturalRegularizer",
+    "OneInput", "PearsonRegularizer", "Protocol", "QuadratureRule", "R2ETRegularizer", "RARModel", "RobustnessReport",
+    "SSRRegularizer", "Saliency", "SumOfRegularizers", "TRADESRegularizer", "Terms", "attacks", "baseline_report",
+    "certify", "compare", "completeness_gap", "evaluate_robustness", "export_saved_model", "firm_threshold",
+    "input_gradient", "integrated_gradients", "metrics", "plotting", "quadrature", "saliency_map", "softplus_twin",
+    "training", "unwrap", "wrap",
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {

@@ -106,3 +106,24 @@ def runner_up_loss(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     best = tf.argmax(tf.where(is_label, lowest, logits), axis=1)
     others = tf.where(tf.one_hot(best, logits.shape[-1], on_value=True, off_value=False), lowest, logits)
     return tf.reduce_logsumexp(logits, axis=1) - tf.reduce_logsumexp(others, axis=1)
+
+
+def runner_up_logit(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The largest logit of the classes that are not the label; of one output unit the negative of the label's.
+
+    Args:
+        y: Labels, as for `label_logit`.
+        logits: Tensor of shape `(batch, units)`.
+
+    Returns:
+        Tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> runner_up_logit([1], [[0.5, 2.0, -1.0]]).numpy()
+    array([0.5], dtype=float32)
+    """
+    logits = floating("logits", logits)
+    if logits.shape[-1] == 1:
+        return -labels.label_logit(y, logits)
+    return tf.reduce_max(tf.where(label_rows(y, logits) > 0.5, logits.dtype.min, logits), axis=1)

@@ -149,7 +149,12 @@ class Terms(Evaluations):
         seed = tf.stack([tf.cast(self.step, tf.int32), 0])
         drawn = tf.random.stateless_uniform(tf.shape(self.x)[1:], seed)
         signs = tf.broadcast_to(tf.cast(2.0 * tf.round(drawn) - 1.0, self.x.dtype), tf.shape(self.x))
-        return signs if self._free is None else tf.where(self._free, signs, tf.zeros_like(signs))
+        return self.free(signs)
+
+    def free(self, z: tf.Tensor) -> tf.Tensor:
+        """z, in the shape of x, with 0 in what no perturbation may change: padding, and what stands beside a layer."""
+        free = self._free
+        return z if free is None else tf.where(free, z, tf.zeros_like(z))
 
     @property
     def counted(self) -> tf.Tensor | None:

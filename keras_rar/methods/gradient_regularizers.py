@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from keras_rar.methods.shared_options import SharedOptions
 
 
-class _AtTheInput(AbstractAttributionRegularizer):
+class AtTheInput(AbstractAttributionRegularizer):
     """`ℓ(x) + λ penalty(x)`: x* is x."""
 
     def __init__(self, factor: float | schedules.Schedule, **kwargs: Any):
@@ -29,7 +29,7 @@ class _AtTheInput(AbstractAttributionRegularizer):
 
 
 @keras.saving.register_keras_serializable("keras_rar")
-class InputGradientRegularizer(_AtTheInput):
+class InputGradientRegularizer(AtTheInput):
     """Input-gradient regularisation: `ℓ(x) + λ ‖∇ₓℓ(x)‖_q^q` (Drucker & LeCun 1992; Ross & Doshi-Velez, AAAI 2018).
 
     It is Robust Attribution Regularization with `s = ‖·‖_q^q`, one node at x and `λ / ε^q` for λ, where the ball is
@@ -63,7 +63,7 @@ class InputGradientRegularizer(_AtTheInput):
 
 
 @keras.saving.register_keras_serializable("keras_rar")
-class R2ETRegularizer(_AtTheInput):
+class R2ETRegularizer(AtTheInput):
     """R2ET: `ℓ(x) − λ margin(|∇ₓ z_y(x)|)`, a gap between the k largest gradients and the rest (Chen et al. 2024).
 
     An attack must close the gap before two entries change places ("Training for Stable Explanation for Free",
@@ -113,7 +113,7 @@ class R2ETRegularizer(_AtTheInput):
 
 
 @keras.saving.register_keras_serializable("keras_rar")
-class CURERegularizer(_AtTheInput):
+class CURERegularizer(AtTheInput):
     """CURE: `ℓ(x) + λ ‖∇ₓℓ(x + hz) − ∇ₓℓ(x)‖₂²`, a bound on curvature (Moosavi-Dezfooli et al., CVPR 2019).
 
     z is the sign of the gradient, divided by its L2 length: the direction in which the loss curves most, they find. The
@@ -151,7 +151,7 @@ class CURERegularizer(_AtTheInput):
 
 
 @keras.saving.register_keras_serializable("keras_rar")
-class HessianRegularizer(_AtTheInput):
+class HessianRegularizer(AtTheInput):
     """Hessian: `ℓ(x) + λ ‖H‖_F²`, H the second derivative of the label's logit, by random directions.
 
     `‖H‖_F² = E ‖Hv‖₂²` for random signs v (Hutchinson 1990), with `Hv ≈ (∇z_y(x + hv) − ∇z_y(x − hv)) / 2h`; one v per

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from keras_rar.core import checks
 from keras_rar.methods.correlation_regularizers import KendallRegularizer, LGARegularizer, PearsonRegularizer
+from keras_rar.methods.geometry_regularizers import ARTRegularizer, SSRRegularizer
 from keras_rar.methods.gradient_regularizers import (
     CURERegularizer,
     HessianRegularizer,
@@ -38,6 +39,8 @@ Method = Literal[
     "mart",
     "cure",
     "hessian",
+    "art",
+    "ssr",
 ]
 
 METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
@@ -57,6 +60,8 @@ METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
     "mart": MARTRegularizer,
     "cure": CURERegularizer,
     "hessian": HessianRegularizer,
+    "art": ARTRegularizer,
+    "ssr": SSRRegularizer,
 }
 
 
@@ -75,6 +80,7 @@ class Options(SharedOptions, total=False):
     shifts: int
     l2: float | Schedule
     h: float
+    iterations: int
 
 
 def make(method: str, options: dict[str, Any]) -> AbstractAttributionRegularizer:

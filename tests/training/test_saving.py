@@ -406,6 +406,8 @@ CASES = {  # every public class with a config: arguments that all differ from th
     "MARTRegularizer": {**INNER, "factor": 0.5, "random_start": False},
     "CURERegularizer": {**INNER, "factor": 0.5, "h": 0.5, "random_start": False},
     "HessianRegularizer": {**INNER, "factor": 0.5, "h": 0.5, "random_start": False},
+    "ARTRegularizer": {**INNER, "factor": 0.25, "random_start": False},
+    "SSRRegularizer": {**INNER, "factor": 0.5, "iterations": 2, "h": 0.5, "random_start": False},
     "SumOfRegularizers": {
         "regularizers": [keras_rar.MadryRegularizer(**INNER), keras_rar.R2ETRegularizer(k=3, **INNER)],
         "weights": [0.5, 2.0],
