@@ -35,10 +35,20 @@ from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.explaining.baselines import baseline_report
 from keras_rar.explaining.saliency_maps import saliency_map
-from keras_rar.methods.loss_regularizers import MadryRegularizer, NaturalRegularizer
+from keras_rar.methods.correlation_regularizers import KendallRegularizer, LGARegularizer, PearsonRegularizer
+from keras_rar.methods.geometry_regularizers import ARTRegularizer, SSRRegularizer
+from keras_rar.methods.gradient_regularizers import (
+    CURERegularizer,
+    HessianRegularizer,
+    InputGradientRegularizer,
+    R2ETRegularizer,
+)
+from keras_rar.methods.loss_regularizers import LossChangeRegularizer, MadryRegularizer, NaturalRegularizer
 from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
+from keras_rar.methods.probability_regularizers import MARTRegularizer, TRADESRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+from keras_rar.methods.sums import SumOfRegularizers
 from keras_rar.methods.table import METHODS
 from keras_rar.methods.wasserstein import WassersteinPrice
 from keras_rar.networks.export import export_saved_model
@@ -55,30 +65,43 @@ __version__ = "0.1.0"
 __all__ = [
     "LRP",
     "METHODS",
+    "ARTRegularizer",
     "AbstractAttributionRegularizer",
     "AttributionRobustness",
+    "CURERegularizer",
     "Certificate",
     "Comparison",
     "DeepLIFT",
     "ExpectedGradients",
     "GradCAM",
+    "HessianRegularizer",
     "IGNormRegularizer",
     "IGRRegularizer",
     "IGSumNormRegularizer",
     "IGTopKRegularizer",
+    "InputGradientRegularizer",
+    "KendallRegularizer",
     "L0Ball",
     "L1Ball",
     "L2Ball",
+    "LGARegularizer",
     "LinfBall",
+    "LossChangeRegularizer",
+    "MARTRegularizer",
     "MadryRegularizer",
     "NaturalRegularizer",
     "Occlusion",
     "OneInput",
+    "PearsonRegularizer",
     "Protocol",
     "QuadratureRule",
+    "R2ETRegularizer",
     "RARModel",
     "RobustnessReport",
+    "SSRRegularizer",
     "Saliency",
+    "SumOfRegularizers",
+    "TRADESRegularizer",
     "Terms",
     "WassersteinPrice",
     "attacks",

@@ -12,6 +12,12 @@ import pytest
 import keras_rar
 from keras_rar.evaluation import protocols
 
+WITHOUT_INNER_MAXIMUM = {"natural", "input_gradient", "r2et", "cure", "hessian", "ssr"}
+CLASSIFY_X = {"ig_norm", "loss_change", "lga", "trades"} | WITHOUT_INNER_MAXIMUM
+"""Methods whose classification term is the loss at x; of the others it is that at x*."""
+START_AT_RANDOM = {"ig_norm", "loss_change", "lga", "trades"}
+"""Methods that refuse to start at x, where what they ascend has no gradient."""
+
 
 @pytest.fixture(autouse=True)
 def _seed():

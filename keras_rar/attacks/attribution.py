@@ -196,7 +196,7 @@ class AttributionAttack(FollowingAttack):
         new = {name: value.numpy()[: len(known["x"])] for name, value in found.items()}
         return AttackResult(scores=explained.scores_kept(classifier, self, new), **known, **new)
 
-    def _runs(self, shape: tuple[int, ...]) -> int:
+    def _runs(self, shape: tuple[int, ...]) -> float:
         """How many runs of `steps` iterations a batch takes, if maps are of this shape."""
         return self.restarts + 1
 

@@ -81,9 +81,10 @@ class EnsembleAttack(AttributionAttack):
         options.setdefault("restarts", 1)
         super().__init__(epsilon, **options)
         checks.one_of("keep", self.keep, MEASURES)
-        ig = self.saliency if isinstance(self.saliency, IntegratedGradients) else None
-        self._searches_another = bool(ig and self.search_m and self.search_m < len(ig.rule))
-        if ig and self._searches_another:
+        self._searches_another = False
+        ig = self.saliency
+        if isinstance(ig, IntegratedGradients) and self.search_m and self.search_m < len(ig.rule):
+            self._searches_another = True
             self.followed = dataclasses.replace(ig, rule=quadrature.midpoint(self.search_m))
 
     def default_step_size(self, reach: float) -> float:

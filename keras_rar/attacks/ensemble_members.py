@@ -96,7 +96,7 @@ def phases(
             "last": last, "steps": steps,
         }  # fmt: skip
 
-    def climb(name, x, y, rows, search, state, worst, first, last, seed, explainers=explainers, **of_run):
+    def climb(name, x, y, rows, search, state, worst, first, last, seed, *, explainers=explainers, **of_run):
         before, smooth_before, _ = search
         follow = OBJECTIVES[name](k(before.shape[1:])[0])
         reference = smooth_before if name == "mass_center" else before
@@ -121,12 +121,13 @@ def phases(
 
     table: dict[str, Callable[..., Any]] = {"look": look, "map": own, "begin": begin, "resume": resume}
 
-    def run(phase, *state):
+    def run(phase: str, *state: Any) -> Any:
         if phase in table:
             return table[phase](*state)
         name, _, which = phase.partition(", ")
         if which == AS_REPORTED:
-            return climb(name, *state, explainers=reported, explain=explain_reported, steps=last_steps)
+            exact: dict[str, Any] = {"explainers": reported, "explain": explain_reported, "steps": last_steps}
+            return climb(name, *state, **exact)
         return (climb if phase in OBJECTIVES else search_with)(phase, *state)
 
     return run

@@ -20,7 +20,7 @@ class Watch:
         progress: What to tell, or `None`: then a run is one segment.
     """
 
-    def __init__(self, steps: int, runs: int, progress: Progress | None):
+    def __init__(self, steps: int, runs: float, progress: Progress | None):
         self._steps, self._runs, self._progress = steps, runs, progress
         self._rows, self._done, self._size = slice(0, 0), 0, 1
 

@@ -201,24 +201,31 @@ def soft_top_k(
     checks.positive_float("sharpness", sharpness)
     attributions = floating("attributions", attributions)
     size = tf.abs(_over_largest(per_example(attributions)))
-    entries = attributions.shape[1:].num_elements()  # None where inputs have any size
-    if k is not None:
-        checks.positive_int("k", k)
-    if entries is None:
-        most = _k_of(k, tf.shape(size)[1])
-    else:
-        most = max(entries // 8, 1) if k is None else k
-        if most >= entries:
-            checks.fail("k", f"below {entries}, the number of entries of an input", most)
+    most = highest_k(attributions, k)
     highest = tf.math.top_k(size, most).values
     if counted is None:
         last = highest[:, -1:]
     else:
         n = tf.math.count_nonzero(tf.reshape(counted, tf.shape(size)), axis=1, dtype=tf.int32)
-        last = tf.gather(highest, _k_of(k, n)[:, tf.newaxis] - 1, batch_dims=1)
+        last = tf.gather(highest, k_of(k, n)[:, tf.newaxis] - 1, batch_dims=1)
     return tf.sigmoid(sharpness * tf.math.log(size / tf.maximum(last, 1e-3) + 1e-6))
 
 
-def _k_of(k: int | None, n: tf.Tensor) -> tf.Tensor:
+def highest_k(attributions: tf.Tensor, k: int | None) -> int | tf.Tensor:
+    """k, by default an eighth of the entries of a map, at least 1.
+
+    Raises:
+        ValueError: If it is not positive, or a map has no more entries.
+    """
+    if k is not None:
+        checks.positive_int("k", k)
+    entries = attributions.shape[1:].num_elements()  # None where inputs have any size
+    if entries is None:
+        return k_of(k, tf.reduce_prod(tf.shape(attributions)[1:]))
+    most = max(entries // 8, 1) if k is None else k
+    return most if most < entries else checks.fail("k", f"below {entries}, the number of entries of an input", most)
+
+
+def k_of(k: int | None, n: tf.Tensor) -> tf.Tensor:
     """How many of n entries are the highest: k, at most n − 1; by default an eighth of them; at least 1."""
     return tf.maximum(n // 8 if k is None else tf.minimum(n - 1, k), 1)

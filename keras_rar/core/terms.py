@@ -2,66 +2,26 @@
 
 import contextlib
 import copy
-import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from keras_rar.core.accumulation import Variables
-from keras_rar.core.gradients import Layered, ScalarFunction, floating, repeat_labels
-from keras_rar.core.held import NOTHING, Columns
-from keras_rar.core.integration import attributions_and_values
-from keras_rar.core.quadrature import QuadratureRule
+from keras_rar.core import checks
+from keras_rar.core.evaluations import Evaluations, Score
+from keras_rar.core.gradients import floating
+from keras_rar.core.network_functions import FirstPass
 
-_OF_X = frozenset({"clean_logits", "clean_loss", "clean_map"})
-_OF_X_PRIME = frozenset({"attributions", "perturbed_logits", "perturbed_loss", "perturbed_map"})
 _INTEGRATED = frozenset({"attributions", "clean_map", "perturbed_map"})
+_GRADIENTS = frozenset({"clean_gradient", "perturbed_gradient", "clean_logit_gradient", "perturbed_logit_gradient"})
+_DEPLOYED = frozenset({"deployed_clean_logits", "deployed_perturbed_logits", "loss_change"})
+_OF_X = frozenset(
+    {"clean_logits", "clean_loss", "clean_map", "clean_gradient", "clean_logit_gradient", "deployed_clean_logits"}
+)
+_OF_X_PRIME = (_INTEGRATED | _GRADIENTS | _DEPLOYED | {"perturbed_logits", "perturbed_loss"}) - _OF_X
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """The three functions of a classifier that the mathematics needs.
-
-    Args:
-        logits: Function `(inputs, training) -> logits` of shape `(n, classes)`.
-        loss: Function `(y, logits) -> (n,)`, the loss of each example.
-        label_logit: Function `(y, logits) -> (n,)`, the logit of the label of each example.
-        gradient_scale: Float; a score is multiplied by it before its gradient is taken, and the gradient is divided
-            by it. Without it a small gradient would underflow to 0 in float16. Defaults to `1.`.
-        columns: What is free of an input. Defaults to all of it.
-        by_rows: Whether the maps are sums over the last axis, one value per row. Defaults to `False`.
-        scored: Function `(score) -> f`, where `f(z)` is the score of the logits at z in inference mode; `f` may be
-            `Staged`. Defaults to the composition of both.
-        layered: Function `(score) -> f` as `scored`, where `f` is `Layered` at the layer that the IG of the loss is
-            attributed to. Defaults to `None`, the input.
-    """
-
-    logits: Callable[[tf.Tensor, bool], tf.Tensor]
-    loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    label_logit: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    gradient_scale: float = 1.0
-    scored: Callable[[Callable[[tf.Tensor], tf.Tensor]], ScalarFunction] | None = None
-    columns: Columns = NOTHING
-    by_rows: bool = False
-    layered: Callable[[Callable[[tf.Tensor], tf.Tensor]], Layered] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class FirstPass:
-    """Which logits an objective reads first, and when: those of the classification pass.
-
-    Args:
-        at_x_prime: Whether they are those at x′.
-        integrals_before: How many IGs were computed before.
-    """
-
-    at_x_prime: bool
-    integrals_before: int
-
-
-class Terms:
+class Terms(Evaluations):
     """The terms of an objective at a clean input x and a perturbed input x′.
 
     Each is computed once, when it is first read. The first logits that an objective reads, clean or perturbed, are
@@ -84,28 +44,11 @@ class Terms:
     The attribute `first_pass` is the `FirstPass`, or `None` as long as no logits were read.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        x: tf.Tensor,
-        x_prime: tf.Tensor,
-        y: tf.Tensor,
-        *,
-        rule: QuadratureRule,
-        baseline: Any = 0.0,
-        training: bool = False,
-        chunk: int | None = None,
-        variables: Variables = True,
-        step: tf.Tensor | int = 0,
-    ):
-        self.x = floating("x", x)
-        self.x_prime, self.y = floating("x_prime", x_prime, self.x.dtype), tf.convert_to_tensor(y)
-        self.step = step
-        self.reported: dict[str, tf.Tensor] = {}
-        self.first_pass: FirstPass | None = None
-        self._network, self._rule, self._baseline, self._training = network, rule, baseline, training
-        self._options: dict[str, Any] = {"chunk": chunk, "variables": variables}
-        self._loss_at_end: tf.Tensor | None = None
+    @property
+    def x_prime(self) -> tf.Tensor:
+        """The perturbed input x′, in the shape of x."""
+        self._reads_x_prime = True
+        return self._x_prime
 
     @functools.cached_property
     def clean_logits(self) -> tf.Tensor:
@@ -115,7 +58,7 @@ class Terms:
     @functools.cached_property
     def perturbed_logits(self) -> tf.Tensor:
         """Logits at x′, `(batch, classes)`."""
-        return self._classify(self.x_prime)
+        return self._classify(self._x_prime)
 
     @functools.cached_property
     def clean_loss(self) -> tf.Tensor:
@@ -133,7 +76,7 @@ class Terms:
     def attributions(self) -> tf.Tensor:
         """`IG(x, x′)` of the loss along the segment from x to x′, in the shape of x, or of `attribution_layer`."""
         layered = self._network.layered
-        attributions, losses = self._integrate(self._network.loss, self.x, self.x_prime, layered)
+        attributions, losses = self._integrate(self._network.loss, self.x, self._x_prime, layered)
         if losses is not None and self._rule.nodes[-1] == 1:
             self._loss_at_end = losses[-1]
         return attributions
@@ -146,18 +89,86 @@ class Terms:
     @functools.cached_property
     def perturbed_map(self) -> tf.Tensor:
         """IG of the label's logit at x′, from the baseline, as `clean_map`."""
-        return self._map(self.x_prime)
+        return self._map(self._x_prime)
+
+    @functools.cached_property
+    def clean_gradient(self) -> tf.Tensor:
+        """`∇ₓ ℓ(x)`, the gradient of the loss, in the shape of x. It is 0 in what no perturbation may change."""
+        return self.gradient_at(self.x)
+
+    @functools.cached_property
+    def perturbed_gradient(self) -> tf.Tensor:
+        """The gradient of the loss at x′, as `clean_gradient`."""
+        return self.gradient_at(self._x_prime)
+
+    @functools.cached_property
+    def clean_logit_gradient(self) -> tf.Tensor:
+        """The gradient of the label's logit at x, as `clean_gradient`: the gradient map, before it is made absolute."""
+        return self.gradient_at(self.x, "logit")
+
+    @functools.cached_property
+    def perturbed_logit_gradient(self) -> tf.Tensor:
+        """The gradient of the label's logit at x′, as `clean_gradient`."""
+        return self.gradient_at(self._x_prime, "logit")
+
+    @functools.cached_property
+    def deployed_clean_logits(self) -> tf.Tensor:
+        """Logits at x in inference mode, `(batch, classes)`; `clean_logits` may be of the training mode."""
+        return self._deployed(self.x)
+
+    @functools.cached_property
+    def deployed_perturbed_logits(self) -> tf.Tensor:
+        """Logits at x′ in inference mode, as `deployed_clean_logits`: what compares two inputs needs one network."""
+        return self._deployed(self._x_prime)
+
+    @functools.cached_property
+    def loss_change(self) -> tf.Tensor:
+        """`ℓ(x′) − ℓ(x)`, `(batch,)`, both in inference mode: the sum of `attributions`, without an integral."""
+        loss = functools.partial(self._network.loss, self.y)
+        return loss(self.deployed_perturbed_logits) - loss(self.deployed_clean_logits)
+
+    def gradient_at(self, z: tf.Tensor, score: str | Score = "loss") -> tf.Tensor:
+        """The gradient of a score at any points, computed anew at each call.
+
+        Args:
+            z: Tensor of the shape of x, one point per example.
+            score: `"loss"`; `"logit"`, the logit of the label; or a function `(y, logits) -> (batch,)`. Defaults to
+                `"loss"`.
+
+        Returns:
+            Tensor of the shape of x, 0 in what no perturbation may change. It can be differentiated in z and θ.
+        """
+        scores = {"loss": self._network.loss, "logit": self._network.label_logit}
+        return self._gradient(score if callable(score) else scores[checks.one_of("score", score, scores)], z)
+
+    def random_signs(self) -> tf.Tensor:
+        """A random direction in the shape of x, 1 or −1 in each entry; 0 in what no perturbation may change.
+
+        It is another one at each step of the training and the same for all examples, so that it does not depend on how
+        a batch is divided.
+        """
+        seed = tf.stack([tf.cast(self.step, tf.int32), 0])
+        drawn = tf.random.stateless_uniform(tf.shape(self.x)[1:], seed)
+        signs = tf.broadcast_to(tf.cast(2.0 * tf.round(drawn) - 1.0, self.x.dtype), tf.shape(self.x))
+        return self.free(signs)
+
+    def free(self, z: tf.Tensor) -> tf.Tensor:
+        """z, in the shape of x, with 0 in what no perturbation may change: padding, and what stands beside a layer."""
+        free = self._free
+        return z if free is None else tf.where(free, z, tf.zeros_like(z))
 
     @property
     def counted(self) -> tf.Tensor | None:
         """Which entries of the maps are neither padding nor held, booleans of their shape; `None` where all are."""
         columns = self._network.columns
-        if not columns.holds:
-            return None
-        rows = columns.is_free(self.x)
-        if self._network.by_rows:
-            return tf.squeeze(rows, -1)
-        return rows & (tf.range(tf.shape(self.x)[-1]) < columns.width)
+        if columns.holds and self._network.by_rows:
+            return tf.squeeze(columns.is_free(self.x), -1)
+        return self._free
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether a map has one entry per row of x, the sum over its last axis, as for words."""
+        return self._network.by_rows
 
     def report(self, name: str, value: tf.Tensor) -> tf.Tensor:
         """Show the mean of `value`, of shape `(batch,)`, as `name` in the training history; returns `value`."""
@@ -172,7 +183,7 @@ class Terms:
     @property
     def depends_on_x_prime(self) -> bool:
         """Whether anything computed so far is a function of x′."""
-        return not _OF_X_PRIME.isdisjoint(vars(self))
+        return self._reads_x_prime or not _OF_X_PRIME.isdisjoint(vars(self))
 
     @property
     def read_of_x(self) -> frozenset[str]:
@@ -185,16 +196,21 @@ class Terms:
         return len(_INTEGRATED.intersection(vars(self)))
 
     @property
+    def gradients(self) -> int:
+        """How many gradients at single points have been computed so far."""
+        return self._gradients
+
+    @property
     def integrated(self) -> bool:
-        """Whether anything computed so far is an IG."""
-        return self.integrals > 0
+        """Whether anything computed so far is an IG or a gradient: its derivative in θ is a second derivative."""
+        return self.integrals + self.gradients > 0
 
     def at(self, x_prime: tf.Tensor) -> "Terms":
         """The terms at another x′; what has been computed from x alone is kept."""
         terms = copy.copy(self)
         for name in _OF_X_PRIME.intersection(vars(self)):
             delattr(terms, name)
-        vars(terms).update(x_prime=floating("x_prime", x_prime, self.x.dtype), reported={}, _loss_at_end=None)
+        vars(terms).update(_x_prime=floating("x_prime", x_prime, self.x.dtype), reported={}, _loss_at_end=None)
         return terms
 
     def ensure_classified(self) -> None:
@@ -205,31 +221,16 @@ class Terms:
     def _classify(self, z: tf.Tensor) -> tf.Tensor:
         training = self._training and self.first_pass is None
         if self.first_pass is None:
-            self.first_pass = FirstPass(at_x_prime=z is self.x_prime, integrals_before=self.integrals)
+            others = self.integrated or not _DEPLOYED.isdisjoint(vars(self))
+            self.first_pass = FirstPass(at_x_prime=z is self._x_prime, after_others=others)
         return self._network.logits(z, training)
 
-    def _map(self, z: tf.Tensor) -> tf.Tensor:
-        network = self._network
-        attributions = self._integrate(network.label_logit, network.columns.start(self._baseline, z), z)[0]
-        return tf.reduce_sum(attributions, axis=-1) if network.by_rows else attributions
-
-    def _integrate(
-        self,
-        score: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-        start: tf.Tensor,
-        end: tf.Tensor,
-        layered: Callable[[Callable[[tf.Tensor], tf.Tensor]], Layered] | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """IG of a score of the logits, and the scores at its nodes, or `None` if the nodes were evaluated in chunks."""
-        network = self._network
-
-        def scaled_score(logits):
-            return network.gradient_scale * score(repeat_labels(self.y, tf.shape(logits)[0]), logits)
-
-        scored = layered or network.scored or (lambda score: lambda z: score(network.logits(z, False)))
-        total, values = attributions_and_values(scored(scaled_score), start, end, self._rule, **self._options)
-        scale = network.gradient_scale
-        return total / scale, None if values is None else values / scale
+    def _deployed(self, z: tf.Tensor) -> tf.Tensor:
+        """The logits at z in inference mode: those of the classification pass, unless it runs in training mode at z."""
+        at_x_prime, first = z is self._x_prime, self.first_pass
+        if self._training and (first is None or first.at_x_prime == at_x_prime):
+            return self._network.logits(z, False)
+        return self.perturbed_logits if at_x_prime else self.clean_logits
 
 
 for _value in vars(Terms).values():

@@ -9,8 +9,10 @@ from keras_rar.core import checks
 from keras_rar.core.channels import DataFormat
 from keras_rar.evaluation.plain_values import plain
 from keras_rar.evaluation.settings import Settings
+from keras_rar.methods.gradient_regularizers import R2ETRegularizer
 from keras_rar.methods.map_regularizers import IGTopKRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
+from keras_rar.methods.sums import SumOfRegularizers
 from keras_rar.networks.base_model import is_wrapped
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import Classifier
@@ -21,8 +23,9 @@ def of_training(model: keras.Model, data_format: DataFormat = "auto") -> Setting
     """Radius, norm, bounds, baseline and layer that a `RARModel` is trained with, and k if its method has one.
 
     A training with a price has neither radius nor norm. Where ε follows a schedule it is the largest radius.
-    `keras_rar.IGTopKRegularizer` counts the entries of an input, a map those without channels: its k is divided by the
-    number of channels.
+    `keras_rar.IGTopKRegularizer` and `keras_rar.R2ETRegularizer` count the entries of an input, a map those without
+    channels: their k is divided by the number of channels. A method of the user's may have another `k`, which is not
+    taken.
 
     Args:
         model: Any model.
@@ -49,13 +52,22 @@ def of_training(model: keras.Model, data_format: DataFormat = "auto") -> Setting
     layer: str | None = getattr(model, "layer", None)
     if layer is not None:
         ball["layer"] = layer
-    if isinstance(regularizer, IGTopKRegularizer) and regularizer.k is not None:
+    k = _k_of(regularizer)
+    if k is not None:
         classifier = Classifier(model if layer is None else tail_of(model, layer))
         shape = classifier.input_shape
         layout = data_format_of(classifier.model, shape, data_format)
         channels = {"channels_last": shape[-1], "channels_first": shape[0]}.get(layout)
-        ball["k"] = max(1, regularizer.k // (channels or 1))
+        ball["k"] = max(1, k // (channels or 1))
     return ball
+
+
+def _k_of(regularizer: Any) -> int | None:
+    """k of a method that has one, or of the first summand of a sum that has."""
+    if isinstance(regularizer, SumOfRegularizers):
+        found = [_k_of(one) for one in regularizer.regularizers]
+        return next((k for k in found if k is not None), None)
+    return regularizer.k if isinstance(regularizer, (IGTopKRegularizer, R2ETRegularizer)) else None
 
 
 def completed(model: keras.Model, given: Settings) -> Settings:

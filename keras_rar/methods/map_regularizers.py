@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from keras_rar.methods.shared_options import SharedOptions
 
 
-class _ComparesMaps(AbstractAttributionRegularizer):
+class ComparesMaps(AbstractAttributionRegularizer):
     """`ℓ(x*) + λ (1 − similarity(IG₀(x), IG₀(x*)))`, IG₀ the map of the label's logit from the baseline."""
 
     def __init__(self, factor: float | schedules.Schedule, ascend: str, m: int = 2, **kwargs: Any):
@@ -33,12 +33,16 @@ class _ComparesMaps(AbstractAttributionRegularizer):
 
     def objective(self, terms: Terms) -> tf.Tensor:
         maps = (self._counted(a, terms) for a in (terms.clean_map, terms.perturbed_map))
-        similarity = self.similarity(*maps, **self._padding(terms))
+        similarity = self.similarity(*maps, **self._beside(terms))
         return terms.perturbed_loss + terms.value(self.factor) * terms.report("map_distance", 1 - similarity)
 
-    def _padding(self, terms: Terms) -> dict[str, tf.Tensor]:
-        """Arguments of `similarity` that say what of the maps is padding."""
+    def _beside(self, terms: Terms) -> dict[str, Any]:
+        """Further arguments of `similarity`: of some methods, what of the maps is padding."""
         return {}
+
+    def _padding(self, terms: Terms) -> dict[str, Any]:
+        counted = terms.counted
+        return {} if counted is None or self._holds() else {"counted": counted}
 
     def _counted(self, a: tf.Tensor, terms: Terms) -> tf.Tensor:
         """The entries of a map whose baseline is not the input itself: the others are always 0, and no largest ones."""
@@ -57,7 +61,7 @@ class _ComparesMaps(AbstractAttributionRegularizer):
 
 
 @keras.saving.register_keras_serializable("keras_rar")
-class IGRRegularizer(_ComparesMaps):
+class IGRRegularizer(ComparesMaps):
     """IGR: `ℓ(x*) + λ (1 − cos(|IG₀(x)|, |IG₀(x*)|))` (Wang & Kong, NeurIPS 2022).
 
     IG₀ is the map of the label's logit from the baseline: what an attack on attributions moves. Its direction is
@@ -103,13 +107,17 @@ class IGRRegularizer(_ComparesMaps):
 
 
 @keras.saving.register_keras_serializable("keras_rar")
-class IGTopKRegularizer(_ComparesMaps):
+class IGTopKRegularizer(ComparesMaps):
     """IG-TOP-K: `ℓ(x*) + λ (1 − cos(h(IG₀(x)), h(IG₀(x*))))`, which keeps the same k entries the largest.
 
     `hᵢ(a) = rᵢᵖ / (1 + rᵢᵖ)` with `rᵢ = |aᵢ|` over the k-th largest of them is near 1 for what is among the k largest
     and near 0 for the rest, so that the cosine is a smooth top-k intersection: what is asked of an explanation, that it
     points at the same places, and nothing about the order within them. IG₀ is the map of the label's logit from the
     baseline, as in IGR (Wang & Kong 2022), whose cosine of the maps themselves is decided by the few largest entries.
+
+    Its parts are known, their combination is ours. That the k highest attributions stay in place is the aim of R2ET too
+    (Chen et al., NeurIPS 2024), which widens margins at the clean input, without an attack. Maps are compared under
+    attack in FAR (Ivankay et al. 2020) and IGR. A soft top-k in place of the hard one is in Levine et al. (2019).
 
     Args:
         factor: Float >= 0, λ, or a `keras.optimizers.schedules.LearningRateSchedule`; 0 is adversarial training.
@@ -149,6 +157,5 @@ class IGTopKRegularizer(_ComparesMaps):
         maps = clean_map, perturbed_map
         return sizes.cosine(*(sizes.soft_top_k(a, self.k, self.sharpness, counted) for a in maps))
 
-    def _padding(self, terms: Terms) -> dict[str, tf.Tensor]:
-        counted = terms.counted
-        return {} if counted is None or self._holds() else {"counted": counted}
+    def _beside(self, terms: Terms) -> dict[str, Any]:
+        return self._padding(terms)

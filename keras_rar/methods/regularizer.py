@@ -1,7 +1,6 @@
 """What a method is: an objective, written once, ascended in x′ and descended in θ."""
 
 import abc
-import dataclasses
 import inspect
 import numbers
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks, neighborhoods, quadrature
-from keras_rar.core.terms import Network, Terms
+from keras_rar.core.terms import Terms
 from keras_rar.methods import schedules, wasserstein
 
 
@@ -23,6 +22,8 @@ class AbstractAttributionRegularizer(abc.ABC):
 
     A constructor argument is an attribute of the same name and a key of the config: a subclass with
     arguments of its own sets them in `__init__(self, mine=1.0, **kwargs)` and passes `kwargs` on.
+
+    Methods can be added and multiplied by a weight, `a + 0.5 * b`: see `keras_rar.SumOfRegularizers`.
 
     Settings may follow a schedule over the steps of the training, the `iterations` of the optimizer: `epsilon`, and
     the weight of a term if the objective reads it with `terms.value(self.mine)`.
@@ -141,6 +142,19 @@ class AbstractAttributionRegularizer(abc.ABC):
         follows = self._scheduled["step_size"] is None
         return self.neighborhood.of_radius(epsilon), 2.5 * epsilon / self.steps if follows else self.step_size
 
+    def __add__(self, other: Any) -> "AbstractAttributionRegularizer":
+        return _sum([self, other]) if isinstance(other, AbstractAttributionRegularizer) else NotImplemented
+
+    def __mul__(self, weight: Any) -> "AbstractAttributionRegularizer":
+        return _sum([self], [weight])
+
+    __rmul__ = __mul__
+
+    def shared_config(self) -> dict[str, Any]:
+        """The settings that all methods have, by name; schedules as they are."""
+        names = list(inspect.signature(AbstractAttributionRegularizer.__init__).parameters)[1:]
+        return {name: self._scheduled.get(name, getattr(self, name)) for name in names}
+
     def check_shape(self, shape: tuple[int | None, ...]) -> None:
         """Refuse ε, bounds and a baseline that do not broadcast to what is perturbed, of this shape."""
         self.neighborhood.check_shape(shape)
@@ -152,15 +166,9 @@ class AbstractAttributionRegularizer(abc.ABC):
         Raises:
             ValueError: If there is one.
         """
-        info = tf.as_dtype(dtype)
-        smallest = float(np.finfo(info.as_numpy_dtype).tiny)  # TensorFlow takes smaller numbers for 0
         for name, value in self.get_config().items():
             if isinstance(value, (float, list)) and name != "memory_budget":
-                sizes = [abs(number) for number in keras.tree.flatten(value) if number is not None]
-                vanishes = not isinstance(value, list) or name == "epsilon"
-                vanishes = vanishes and any(0 < size < smallest for size in sizes)
-                if vanishes or max(sizes, default=0.0) > float(info.max):
-                    checks.fail(name, f"neither 0 nor infinite in {dtype}, in which the model computes", value)
+                check_numbers(name, value, dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Every constructor argument by name, as plain Python values."""
@@ -180,6 +188,22 @@ class AbstractAttributionRegularizer(abc.ABC):
         return cls(**{name: schedules.deserialized(value) for name, value in config.items()})
 
 
+def _sum(*arguments: Any) -> Any:
+    """A `SumOfRegularizers`, whose module needs this one."""
+    return keras.saving.get_registered_object("keras_rar>SumOfRegularizers")(*arguments)
+
+
+def check_numbers(name: str, value: Any, dtype: str) -> None:
+    """Refuse a number, or a list of them, that this dtype takes for infinite, or for 0."""
+    info = tf.as_dtype(dtype)
+    smallest = float(np.finfo(info.as_numpy_dtype).tiny)  # TensorFlow takes smaller numbers for 0
+    sizes = [abs(number) for number in keras.tree.flatten(value) if number is not None]
+    vanishes = not isinstance(value, list) or name in ("epsilon", "weights")
+    vanishes = vanishes and any(0 < size < smallest for size in sizes)
+    if vanishes or max(sizes, default=0.0) > float(info.max):
+        checks.fail(name, f"neither 0 nor infinite in {dtype}, in which the model computes", value)
+
+
 def _checked_begin(begin: Any) -> int | float:
     must_be = "a number of epochs, an integer >= 0, or a share of them, a float between 0 and 1"
     if isinstance(begin, bool) or not isinstance(begin, numbers.Real):
@@ -188,59 +212,3 @@ def _checked_begin(begin: Any) -> int | float:
     if isinstance(begin, numbers.Integral):
         return int(begin) if share >= 0 else checks.fail("begin", must_be, begin)
     return share if 0 < share < 1 else checks.fail("begin", must_be, begin)
-
-
-@dataclasses.dataclass(frozen=True)
-class Reads:
-    """What a method reads and reports.
-
-    Args:
-        reported: Names of the terms that it reports.
-        perturbs: Whether it depends on x′.
-        ascent_reads_of_x: Names of the terms of x alone that are read where x′ ascends.
-        ascent_integrates: Whether an IG is read there.
-        integrates: Whether an IG is read anywhere.
-        outline: The terms of the objective as a training step computes them, of a network of zeros.
-    """
-
-    reported: tuple[str, ...]
-    perturbs: bool
-    ascent_reads_of_x: frozenset[str]
-    ascent_integrates: bool
-    integrates: bool
-    outline: Terms
-
-
-def probe(
-    regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int, by_rows: bool = False
-) -> Reads:
-    """What a method reads and reports, found by evaluating it on a network of zeros.
-
-    Raises:
-        ValueError: If the objective does not return one value per example.
-    """
-    network = Network(
-        logits=lambda z, training: tf.zeros([tf.shape(z)[0], classes]),
-        loss=lambda y, logits: logits[:, 0],
-        label_logit=lambda y, logits: logits[:, 0],
-        by_rows=by_rows,
-    )
-    x = tf.zeros([2, *(size or 64 for size in input_shape)])  # an input of any size
-    y = tf.zeros([2], tf.int32)
-    terms = Terms(network, x, x, y, rule=regularizer.attack_rule, baseline=0.0)
-    read = []
-    for method in (regularizer.ascended, regularizer.objective):
-        value = method(terms)
-        read.append((terms.read_of_x, terms.integrated))
-        if not tf.is_tensor(value) or value.shape != (2,):
-            shape = getattr(value, "shape", None)
-            raise ValueError(
-                f"`{type(regularizer).__name__}.{method.__name__}` must return one value per example, of shape "
-                f"(batch,). Received, for a batch of 2: {type(value).__name__} of shape {shape}"
-            )
-    if "loss" in terms.reported:
-        raise ValueError('A term must not be reported as "loss", the name of the whole objective.')
-    outline = Terms(network, x, tf.ones_like(x), y, rule=regularizer.attack_rule, training=True)
-    regularizer.objective(outline)
-    outline.ensure_classified()
-    return Reads(tuple(terms.reported), terms.depends_on_x_prime, *read[0], terms.integrated, outline)

@@ -6,14 +6,42 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from keras_rar.core import checks
-from keras_rar.methods.loss_regularizers import MadryRegularizer, NaturalRegularizer
+from keras_rar.methods.correlation_regularizers import KendallRegularizer, LGARegularizer, PearsonRegularizer
+from keras_rar.methods.geometry_regularizers import ARTRegularizer, SSRRegularizer
+from keras_rar.methods.gradient_regularizers import (
+    CURERegularizer,
+    HessianRegularizer,
+    InputGradientRegularizer,
+    R2ETRegularizer,
+)
+from keras_rar.methods.loss_regularizers import LossChangeRegularizer, MadryRegularizer, NaturalRegularizer
 from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
+from keras_rar.methods.probability_regularizers import MARTRegularizer, TRADESRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.methods.schedules import Schedule
 from keras_rar.methods.shared_options import SharedOptions
 
-Method = Literal["natural", "madry", "ig_norm", "ig_sum_norm", "igr", "ig_topk"]
+Method = Literal[
+    "natural",
+    "madry",
+    "ig_norm",
+    "ig_sum_norm",
+    "igr",
+    "ig_topk",
+    "loss_change",
+    "input_gradient",
+    "r2et",
+    "pearson",
+    "kendall",
+    "lga",
+    "trades",
+    "mart",
+    "cure",
+    "hessian",
+    "art",
+    "ssr",
+]
 
 METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
     "natural": NaturalRegularizer,
@@ -22,6 +50,18 @@ METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
     "ig_sum_norm": IGSumNormRegularizer,
     "igr": IGRRegularizer,
     "ig_topk": IGTopKRegularizer,
+    "loss_change": LossChangeRegularizer,
+    "input_gradient": InputGradientRegularizer,
+    "r2et": R2ETRegularizer,
+    "pearson": PearsonRegularizer,
+    "kendall": KendallRegularizer,
+    "lga": LGARegularizer,
+    "trades": TRADESRegularizer,
+    "mart": MARTRegularizer,
+    "cure": CURERegularizer,
+    "hessian": HessianRegularizer,
+    "art": ARTRegularizer,
+    "ssr": SSRRegularizer,
 }
 
 
@@ -34,6 +74,13 @@ class Options(SharedOptions, total=False):
     ascend: Literal["loss", "objective"]
     k: int | None
     sharpness: float
+    q: float
+    pairs: int | None
+    temperature: float
+    shifts: int
+    l2: float | Schedule
+    h: float
+    iterations: int
 
 
 def make(method: str, options: dict[str, Any]) -> AbstractAttributionRegularizer:

@@ -46,21 +46,20 @@ class Chunks:
         budget = self.regularizer.memory_budget
         return chunk_size(nodes, examples or 32, self._point_size, budget, variables=variables)
 
-    def examples(self, x: tf.Tensor, nodes: int, *, variables: bool, integrals: int = 1) -> int | None:
-        """Examples to take at once, all nodes of each: cheaper than chunks of nodes. `None` for all of a batch.
+    def examples(self, x: tf.Tensor, points: int, *, variables: bool) -> int | None:
+        """Examples to take at once, all points of each: cheaper than chunks of nodes. `None` for all of a batch.
 
         Args:
             x: The batch. Where neither the graph nor a `fit` knows its size, it may be any.
-            nodes: Nodes of an IG.
+            points: Points per example that are held at once: the nodes of its IGs, and its gradients.
             variables: Whether derivatives in variables are computed too.
-            integrals: How many IGs are held at once.
         """
         if not self.is_automatic:
             return None
-        points = points_that_fit(self._point_size, self.regularizer.memory_budget, variables=variables)
-        if points < 1 and variables:
-            self._warn(points)
-        fitting = max(1, int(points / (nodes * integrals)))
+        fit = points_that_fit(self._point_size, self.regularizer.memory_budget, variables=variables)
+        if fit < 1 and variables:
+            self._warn(fit)
+        fitting = max(1, int(fit / points))
         batch = self.batch(x)
         return None if batch is not None and batch <= fitting else fitting
 

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core import graphs, replicas
-from keras_rar.core.terms import FirstPass
+from keras_rar.core.network_functions import FirstPass
 from keras_rar.training import update
 from keras_rar.training.problem import Problem
 
@@ -81,11 +81,11 @@ class InParts:
             logits, layer_losses = self.problem.classified(ends[first.at_x_prime])
             zero = tf.zeros([], x_star.dtype)
             decay = self.optimizer.scale_loss(with_layer_losses(zero, layer_losses))
-        if first.integrals_before:  # of the network as it was before the pass
+        if first.after_others:  # of the network as it was before the pass
             after = [tf.convert_to_tensor(variable) for variable in self.state]
             update.assign(self.state, before)
         objective, in_logits, reported, gradients = self._parts(x, x_star, y, logits, size)
-        if first.integrals_before:
+        if first.after_others:
             update.assign(self.state, after)
         found = tape.gradient([logits, decay], self.variables, output_gradients=[in_logits, tf.ones_like(decay)])
         return Outcome(

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from keras_rar.core import checks
 from keras_rar.methods.loss_regularizers import adversarial
-from keras_rar.methods.regularizer import AbstractAttributionRegularizer, probe
+from keras_rar.methods.reads import probe
+from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.networks import differentiable
 from keras_rar.networks.attributed import attributed_at
 from keras_rar.networks.base_model import check_base_model, one_input_shape
@@ -103,9 +104,10 @@ class RARModel(MethodModel):
         self._reads = {part: probe(method, *known) for part, method in self._methods.items()}
         if attribution_layer is not None:
             self._check_attributed(attribution_layer)
-        if self._reads["whole"].perturbs:
-            differentiable.check_trained(seen, 2 if self._reads["whole"].integrates else 1)
-        if regularizer.begin and not self._reads["whole"].integrates:
+        reads = self._reads["whole"]
+        if reads.perturbs or reads.integrates:
+            differentiable.check_trained(seen, 2 if reads.integrates else 1)
+        if regularizer.begin and not reads.integrates:
             checks.fail("begin", "0 for a method without an attribution term", regularizer.begin)
         self._steps = {}
         self._guard = StepGuard(regularizer.bounds, self._classes, on_nonfinite, layer is not None)

@@ -11,11 +11,13 @@ from keras_rar.core.accumulation import Variables
 from keras_rar.core.ascent import projected_ascent
 from keras_rar.core.held import NOTHING, HeldBall
 from keras_rar.core.neighborhoods import Neighborhood
+from keras_rar.core.network_functions import Network
 from keras_rar.core.prices import priced_ascent
 from keras_rar.core.quadrature import QuadratureRule
 from keras_rar.core.replicas import Part
-from keras_rar.core.terms import Network, Terms
-from keras_rar.methods.regularizer import AbstractAttributionRegularizer, Reads
+from keras_rar.core.terms import Terms
+from keras_rar.methods.reads import Reads
+from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.networks.losses import ClassificationLoss
 from keras_rar.networks.output import OutputHead
 from keras_rar.networks.tail import Tail
@@ -121,11 +123,12 @@ class Problem:
         Where nodes go in chunks of a size of one's own, all examples go at once, apart from the classification pass:
         what is computed twice must read the same statistics of batch normalisation both times.
         """
-        nodes = len(self.regularizer.training_rule)
-        if not self.reads.integrates or not self.reads.outline.integrals:
+        nodes, outline = len(self.regularizer.training_rule), self.reads.outline
+        points = nodes * outline.integrals + outline.gradients
+        if not points:
             return None
         if self.chunks.is_automatic:
-            return self.chunks.examples(x, nodes, variables=True, integrals=self.reads.outline.integrals)
+            return self.chunks.examples(x, points, variables=True)
         own = self.chunks.nodes(None, nodes, True)
         return None if own is None or own >= nodes else tf.maximum(tf.shape(x)[0], 1)
 

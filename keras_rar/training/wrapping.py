@@ -43,7 +43,8 @@ def wrap(
         base_model: A built Keras 3 classifier with one input and one output, logits or probabilities.
         method: A name in `keras_rar.METHODS` or a regularizer object. `"ig_topk"` keeps the pixels that count most
             and is recommended; `"ig_norm"` and `"ig_sum_norm"` are the paper's methods; `"igr"` compares whole maps;
-            `"madry"` is adversarial training; `"natural"` is plain training. Defaults to `"ig_topk"`.
+            `"madry"` is adversarial training; `"natural"` is plain training; the page of methods has the others.
+            Defaults to `"ig_topk"`.
         recipe: Where the options come from that are not given: `"paper"`, the exact settings for a `dataset`, or
             `"fast"`, the defaults of the method's class.
         dataset: `"mnist"`, `"fashion_mnist"`, `"gtsrb"` or `"oxford_flower17"`: whose ε and bounds, and with

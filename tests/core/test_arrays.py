@@ -17,6 +17,7 @@ from keras_rar.core import (
     apgd,
     ascent,
     attack_loop,
+    class_probabilities,
     correlations,
     directions,
     expected_gradients,
@@ -32,17 +33,20 @@ from keras_rar.core import (
     maps,
     mass_centers,
     neighborhoods,
+    network_functions,
     occlusion,
     padded,
     pooling,
     prices,
     quadrature,
     random_search,
+    rank_margins,
     ratios,
     saliency_methods,
     segment_starts,
     sizes,
     smoothing,
+    soft_correlations,
     terms,
     top_sets,
     worst,
@@ -89,7 +93,7 @@ def loop(x, start, kept, attack=attack_loop.attack, **which):
 
 def network():
     loss = lambda y, z: tf.cast(y, z.dtype) * z[:, 0] ** 2  # noqa: E731
-    return terms.Network(lambda z, training: z, loss, loss)
+    return network_functions.Network(lambda z, training: z, loss, loss)
 
 
 def objective_of(x, x_prime):
@@ -183,6 +187,12 @@ TAKES_GRADIENTS = {
     ),
     "attack_loop.random_direction": lambda x: attack_loop.random_direction(SEED, [2, 3])(1, x),
     "segment_starts.start_of": lambda x: segment_starts.start_of([0.5, None, 0.0], x),
+    "class_probabilities.of_classes": lambda logits: class_probabilities.of_classes(logits),
+    "class_probabilities.kl_divergence": class_probabilities.kl_divergence,
+    "class_probabilities.label_rows": lambda logits: class_probabilities.label_rows(np.array([0, 2]), logits),
+    "class_probabilities.label_probability": lambda logits: class_probabilities.label_probability([0, 2], logits),
+    "class_probabilities.runner_up_logit": lambda logits: class_probabilities.runner_up_logit([0, 2], logits),
+    "class_probabilities.runner_up_loss": lambda logits: class_probabilities.runner_up_loss([0, 2], logits),
     "directions.defined": lambda gradient, noise: directions.defined(gradient, noise),
     "directions.leading": lambda gradient, noise: directions.leading(gradient, noise),
     "directions.unless_undefined": lambda x: directions.unless_undefined(
@@ -238,6 +248,7 @@ TAKES_GRADIENTS = {
     "held.Columns.start": lambda x: held.Columns(2).start(0.5, x),
     "pooling.max_pool": lambda x: pooling.max_pool(images(images(x)), (1, 1)),
     "random_search.search": search,
+    "rank_margins.rank_margin": lambda a: rank_margins.rank_margin(a, 1),
     "ratios.difference_ratio": lambda margins, logits: ratios.difference_ratio(
         [row[0] for row in margins] if isinstance(margins, list) else margins[:, 0], logits
     ),
@@ -263,9 +274,13 @@ TAKES_GRADIENTS = {
     "sizes.tempered": lambda a: sizes.tempered(a, 0.5),
     "sizes.total": sizes.total,
     "sizes.total_plus_l1": lambda a: sizes.total_plus_l1(a, 0.1),
+    "soft_correlations.correlation": lambda a, b: soft_correlations.correlation(a, b),
+    "soft_correlations.soft_kendall": lambda a, b: soft_correlations.soft_kendall(a, b),
     "smoothing.Gaussian.draw": lambda x: smoothing.Gaussian(0.5, 3).draw(x, SEED),
     "smoothing.UniformBall.draw": lambda x: smoothing.UniformBall(0.5, 3).draw(x, SEED),
     "terms.Terms": lambda x, x_prime: objective_of(x, x_prime).attributions,
+    "terms.Terms.random_signs": lambda x: objective_of(x, x).random_signs(),
+    "terms.Terms.gradient_at": lambda x, z: objective_of(x, x).gradient_at(z),
     "terms.Terms.at": lambda x, x_prime: objective_of(x, x).at(x_prime).perturbed_loss,
     "worst.Worst.nothing": lambda x: worst.Worst.nothing(x, 1).x,
     "worst.Worst.updated": lambda x: worst.Worst.nothing(x, 1).updated(x, [[0.0, 2.0]], [True, True], 1).x,
@@ -337,9 +352,11 @@ TAKES_NO_NUMBERS = {
     "abstract_saliency.Saliency": "abstract",
     "network_maps.*": "of scores of a network",
     "certificates.*": "of arrays alone, in float64: of bounds, counts and radii, not of maps",
+    "sizes.highest_k": "of a shape",
+    "sizes.k_of": "of numbers of entries",
     "smoothing.Smoothing": "abstract",
-    "terms.FirstPass": "of a function",
-    "terms.Network": "of functions",
+    "network_functions.*": "of functions",
+    "evaluations.Evaluations": "the part of `terms.Terms` that keeps nothing",
     "top_sets.odd_window": "of one number",
     "worst.by_rows": "of a function",
     "checks.*": "settings",

@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from keras_rar.core import checks, quadrature
 from keras_rar.core.gradients import input_gradient
+from keras_rar.core.network_functions import Network
 from keras_rar.core.saliency_methods import IntegratedGradients
 from keras_rar.core.segment_starts import start_of, starts_of
-from keras_rar.core.terms import Network, Terms
+from keras_rar.core.terms import Terms
 
 X = tf.constant(np.random.default_rng(0).normal(size=(5, 3)))
 

@@ -1,6 +1,7 @@
 """Terms: lazy, computed once, one training pass, reported by name."""
 
 import concurrent.futures
+import dataclasses
 import threading
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 import tensorflow as tf
 
 from keras_rar.core import quadrature
+from keras_rar.core.held import Columns
 from keras_rar.core.integration import integrated_gradients
-from keras_rar.core.terms import Network, Terms
+from keras_rar.core.network_functions import Network
+from keras_rar.core.terms import Terms
 
 X = tf.constant(np.random.default_rng(0).uniform(size=(3, 4)))
 X_PRIME = X + 0.1
@@ -25,6 +28,10 @@ TERMS = [
     "attributions",
     "clean_map",
     "perturbed_map",
+    "clean_gradient",
+    "perturbed_gradient",
+    "clean_logit_gradient",
+    "perturbed_logit_gradient",
 ]
 
 
@@ -72,7 +79,7 @@ def test_each_term_is_one_pass_however_often_it_is_read(fake, name):
     terms = make_terms(fake)
     first = getattr(terms, name)
     assert getattr(terms, name) is first
-    rows = 3 if "lo" in name else 3 * NODES  # logits and losses, or maps
+    rows = 3 * NODES if name in ("attributions", "clean_map", "perturbed_map") else 3
     assert fake.passes == [(rows, False)]
 
 
@@ -129,8 +136,90 @@ def test_inference_has_no_training_pass(fake):
     for name in TERMS:
         getattr(terms, name)
     terms.ensure_classified()
-    assert len(fake.passes) == 5  # logits at x and x′, three maps
+    assert len(fake.passes) == 9  # logits at x and x′, three maps, four gradients
     assert not any(training for _, training in fake.passes)
+
+
+def test_gradients_are_those_of_the_loss_and_of_the_logit_at_both_inputs(fake):
+    terms, loss = make_terms(fake), FakeNetwork().loss
+    for z, of_loss, of_logit in (
+        (X, terms.clean_gradient, terms.clean_logit_gradient),
+        (X_PRIME, terms.perturbed_gradient, terms.perturbed_logit_gradient),
+    ):
+        steps = 1e-6 * np.eye(4)[:, None]
+
+        def slopes(f, z=z, steps=steps):
+            return np.transpose([(f(z + step) - f(z - step)) / 2e-6 for step in steps])
+
+        np.testing.assert_allclose(of_loss, slopes(lambda z: loss(Y, tf.tanh(z @ WEIGHTS))), atol=1e-8)
+        np.testing.assert_allclose(of_logit, slopes(label_logit), atol=1e-8)
+        np.testing.assert_array_equal(terms.gradient_at(z), of_loss)
+        np.testing.assert_array_equal(terms.gradient_at(z, FakeNetwork().label_logit), of_logit)
+    assert np.abs(terms.clean_gradient - terms.perturbed_gradient).max() > 1e-3
+    assert (terms.gradients, terms.integrals, terms.integrated) == (8, 0, True)
+
+
+def test_a_score_that_is_not_known_is_refused(fake):
+    with pytest.raises(ValueError, match=r"`score` must be one of \['loss', 'logit'\]\. Received: score='margin'"):
+        make_terms(fake).gradient_at(X, "margin")
+
+
+def test_the_gradient_scale_changes_no_gradient(fake):
+    scaled = dataclasses.replace(fake.network, gradient_scale=8.0)
+    terms = Terms(scaled, X, X_PRIME, Y, rule=RULE)
+    np.testing.assert_array_equal(terms.clean_gradient, make_terms(fake).clean_gradient)
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_gradients_are_zero_in_what_is_held(by_rows):
+    """Two columns of which the second says which rows count; the second row does not."""
+    x = tf.constant([[[1.0, 2.0, 1.0, 5.0], [3.0, 4.0, 0.0, 6.0]]])
+    columns = Columns(2, masked=True)
+    total = lambda y, z: tf.reduce_sum(z**2, axis=[1, 2])  # noqa: E731
+    network = Network(lambda z, training: z, total, total, columns=columns, by_rows=by_rows)
+    terms = Terms(network, x, x, tf.constant([0]), rule=RULE)
+    np.testing.assert_array_equal(terms.clean_gradient, [[[2, 4, 0, 0], [0, 0, 0, 0]]])
+    assert terms.by_rows == by_rows
+
+
+@pytest.mark.parametrize("first", ["clean_loss", "perturbed_loss", "loss_change"])
+def test_the_change_of_the_loss_is_of_one_network(first):
+    """In inference mode, whichever logits are those of the classification pass; what is known is not computed again."""
+    seen = []
+
+    def logits(z, training):
+        seen.append(training)
+        return z @ WEIGHTS + 10.0 * training * tf.constant([1.0, -1.0], tf.float64)
+
+    network = Network(logits, FakeNetwork().loss, FakeNetwork().label_logit)
+    terms = Terms(network, X, X_PRIME, Y, rule=RULE, training=True)
+    getattr(terms, first)
+    expected = [FakeNetwork().loss(Y, z @ WEIGHTS) for z in (X, X_PRIME)]
+    np.testing.assert_allclose(terms.loss_change, expected[1] - expected[0])
+    assert seen == {"loss_change": [False, False]}.get(first, [True, False, False])
+    assert terms.depends_on_x_prime
+
+
+def test_the_change_of_the_loss_costs_nothing_where_both_losses_are_known(fake):
+    terms = make_terms(fake)
+    change = terms.perturbed_loss - terms.clean_loss
+    np.testing.assert_array_equal(terms.loss_change, change)
+    assert len(fake.passes) == 2
+
+
+def test_reading_x_prime_itself_is_depending_on_it(fake):
+    terms = make_terms(fake)
+    assert not terms.depends_on_x_prime
+    np.testing.assert_array_equal(terms.x_prime, X_PRIME)
+    assert terms.depends_on_x_prime
+
+
+@pytest.mark.parametrize(("name", "after"), [("clean_gradient", True), ("loss_change", True), (None, False)])
+def test_the_classification_pass_knows_what_was_before_it(fake, name, after):
+    terms = make_terms(fake, training=True)
+    _ = name and getattr(terms, name)
+    _ = terms.clean_loss
+    assert terms.first_pass.after_others == after
 
 
 def test_ensure_classified_runs_the_one_pass_that_is_missing(fake):

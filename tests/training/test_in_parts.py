@@ -14,6 +14,7 @@ from keras_rar.training.in_parts import InParts
 L = keras.layers
 SLOW = pytest.mark.slow
 OTHERS = [("ig_sum_norm", 0.1), ("igr", 3), ("igr", 0.1), ("ig_topk", 3), ("ig_topk", 0.1)]
+OTHERS += [(method, 3) for method in ("input_gradient", "r2et", "cure", "hessian", "kendall", "lga", "art", "ssr")]
 """Methods, and how many examples fit: of a tenth of one, only some nodes."""
 
 

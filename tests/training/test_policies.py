@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch, dense_model, wrapped
+from conftest import CLASSIFY_X, START_AT_RANDOM, WITHOUT_INNER_MAXIMUM, batch, dense_model, wrapped
 
 import keras_rar
 from keras_rar.core import gradients
@@ -110,7 +110,7 @@ def test_attributions_are_of_the_network_without_dropout():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "natural"])
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in WITHOUT_INNER_MAXIMUM])
 def test_x_star_is_in_the_ball_and_in_the_box(method, norm):
     bounds = (np.zeros(4), np.array([1.0, 1.0, 2.0, 3.0]))
     x = np.float32([0.0, 1.0, 0.5, 3.0]) * np.ones((8, 1), "float32")  # at the corner of the box
@@ -129,8 +129,9 @@ def test_x_star_carries_no_gradient(noisy):
     assert all(gradient is None for gradient in tape.gradient(total, [x, *noisy.trainable_variables]))
 
 
-def test_natural_has_no_inner_maximum():
-    np.testing.assert_array_equal(wrapped("natural").perturb(X, Y), X)
+@pytest.mark.parametrize("method", sorted(WITHOUT_INNER_MAXIMUM))
+def test_a_method_of_x_alone_has_no_inner_maximum(method):
+    np.testing.assert_array_equal(wrapped(method).perturb(X, Y), X)
 
 
 # Batch statistics
@@ -138,8 +139,8 @@ def test_natural_has_no_inner_maximum():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_batch_statistics_move_once_a_step_on_the_classified_batch(method):
-    """On x for natural and IG-NORM, whose classification term is ℓ(x); on x* for the others."""
-    options = {} if method == "ig_norm" else {"random_start": False}
+    """On x where the classification term is ℓ(x); on x* for the others."""
+    options = {} if method in START_AT_RANDOM else {"random_start": False}
     base_model = noisy_model()
     model = wrapped(method, base_model, optimizer=keras.optimizers.SGD(0.0), **options)
     dense, normalization = base_model.layers[0], base_model.layers[1]
@@ -149,11 +150,11 @@ def test_batch_statistics_move_once_a_step_on_the_classified_batch(method):
         hidden = dense(seen).numpy()
         means[name], variances[name] = hidden.mean(axis=0), hidden.var(axis=0)
     model.fit(X, Y, verbose=0)
-    classified, other = ("x", "x_star") if method in ("natural", "ig_norm") else ("x_star", "x")
+    classified, other = ("x", "x_star") if method in CLASSIFY_X else ("x_star", "x")
     # One update from 0 and 1 at momentum 0.9; float32 sums of eight terms.
     np.testing.assert_allclose(normalization.moving_mean, 0.1 * means[classified], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(normalization.moving_variance, 0.9 + 0.1 * variances[classified], rtol=1e-5)
-    if method != "natural":
+    if method not in WITHOUT_INNER_MAXIMUM:
         assert not np.allclose(normalization.moving_mean, 0.1 * means[other], rtol=1e-4, atol=1e-4)
 
 
@@ -190,7 +191,7 @@ def test_ig_norm_without_a_random_start_is_refused():
 
 
 def updated(base_model, optimizer, method="ig_sum_norm"):
-    options = {} if method == "ig_norm" else {"random_start": False}
+    options = {} if method in START_AT_RANDOM else {"random_start": False}
     model = wrapped(method, base_model, optimizer=optimizer, **options)
     loss = model.fit(X, Y, verbose=0).history["loss"][0]
     return loss, model.get_weights()
