@@ -92,7 +92,7 @@ def test_at_a_layer_that_changes_nothing_an_attack_is_that_of_the_input():
 
 
 def test_features_are_not_counted_where_some_are_held():
-    with pytest.raises(ValueError, match=r"^`norm` must be \"linf\" or \"l2\" at a layer with padding"):
+    with pytest.raises(ValueError, match=r"^`norm` must be \"linf\", \"l2\" or \"l1\" at a layer with padding"):
         PGDAttack(3, norm="l0", layer="embedding", bounds=(-1, 1))(text_network(), X, Y)
     with pytest.raises(TypeError, match=r"^`layer` must be the name of a layer\. Received: layer=3"):
         PGDAttack(3, layer=3)
