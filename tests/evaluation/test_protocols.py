@@ -111,9 +111,12 @@ def test_strong_costs_at_most_three_times_as_much_as_the_paper():
     nodes, shape = len(attack.followed.rule), (28, 28)
     ascents = [name for name in attack.members(shape) if name not in ("evolution", "noise")]
     gradients = len(ascents) * attack.steps * (attack.restarts + 1)
-    passes = nodes * (4 * gradients + 2 * 2 * attack.queries(shape)) + 2 * strong.m * 3 * len(attack.members(shape))
+    last = 2 * -(-attack.steps // 3)  # of two ascents, in the map of the report
+    searched = 2 * attack.queries(shape) - last
+    passes = nodes * (4 * gradients + 2 * searched) + 6 * strong.m * last
+    passes += 2 * strong.m * 3 * (len(attack.members(shape)) + 2)
     assert passes <= 3 * 6 * paper.steps * paper.m
-    assert passes <= 60_000  # the docstring of `EnsembleAttack`
+    assert 100_000 <= passes <= 104_000  # the docstring of `EnsembleAttack`
 
 
 @pytest.mark.parametrize(("entries", "eighth"), [(784, 98), (16384, 2048), (9, 1), (4, 1), (1, 1)])

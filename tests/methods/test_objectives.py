@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import CLASSIFY_X, START_AT_RANDOM, WITHOUT_INNER_MAXIMUM, batch, dense_model, wrapped
-from test_theory import ACCURATE, EXACT, ONE_NODE, assert_same_training, pair, segment, weight_gradients
+from same_training import ACCURATE, EXACT, ONE_NODE, assert_same_training, pair, segment, weight_gradients
 
 import keras_rar
 from keras_rar.core import class_probabilities, sizes, soft_correlations

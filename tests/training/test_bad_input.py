@@ -157,7 +157,7 @@ def test_ig_norm_without_a_random_start_is_refused():
     [
         ("method", list(keras_rar.METHODS)),
         ("rule", ["left", "right", "midpoint", "trapezoid", "gauss_legendre"]),
-        ("norm", ["linf", "l2"]),
+        ("norm", ["linf", "l2", "l1"]),
         ("on_nonfinite", ["skip", "raise"]),
     ],
 )

@@ -413,7 +413,9 @@ CASES = {  # every public class with a config: arguments that all differ from th
         "weights": [0.5, 2.0],
     },
     "LinfBall": BALL,
+    "L1Ball": BALL,
     "L2Ball": BALL,
+    "WassersteinPrice": {"gamma": 3.0, "cost": "linf"},
     "L0Ball": {**BALL, "epsilon": 2},
     "QuadratureRule": {"nodes": np.array([0.0, 0.5, 1.0]), "weights": np.array([1, 4, 1]) / 6},
     "RARModel": {"on_nonfinite": "raise", "seed": 3, "name": "mine", "trainable": False},
@@ -474,11 +476,12 @@ def test_config_holds_every_argument_given(name):
 
 def test_the_cases_differ_from_the_defaults():
     for name in set(CASES) - {"QuadratureRule", "RARModel", "SumOfRegularizers"}:
-        default = getattr(keras_rar, name)(**({"epsilon": 1} if "Ball" in name else {})).get_config()
+        needed = {"epsilon": 1} if "Ball" in name else {"gamma": 1.0} if name == "WassersteinPrice" else {}
+        default = getattr(keras_rar, name)(**needed).get_config()
         same = {
             argument for argument, value in plain(instance(name).get_config()).items() if default[argument] == value
         }
-        assert same <= ({"random_start"} if name in AT_RANDOM else set())
+        assert same <= ({"price", "random_start"} if name in AT_RANDOM else {"price"})  # its class has a case
 
 
 @pytest.mark.parametrize("name", ["LinfBall", "L2Ball"])
