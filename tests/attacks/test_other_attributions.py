@@ -52,6 +52,7 @@ def test_the_gradient_of_a_map_finds_more_than_noise(kind):
     np.testing.assert_array_equal(again.x_adv, found.x_adv)  # the same draws
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_report_covers_other_maps(kind):
     options = {"epsilon": 0.1, "steps": 2, "pgd_steps": 1, "noise": 2, "faithful": 0, "k": 2, "progress": False}

@@ -65,6 +65,7 @@ def test_where_the_similarity_that_picks_is_undefined_no_score_is(network, label
     assert np.isfinite(result.scores["kendall_tau"]).all()  # of two words too
 
 
+@pytest.mark.slow
 def test_the_callback_leaves_short_texts_out_and_says_so(network, labels):
     callback = keras_rar.AttributionRobustness(X, labels, epsilon=0.5, k=4, steps=2, m=2, **AT)
     callback.set_model(network)

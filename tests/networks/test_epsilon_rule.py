@@ -62,7 +62,7 @@ def test_the_shares_of_a_network_with_biases_by_hand(epsilon):
 
 
 @pytest.mark.parametrize("kind", ["plain", "residual"])
-@pytest.mark.parametrize("output", [None, "softmax"])
+@pytest.mark.parametrize("output", [pytest.param(None, marks=pytest.mark.slow), "softmax"])
 def test_relevance_is_conserved_without_biases(kind, output):
     model = network(kind, output=output)
     logits = Classifier(model).logits(tf.constant(X)).numpy()[np.arange(4), Y]

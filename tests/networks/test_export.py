@@ -159,7 +159,7 @@ def test_baseline_rule_and_m_are_the_ones_asked_for(options, baseline, rule, tmp
     assert not np.allclose(maps, saliency(model, IMAGES), atol=0.01)  # negative control: the defaults
 
 
-@pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_chunk_does_not_change_the_map(chunk, images, tmp_path):
     base_model, served = images  # chunk=10
     other = exported(base_model, tmp_path, m=4, chunk=chunk)

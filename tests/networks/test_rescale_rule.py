@@ -36,7 +36,13 @@ def test_it_sums_to_the_change_of_the_score(kind, baseline):
     assert np.abs(gradient.sum(axis=(1, 2, 3)) - change(model, X, Y, baseline)).max() > 0.01  # negative control
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "elu", "selu", "gelu", "silu", "leaky_relu"])
+SLOWER = ("sigmoid", "softplus", "elu", "selu", "silu", "leaky_relu")
+
+
+@pytest.mark.parametrize(
+    "activation",
+    ["tanh", "gelu", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOWER)],
+)
 def test_it_sums_to_the_change_through_other_activations(activation):
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
@@ -99,7 +105,7 @@ def test_an_entry_that_is_the_input_itself_gets_no_share():
     np.testing.assert_allclose(found.sum(axis=1), logits[np.arange(6), LABELS], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("graph", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("beta", [None, 5.0])
 @pytest.mark.parametrize("target", ["logit", "loss"])
 def test_its_derivative_is_that_of_differences(target, beta, graph):

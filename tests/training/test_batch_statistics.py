@@ -171,6 +171,7 @@ def test_the_decision_is_saved(tmp_path):
         assert model.batch_statistics == loaded.batch_statistics == expected
 
 
+@pytest.mark.slow
 def test_phases_and_a_run_that_goes_on(tmp_path):
     """Statistics of the second phase are those that the first left, also where a run goes on within it."""
     ball = {"epsilon": 0.1, "steps": 1, "m": 2}

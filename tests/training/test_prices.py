@@ -47,7 +47,7 @@ def test_a_linear_function_is_raised_by_the_squared_dual_norm_over_four_gamma(ga
 
 
 @pytest.mark.parametrize("cost", ["l2", squared_l2], ids=["l2", "function"])
-@pytest.mark.parametrize("curvature", [1.0, -6.0])
+@pytest.mark.parametrize("curvature", [pytest.param(1.0, marks=pytest.mark.slow), -6.0])
 def test_a_quadratic_loss_in_closed_form(curvature, cost, x):
     """`½ h ‖z − c‖²`: `z* = (2γ x − h c) / (2γ − h)` where 2γ > h; the steps converge to it, and the value is exact."""
     centre, gamma = 0.2, 2.0
