@@ -52,6 +52,7 @@ def test_the_perturbed_images_are_in_the_ball_and_in_the_box(found, kind):
     assert moved.min() > attack.epsilon / 10
 
 
+@pytest.mark.slow
 def test_per_feature_bounds_bind(found):
     """Negative control: the box of that attack is another."""
     assert found("bounds").x_adv[:, :7].max() > 1.01

@@ -156,6 +156,7 @@ def ramp_of(model, x, y):
     return 40 * x
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_functions")
 def test_hidden_gradients_are_seen_by_the_member_that_needs_none():
     x = np.random.default_rng(0).uniform(0.3, 0.7, size=(8, 24)).astype("float32")

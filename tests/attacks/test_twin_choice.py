@@ -54,6 +54,7 @@ def found(size, **options):
     return mean(attack(network(size), INPUTS), "topk_intersection")
 
 
+@pytest.mark.slow
 def test_small_units_hide_nothing():
     """The case: softplus with β = 1 is another network where units are small, and finds no more than noise."""
     noise = mean(RandomAttack(**OPTIONS, k_report=3)(network(0.02), INPUTS), "topk_intersection")

@@ -68,7 +68,9 @@ def rise_of(found, x, slope):
     return np.sum((found - x) * slope, axis=1)
 
 
-@pytest.mark.parametrize("features", [8, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "features", [pytest.param(8, marks=pytest.mark.slow), pytest.param(300, marks=pytest.mark.slow)]
+)
 def test_the_maximum_of_a_linear_function_in_the_box_is_that_of_a_knapsack(features):
     """With features that the box stops soon, so that a step along these alone would stand still."""
     rng = np.random.default_rng(0)

@@ -58,7 +58,9 @@ def test_each_replica_attacks_its_own_batches(model):
     assert [len(part) for part in parts] == [2, 1, 1]
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "ensemble" else name for name in ATTACKS]
+)
 def test_what_is_sent_to_other_processes_is_read_as_it_was(name, model):
     results = list(shared(model, 2).iterate(ATTACKS[name], model, X[:3], Y[:3]))
     assert_same([sharing._read(sharing._written(result)) for result in results], results)

@@ -33,6 +33,10 @@ OBJECTIVES = {
     "ssr": {"factor": 2.0, "iterations": 100, "h": 1e-3},
 }
 every_objective = pytest.mark.parametrize("case", OBJECTIVES)
+AT_ONCE = ("loss_change", "input_gradient", "r2et", "pearson", "trades")  # the others take half of the time
+most_objectives = pytest.mark.parametrize(
+    "case", [case if case in AT_ONCE else pytest.param(case, marks=pytest.mark.slow) for case in OBJECTIVES]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +203,7 @@ def test_the_objective_is_the_formula(case):
     assert all(np.abs(FORMULAS[other](By(model, y), x, x_prime) - found).max() > 1e-3 for other in others)
 
 
-@every_objective
+@most_objectives
 def test_gradients_are_exact(case):
     """In all weights at once along a random direction, through the second derivatives."""
     model, (x, x_prime, y) = made(case), segment(n=3)
@@ -240,7 +244,9 @@ def test_what_looks_at_x_alone_is_refused_where_the_network_has_no_second_deriva
     keras_rar.wrap(network, "loss_change")  # which takes none
 
 
-@pytest.mark.parametrize("method", WEIGHTED)
+@pytest.mark.parametrize(
+    "method", [case if case in AT_ONCE else pytest.param(case, marks=pytest.mark.slow) for case in WEIGHTED]
+)
 def test_padding_of_texts_has_no_part_in_it(method):
     """Words behind the mask are as none, whatever the method compares."""
     keras.config.set_dtype_policy("float64")

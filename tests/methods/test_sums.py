@@ -64,6 +64,7 @@ def test_a_sum_reads_each_term_once():
     assert reads[-1] is reads[-2]
 
 
+@pytest.mark.slow
 def test_terms_of_one_name_are_told_apart_in_the_history():
     maps = keras_rar.IGRRegularizer(**SHARED) + 0.5 * keras_rar.IGTopKRegularizer(**SHARED)
     base_model = dense_model()
@@ -148,6 +149,7 @@ def test_the_precision_of_the_network_is_that_of_every_summand(policy):
             keras_rar.wrap(network, total)
 
 
+@pytest.mark.slow
 def test_a_sum_begins_with_adversarial_training_and_has_schedules():
     epsilon = keras.optimizers.schedules.PolynomialDecay(0.1, 10, 0.3)
     options = {"epsilon": epsilon, "begin": 1, "steps": 2}

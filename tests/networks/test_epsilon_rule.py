@@ -116,7 +116,7 @@ def test_batch_normalisation_belongs_to_the_layer_before(epsilon):
     np.testing.assert_allclose(relevance(model, epsilon=epsilon), expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("graph", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("beta", [None, 5.0])
 def test_its_derivative_is_that_of_differences(beta, graph):
     """In float64, away from the kinks, and of the twin that an attack follows."""

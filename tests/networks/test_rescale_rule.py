@@ -24,7 +24,9 @@ def change(model, x, y, baseline):
     return logits(tf.constant(x)).numpy()[rows, y] - logits(tf.constant(start)).numpy()[rows, y]
 
 
-@pytest.mark.parametrize("baseline", [0.0, 0.4, "noise"])
+@pytest.mark.parametrize(
+    "baseline", [pytest.param(0.0, marks=pytest.mark.slow), 0.4, pytest.param("noise", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("kind", ["plain", "residual"])
 def test_it_sums_to_the_change_of_the_score(kind, baseline):
     """With biases, normalisation, poolings, additions, and ReLUs with slopes and ceilings."""
@@ -107,7 +109,7 @@ def test_an_entry_that_is_the_input_itself_gets_no_share():
 
 @pytest.mark.parametrize("graph", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("beta", [None, 5.0])
-@pytest.mark.parametrize("target", ["logit", "loss"])
+@pytest.mark.parametrize("target", ["logit", pytest.param("loss", marks=pytest.mark.slow)])
 def test_its_derivative_is_that_of_differences(target, beta, graph):
     layers = [L.Conv2D(4, 3, activation="relu"), L.MaxPooling2D(), L.Flatten(), L.Dense(6, "leaky_relu")]
     layers = [*layers, L.Dense(5, "tanh"), L.ReLU(max_value=0.3), L.Dense(3)]

@@ -547,6 +547,7 @@ def test_overlaps_would_be_found():
     assert faults(FIGURES["maps"](width=1.6))
 
 
+@pytest.mark.slow
 def test_pyplot_its_backend_and_settings_are_left_alone():
     before, backend, figures = dict(matplotlib.rcParams), matplotlib.get_backend(), pyplot.get_fignums()
     for draw in FIGURES.values():

@@ -11,7 +11,9 @@ import keras_rar
 
 L = keras.layers
 NAMES = ["convolved", "pooled", "normalized", "hidden"]
-every_layer = pytest.mark.parametrize("name", NAMES)
+every_layer = pytest.mark.parametrize(
+    "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
+)
 
 
 @pytest.fixture
@@ -126,7 +128,9 @@ def test_the_gradients_of_its_norm_are_those_of_finite_differences(name, pool, m
     assert difference == pytest.approx(np.sum(in_x_prime * direction), rel=1e-6)
 
 
-@pytest.mark.parametrize(("method", "weight"), [("ig_norm", "factor"), ("ig_sum_norm", "beta")])
+@pytest.mark.parametrize(
+    ("method", "weight"), [("ig_norm", "factor"), pytest.param("ig_sum_norm", "beta", marks=pytest.mark.slow)]
+)
 def test_at_a_layer_that_changes_nothing_it_is_the_training_at_the_input(method, weight):
     inputs = keras.Input((4,))
     hidden = L.Dense(5, "tanh", name="hidden")(L.Identity(name="same")(inputs))

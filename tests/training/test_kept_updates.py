@@ -117,6 +117,7 @@ def assert_undone(model, x, y=Y):
 HUGE = (X * 1e25).astype("float32")  # of a finite loss, since it is normalised; its variance is not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, EAGERLY, {"jit_compile": True}], ids=["graph", "eager", "xla"])
 def test_statistics_that_would_become_infinite(how):
     model = wrapped("natural", normalized(), bounds=None, optimizer="adam", compile=how)

@@ -46,7 +46,7 @@ def test_a_linear_function_is_raised_by_the_squared_dual_norm_over_four_gamma(ga
             np.testing.assert_allclose(value, np.linalg.norm(SLOPE, order) ** 2 / (4 * gamma), rtol=1e-12)
 
 
-@pytest.mark.parametrize("cost", ["l2", squared_l2], ids=["l2", "function"])
+@pytest.mark.parametrize("cost", ["l2", pytest.param(squared_l2, marks=pytest.mark.slow)], ids=["l2", "function"])
 @pytest.mark.parametrize("curvature", [pytest.param(1.0, marks=pytest.mark.slow), -6.0])
 def test_a_quadratic_loss_in_closed_form(curvature, cost, x):
     """`½ h ‖z − c‖²`: `z* = (2γ x − h c) / (2γ − h)` where 2γ > h; the steps converge to it, and the value is exact."""
@@ -116,7 +116,7 @@ def priced(method="madry", base_model=None, gamma=2.0, cost="l2", **options):
     return wrapped(method, base_model, price=keras_rar.WassersteinPrice(gamma, cost), **options)
 
 
-@pytest.mark.parametrize("method", ["madry", "ig_norm", "ig_sum_norm"])
+@pytest.mark.parametrize("method", ["madry", pytest.param("ig_norm", marks=pytest.mark.slow), "ig_sum_norm"])
 def test_a_steep_price_is_natural_training(method):
     """x* is x, so that nothing but the loss is left; a low price moves it."""
     x, y = batch()

@@ -143,6 +143,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(monkeypatch, tmp_p
     assert np.abs(weights(whole) - weights(network())).max() > 1e-3  # it did train
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again_and_keeps_its_seconds(monkeypatch, tmp_path):
     net, seconds = trained(monkeypatch, folder=tmp_path)
     epochs = []
