@@ -256,6 +256,7 @@ def test_a_constant_model_is_robust_where_it_is_correct():
 
 
 @pytest.mark.parametrize("batch_size", [7, 60, 1000])
+@pytest.mark.slow
 def test_the_batch_size_changes_memory_alone(batch_size):
     model = relu_network()
     reference = PGDAttack(0.1, steps=4, restarts=0, batch_size=60)(model, X, Y)
@@ -367,6 +368,7 @@ def test_half_precision(precision):
         {"restarts": 1, "seed": 1},
     ],
 )
+@pytest.mark.slow
 def test_every_argument_matters(options):
     base = {"epsilon": 0.2, "step_size": 0.05, "steps": 3, "restarts": 1, "objectives": "crossentropy"}
     first, second = (PGDAttack(**{**base, **more})(relu_network(), X, Y) for more in ({}, options))

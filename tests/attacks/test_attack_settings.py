@@ -65,6 +65,7 @@ def of_five_features():
         {"restarts": 3, "seed": 1},
     ],
 )
+@pytest.mark.slow
 def test_every_argument_matters(options, of_five_features):
     """Compared with the attack without the last of them."""
     assert not same(of_five_features(**options), of_five_features(**dict(list(options.items())[:-1])))
@@ -75,6 +76,7 @@ def test_the_default_step_sizes_are_those_of_the_docstrings():
     assert RandomAttack(0.4).step_size == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 def test_two_seeds_share_no_random_start(network, data):
     """Else the spread over seeds would look smaller than it is."""
     options = {"steps": 1, "restarts": 1}

@@ -107,6 +107,7 @@ def wide():
     return model, y, PredictionEnsembleAttack(0.2, steps=6, queries=30)(model, X, y)
 
 
+@pytest.mark.slow
 def test_columns_fit_together(wide):
     model, y, found = wide
     after = model.predict(found.x_adv, verbose=0).argmax(axis=1)

@@ -60,6 +60,7 @@ def test_the_loss_is_that_of_the_deployed_network():
 
 
 @pytest.mark.parametrize("chunk", [1, None])
+@pytest.mark.slow
 def test_the_same_update_in_parts(chunk):
     found = []
     for options in ({}, {"chunk": chunk}):

@@ -230,6 +230,7 @@ def test_a_damaged_file_is_named_in_one_line(kept, tmp_path, name, damage):
     assert "delete it" in str(error.value) or "new folder" in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_damaged_state_may_be_deleted(tmp_path):
     """As the message says: the run goes on from the state before."""
     phases = [Phase("natural", 1), Phase("natural", 2)]
