@@ -79,3 +79,14 @@ def wrapped(method="ig_sum_norm", base_model=None, loss=None, optimizer="sgd", c
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if loss is None else loss
     model.compile(optimizer, loss, **(compile or {}))
     return model
+
+
+@pytest.fixture
+def in_float64():
+    """Networks and models that are made in a test compute in float64."""
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(policy)

@@ -16,6 +16,7 @@ from keras_rar.core.abstract_saliency import AT_ONCE
 from keras_rar.core.maps import flat
 from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.core.saliency_methods import METHODS, WITH_BASELINE, Saliency
+from keras_rar.core.segment_starts import is_itself
 from keras_rar.explaining import attackable, settled, user_maps
 from keras_rar.explaining.scores import score_of
 from keras_rar.networks import differentiable
@@ -139,7 +140,7 @@ def counted_entries(baseline: Any, shape: tuple[int, ...], of_map: tuple[int, ..
     Returns:
         Indices, or `None` for all.
     """
-    held = np.isnan(np.asarray(baseline, "float64"))  # None becomes NaN
+    held: Any = is_itself(baseline)
     if held.ndim > len(shape):  # a background
         held = held.all(axis=0)
     if not held.any():

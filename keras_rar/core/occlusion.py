@@ -14,6 +14,7 @@ from keras_rar.core.accumulation import summed
 from keras_rar.core.channels import DATA_FORMATS
 from keras_rar.core.gradients import ScalarFunction, floating
 from keras_rar.core.held import columns_of
+from keras_rar.core.segment_starts import is_itself
 
 Sizes = int | list[int] | tuple[int, ...] | None
 
@@ -88,7 +89,7 @@ class Occlusion(Saliency):
         size = -(-count // rounds)  # every round has the same size: the last window is repeated without a share
         indices = tf.constant(np.minimum(np.arange(rounds * size), count - 1).reshape(rounds, size))
         counts = tf.constant((np.arange(rounds * size) < count).reshape(rounds, size))
-        itself = np.isnan(np.asarray(self.baseline, "float64"))  # None becomes NaN
+        itself = is_itself(self.baseline)
         channels = int(np.prod(shape)) // windows[0].size
         masks, parts = tf.constant(windows), tf.constant(shares, x.dtype)
 

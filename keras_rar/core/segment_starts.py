@@ -8,6 +8,23 @@ import tensorflow as tf
 from keras_rar.core.gradients import floating
 
 
+def is_itself(baseline: Any) -> np.ndarray:
+    """Which entries of a baseline are the input itself: those that are `None`.
+
+    Args:
+        baseline: Float, or nested lists of floats and `None`, or an array with NaN for `None`.
+
+    Returns:
+        Booleans of the shape of the baseline.
+
+    Example:
+
+    >>> is_itself([0.5, None]).tolist()
+    [False, True]
+    """
+    return np.isnan(np.asarray(baseline, "float64"))  # None becomes NaN
+
+
 def start_of(baseline: Any, x: tf.Tensor) -> tf.Tensor:
     """The baseline as a point per example: `bᵢ`, and `xᵢ` where the baseline is `None`.
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_rar.core import checks, sizes
+from keras_rar.core.segment_starts import is_itself
 from keras_rar.core.terms import Terms
 from keras_rar.methods import schedules
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
@@ -48,12 +49,12 @@ class ComparesMaps(AbstractAttributionRegularizer):
         """The entries of a map whose baseline is not the input itself: the others are always 0, and no largest ones."""
         if not self._holds() or a.shape[1:] != terms.x.shape[1:]:
             return a
-        held = np.isnan(np.asarray(self.baseline, "float64"))
+        held = is_itself(self.baseline)
         return tf.boolean_mask(a, np.broadcast_to(~held, a.shape[1:]), axis=1)
 
     def _holds(self) -> bool:
         """Whether the baseline of an entry is the input itself."""
-        return bool(np.isnan(np.asarray(self.baseline, "float64")).any())  # None becomes NaN
+        return bool(is_itself(self.baseline).any())
 
     def ascended(self, terms: Terms) -> tf.Tensor:
         """`ℓ(x′)`, or the objective."""

@@ -330,6 +330,7 @@ TAKES_NO_NUMBERS = {
     "attack_loop.Kept": "a tuple",
     "attack_loop.improved": "of tensors that `as_tensors` made",
     "attack_loop.of_examples": "of tensors of a loop",
+    "segment_starts.is_itself": "of arrays alone",
     "segment_starts.starts_of": "of arrays alone",
     "graphs.body": "of a function",
     "graphs.loop": "of a function",

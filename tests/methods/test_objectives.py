@@ -39,14 +39,7 @@ most_objectives = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(floatx)
-    keras.config.set_dtype_policy(policy)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def made(case, base_model=None, **options):

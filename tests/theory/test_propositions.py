@@ -27,14 +27,7 @@ from keras_rar.core.integration import completeness_gap, integrated_gradients
 every_rule = pytest.mark.parametrize("rule", quadrature.RULES)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(floatx)
-    keras.config.set_dtype_policy(policy)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 # Linear and quadratic functions

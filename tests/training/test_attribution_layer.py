@@ -16,15 +16,6 @@ every_layer = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture
-def _float64():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
 def network(pool=L.AveragePooling2D, end="softmax"):
     """Smooth but for max-pooling, and one of those layers whose second derivatives TensorFlow has wrong."""
     return keras.Sequential(
@@ -55,7 +46,7 @@ def loss_of(base_model, z, y):
 
 
 @every_layer
-@pytest.mark.usefixtures("_float64")
+@pytest.mark.usefixtures("in_float64")
 def test_attributions_are_complete_at_the_layer(name):
     x, x_prime, y = segment()
     model = at(name, rule="gauss_legendre", m=16)
@@ -68,7 +59,7 @@ def test_attributions_are_complete_at_the_layer(name):
 
 
 @every_layer
-@pytest.mark.usefixtures("_float64")
+@pytest.mark.usefixtures("in_float64")
 def test_the_formula_written_out(name):
     """`Σₖ wₖ ∂ℓ/∂h(zₖ) ∘ J_h(zₖ)(x′ − x)`, by a Jacobian, and by models of Keras that end and begin at the layer."""
     (x, x_prime, y), base_model = segment(), network()
@@ -88,7 +79,7 @@ def test_the_formula_written_out(name):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)  # float64 rounding
 
 
-@pytest.mark.usefixtures("_float64")
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(
     ("name", "pool", "method", "chunk"),
     [

@@ -13,15 +13,6 @@ X, Y = texts()
 AT = {"layer": "embedding", "epsilon": 0.2}
 
 
-@pytest.fixture
-def _float64():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
 def objective_at(model, x, step, y):
     """The mean objective where the output of the layer moves by a fixed step."""
     problem = model._compiled
@@ -30,7 +21,7 @@ def objective_at(model, x, step, y):
     return float(tf.reduce_mean(problem.regularizer.objective(terms)))
 
 
-@pytest.mark.usefixtures("_float64")
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.filterwarnings("ignore:.*does not support masking")
 @pytest.mark.parametrize(
     ("method", "kind", "chunk"),
