@@ -35,13 +35,15 @@ class ARTRegularizer(AbstractAttributionRegularizer):
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
-        ValueError: If `factor` is negative.
+        ValueError: If `factor` is negative; by `compile`, for several sigmoids.
 
     Example:
 
     >>> keras_rar.ARTRegularizer(epsilon=0.1, steps=3).factor
     0.5
     """
+
+    exclusive = True
 
     def __init__(self, factor: float | schedules.Schedule = 0.5, **kwargs: "Unpack[SharedOptions]"):
         super().__init__(**kwargs)

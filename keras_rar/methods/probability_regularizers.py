@@ -31,13 +31,15 @@ class TRADESRegularizer(AbstractAttributionRegularizer):
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
-        ValueError: If `beta` is negative, or `random_start` is `False`.
+        ValueError: If `beta` is negative, or `random_start` is `False`; by `compile`, for several sigmoids.
 
     Example:
 
     >>> keras_rar.TRADESRegularizer(beta=1.0, epsilon=0.3).beta
     1.0
     """
+
+    exclusive = True
 
     def __init__(self, beta: float | schedules.Schedule = 6.0, **kwargs: "Unpack[SharedOptions]"):
         super().__init__(**kwargs)
@@ -68,13 +70,15 @@ class MARTRegularizer(AbstractAttributionRegularizer):
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
-        ValueError: If `factor` is negative.
+        ValueError: If `factor` is negative; by `compile`, for several sigmoids.
 
     Example:
 
     >>> keras_rar.MARTRegularizer(epsilon=0.1).factor
     5.0
     """
+
+    exclusive = True
 
     def __init__(self, factor: float | schedules.Schedule = 5.0, **kwargs: "Unpack[SharedOptions]"):
         super().__init__(**kwargs)

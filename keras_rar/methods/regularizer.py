@@ -3,7 +3,7 @@
 import abc
 import inspect
 import numbers
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -75,6 +75,8 @@ class AbstractAttributionRegularizer(abc.ABC):
     >>> MapCosine(epsilon=0.2).get_config()["epsilon"]
     0.2
     """
+
+    exclusive: ClassVar[bool] = False  # whether it compares classes that exclude each other: `check_labels`
 
     def __init__(
         self,
@@ -159,6 +161,22 @@ class AbstractAttributionRegularizer(abc.ABC):
         """Refuse ε, bounds and a baseline that do not broadcast to what is perturbed, of this shape."""
         self.neighborhood.check_shape(shape)
         checks.broadcasts("baseline", self.baseline, shape)
+
+    def check_labels(self, independent: bool) -> None:
+        """Refuse labels that the method has no meaning for; called by `compile`, which knows the loss.
+
+        Args:
+            independent: Whether each label has a sigmoid of its own, so that none excludes another.
+
+        Raises:
+            ValueError: If the method compares classes that exclude each other, and these do not.
+        """
+        if independent and self.exclusive:
+            checks.fail(
+                "method",
+                "one for labels that do not exclude each other, such as 'madry' or 'ig_topk', for several sigmoids",
+                type(self).__name__,
+            )
 
     def check_precision(self, dtype: str) -> None:
         """Refuse settings that a model computing in this dtype would take for infinite, or for 0.

@@ -77,6 +77,10 @@ class SumOfRegularizers(AbstractAttributionRegularizer):
         pairs = zip(self.regularizers, self.weights, strict=True)
         return tf.add_n([terms.value(weight) * one.ascended(terms) for one, weight in pairs])
 
+    def check_labels(self, independent: bool) -> None:
+        for one in self.regularizers:
+            one.check_labels(independent)
+
     def check_precision(self, dtype: str) -> None:
         for one in self.regularizers:
             one.check_precision(dtype)

@@ -133,6 +133,8 @@ class MinMaxModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update: maximise in x′, then descend in θ."""
+        if not self.trainable_variables:  # said once, as in Keras, when the step is traced
+            warnings.warn("The model has no trainable weights: `fit` changes nothing.", stacklevel=2)
         x, y, sample_weight = self._unpack(data)
         x, y = self._check_batch(x, y)
         with tf.control_dependencies([x]):  # no seed is spent where a data set turns out to have ended

@@ -200,6 +200,20 @@ def test_a_multi_label_model_is_trained_and_exported(tmp_path):
     np.testing.assert_allclose(served.serve(tf.constant(X)), model(X), rtol=1e-5)
 
 
+def test_methods_of_classes_that_exclude_each_other_are_refused():
+    """By `compile`, also in a sum, and whether the sigmoids are in the network or in the loss; others are not."""
+    of_classes = {name for name, method in keras_rar.METHODS.items() if method.exclusive}
+    assert of_classes == {"trades", "mart", "art"}
+    both = keras_rar.MadryRegularizer() + 0.5 * keras_rar.TRADESRegularizer()
+    for method in (*sorted(of_classes), both):
+        for output, loss in (("sigmoid", "binary_crossentropy"), (None, ON_LOGITS)):
+            with pytest.raises(ValueError, match=r"labels that do not exclude each other.*TRADES|MART|ART"):
+                keras_rar.wrap(network(output), method).compile("sgd", loss)
+    keras_rar.wrap(network(), "madry").compile("sgd", "binary_crossentropy")
+    keras_rar.wrap(network(classes=1), "trades").compile("sgd", "binary_crossentropy")  # one sigmoid is two classes
+    keras_rar.wrap(network(None), "trades").compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+
+
 def test_a_baseline_is_neutral_where_no_label_is_likelier_than_not():
     model = dense_model(output="sigmoid")
     model.set_weights([np.zeros_like(w) for w in model.get_weights()])

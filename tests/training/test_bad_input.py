@@ -370,6 +370,19 @@ def test_unwrap_what_is_not_wrapped():
 # Order of calls
 
 
+def test_a_model_whose_weights_are_all_frozen_says_that_nothing_is_trained(recwarn):
+    """Once, as Keras does; with one layer that is trained it says nothing."""
+    for frozen, said in ((True, 1), (False, 0)):
+        network = dense_model()
+        network.layers[0].trainable = False
+        network.trainable = not frozen
+        model = keras_rar.wrap(network, "madry")
+        model.compile("sgd", LOSS)
+        recwarn.clear()
+        fit(model)
+        assert sum("no trainable weights" in str(one.message) for one in recwarn) == said
+
+
 def test_fit_before_compile():
     with pytest.raises(ValueError, match=r"call `compile\(\)` before"):
         keras_rar.wrap(dense_model()).fit(X, Y, verbose=0)
