@@ -72,7 +72,8 @@ class Evaluations:
 
     def _expected(self, background: Any, samples: int) -> tf.Tensor:
         """Expected gradients of the label's logit at x, drawn for this step."""
-        baselines, found = np.asarray(background, "float64"), []  # None becomes NaN
+        given = [self._baseline] if background is None or self._network.stands_in else background
+        baselines, found = np.asarray(given, "float64"), []  # None becomes NaN
         for which, alpha in draws(self.step, samples, len(baselines)):
             baseline = tf.gather(tf.constant(baselines, self.x.dtype), which)
             start = self._network.columns.start(baseline, self.x)

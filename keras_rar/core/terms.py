@@ -144,8 +144,8 @@ class Terms(Evaluations):
         self._more_integrals += 1
         return self._map(z, score, start)
 
-    def expected_map(self, background: Any, samples: int = 1) -> tf.Tensor:
-        """Expected gradients of the label's logit at x, from n baselines `(n, ...)` and a few draws per step."""
+    def expected_map(self, background: Any = None, samples: int = 1) -> tf.Tensor:
+        """Expected gradients of the label's logit at x, from n baselines `(n, ...)`, with a few draws per step."""
         return self._expected(background, samples)
 
     def random_signs(self) -> tf.Tensor:

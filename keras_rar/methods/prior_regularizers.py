@@ -27,7 +27,7 @@ class AttributionPriorRegularizer(AtTheInput):
     and α from 0 to 1. Each update draws `samples` pairs of b and α. They are the same for all examples of a batch, as
     the result must not depend on how a batch is divided; the authors draw for each example, by default from the batch
     itself. To have that, give inputs of the training data as `background`. There is no inner maximum: an update costs
-    about as much as two of plain training, and two more for each further sample.
+    about three of plain training, and two more for each further sample.
 
     Priors of the paper ("Improving performance of deep learning models with axiomatic attribution priors and expected
     gradients", Nature Machine Intelligence 3, 2021):
@@ -82,8 +82,10 @@ class AttributionPriorRegularizer(AtTheInput):
         self.samples = checks.positive_int("samples", samples)
 
     def objective(self, terms: Terms) -> tf.Tensor:
-        maps = terms.expected_map([self.baseline] if self.background is None else self.background, self.samples)
+        maps = terms.expected_map(self.background, self.samples)
         size = self.prior(maps) if callable(self.prior) else PRIORS[self.prior](maps, terms.counted)
+        if getattr(size, "shape", None) != maps.shape[:1]:
+            checks.fail("prior", "a function maps -> (batch,), one number per example", self.prior)
         return terms.clean_loss + terms.value(self.factor) * terms.report("prior", size)
 
     def check_shape(self, shape: tuple[int | None, ...]) -> None:

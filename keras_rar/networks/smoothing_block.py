@@ -16,21 +16,23 @@ from keras_rar.core import checks
 class SmoothingBlock(keras.layers.Layer):
     """`x + conv(G * x)`: feature maps and, added to them, a mix of their Gaussian blur (Bhusal et al. 2026).
 
-    G is a fixed Gaussian filter of `size` in each place axis, the same in each channel, and conv a trained 1 × 1
-    convolution. The authors put one behind the first block of a residual network and train it adversarially
-    ("Training for Trustworthy Saliency Maps: Adversarial Training Meets Feature-Map Smoothing", arXiv 2603.07302): maps
-    become less sensitive to small changes of the logits, they report. The sum lets sharp features pass: the block does
+    G is a fixed Gaussian filter of `size` along each axis of places, the same in each channel, and conv a trained 1 × 1
+    convolution. The authors put one behind the first block of a residual network and train it adversarially ("Training
+    for Trustworthy Saliency Maps: Adversarial Training Meets Feature-Map Smoothing", arXiv 2603.07302). They report
+    maps that change less where the input or the logits change little. The sum lets sharp features pass: the block does
     not make a network smooth, it offers it smooth features. With `mixed=False` it is the blur alone, a low-pass filter
     without weights; that also works at the input. It costs next to nothing, and has all derivatives.
 
-    The form is that of the authors' code, which is after the denoising blocks of Xie et al. (CVPR 2019). There `size` is
-    3, and σ follows OpenCV's rule, `0.3 ((size − 1) / 2 − 1) + 0.8`, but with the width of the feature map for `size`: a
-    σ of 5.15 for a width of 32, with 3 × 3 entries nearly a mean. Here the rule has the size of the filter. We could not
-    compare either with the text of the paper beyond its abstract.
+    The form is that of the authors' code, where it is called a denoising block. There `size` is 3, and σ follows
+    OpenCV's rule, `0.3 ((size − 1) / 2 − 1) + 0.8`, but with the width of the feature map for `size`: 5.15 for a width
+    of 32, which makes 3 × 3 entries nearly a mean. Here the rule has the size of the filter. We could not compare
+    either with the text of the paper beyond its abstract.
+
+    LRP and DeepLIFT have no rule for it, and refuse a network that has one.
 
     Args:
         size: Odd integer >= 3, the size of the filter. Defaults to `3`.
-        sigma: Float > 0, the standard deviation of the filter in places. Defaults to OpenCV's rule, 0.8 for a size of 3.
+        sigma: Float > 0, the standard deviation of the filter in places. Defaults to OpenCV's rule: 0.8 for size 3.
         mixed: Whether to add the convolved blur to the input, or return the blur alone. Defaults to `True`.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to `keras.config.image_data_format()`.
         **kwargs: As `keras.layers.Layer`.
