@@ -74,8 +74,8 @@ def negative_gini(attributions: tf.Tensor, counted: tf.Tensor | None = None) -> 
 
 def _neighbours(values: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
     """All entries but the last along an axis, and all but the first."""
-    every = [slice(None)] * axis
-    return values[(*every, slice(None, -1))], values[(*every, slice(1, None))]
+    before, after = ([slice(None)] * axis + [part] for part in (slice(None, -1), slice(1, None)))
+    return values[tuple(before)], values[tuple(after)]
 
 
 PRIORS = {"total_variation": total_variation, "gini": negative_gini}

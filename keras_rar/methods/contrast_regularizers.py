@@ -36,7 +36,6 @@ class AttributionalContrastRegularizer(AbstractAttributionRegularizer):
     Args:
         factor: Float >= 0, λ, or a `keras.optimizers.schedules.LearningRateSchedule`; 0 is adversarial training.
             Defaults to `0.1`.
-        m: Integer > 0, nodes of each IG in the objective. Defaults to `2`.
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
@@ -48,8 +47,8 @@ class AttributionalContrastRegularizer(AbstractAttributionRegularizer):
     0.1
     """
 
-    def __init__(self, factor: float | schedules.Schedule = 0.1, m: int = 2, **kwargs: "Unpack[SharedOptions]"):
-        super().__init__(m=m, **kwargs)
+    def __init__(self, factor: float | schedules.Schedule = 0.1, **kwargs: "Unpack[SharedOptions]"):
+        super().__init__(**kwargs)
         self.factor = schedules.checked("factor", factor, checks.nonnegative_float)
 
     def objective(self, terms: Terms) -> tf.Tensor:

@@ -77,7 +77,8 @@ class AttributionPriorRegularizer(AtTheInput):
             checks.fail("prior", f"one of {list(PRIORS)} or a function maps -> (batch,)", prior)
         self.prior = prior
         self.background = background if background is None else checks.finite_array("background", background)
-        if background is not None and (np.ndim(self.background) < 2 or not np.size(self.background)):
+        shape = np.shape(self.background)  # type: ignore[arg-type]
+        if background is not None and (len(shape) < 2 or 0 in shape):
             checks.fail("background", "None or an array (n, ...) of one input or more", self.background)
         self.samples = checks.positive_int("samples", samples)
 

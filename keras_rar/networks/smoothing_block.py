@@ -100,9 +100,8 @@ class SmoothingBlock(keras.layers.Layer):
         """The filter along one axis, as a sum of shifted maps: so any device, format and derivative has it."""
         half = self.size // 2
         x = ops.pad(x, [(half, half) if i == axis else (0, 0) for i in range(len(x.shape))], mode="reflect")
-        every = (slice(None),) * axis
-        shifted = [x[(*every, slice(k, k - 2 * half or None))] for k in range(self.size)]
-        return sum(height * part for height, part in zip(self.filter, shifted, strict=True))
+        places = [[slice(None)] * axis + [slice(k, k - 2 * half or None)] for k in range(self.size)]
+        return sum(height * x[tuple(place)] for height, place in zip(self.filter, places, strict=True))
 
     def _channel(self, rank: int) -> int:
         return rank - 1 if self.data_format == "channels_last" else 1

@@ -68,7 +68,7 @@ def test_training_keeps_maps_from_changing():
 
 def test_it_can_be_summed():
     base_model = dense_model()
-    contrast, sparse = keras_rar.AttributionalContrastRegularizer(m=3), keras_rar.R2ETRegularizer(m=3)
+    contrast, sparse = keras_rar.AttributionalContrastRegularizer(), keras_rar.R2ETRegularizer()
     found = wrapped(contrast + 0.5 * sparse, base_model).objective(X, X_PRIME, Y)
     expected = [wrapped(one, base_model).objective(X, X_PRIME, Y) for one in (contrast, sparse)]
     np.testing.assert_allclose(found, expected[0] + 0.5 * expected[1], rtol=1e-5)
