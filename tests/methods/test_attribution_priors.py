@@ -162,3 +162,18 @@ def test_a_background_that_does_not_fit_the_inputs_is_refused_when_wrapped():
 def test_a_prior_that_is_not_one_number_per_example_is_refused():
     with pytest.raises(ValueError, match=r"`prior` must be a function maps -> \(batch,\), one number per example"):
         keras_rar.wrap(dense_model(), "prior", prior=lambda maps: maps)
+
+
+def test_at_a_layer_the_background_has_the_shape_of_its_output():
+    """Which is not that of the inputs."""
+    words = keras.layers.Embedding(9, 3, mask_zero=True, name="words")
+    layers = [words, keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(3)]
+    network = keras.Sequential([keras.Input((5,), dtype="int32"), *layers])
+    x, y = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]]), np.array([0, 1])
+    background = np.random.default_rng(0).normal(size=(2, 5, 3))
+    model = wrapped("prior", network, layer="words", background=background, factor=1.0, bounds=None)
+    plain = wrapped("natural", network, layer="words", bounds=None)
+    h = words(x)
+    assert np.all(np.abs(model.objective(x, h, y) - plain.objective(x, h, y)) > 1e-4)
+    with pytest.raises(ValueError, match=r"`background` must be .* broadcasts to an input, of shape \(5, 3\)"):
+        wrapped("prior", network, layer="words", background=np.zeros((2, 5)), bounds=None)

@@ -35,10 +35,11 @@ def network():
 
 
 def budget_of(model, examples):
-    """Gigabytes that a number of examples take, with all of their nodes."""
+    """Gigabytes that a number of examples take, with all of their nodes and gradients."""
     problem = model._compiled
-    nodes = len(problem.regularizer.training_rule) * max(problem.reads.outline.integrals, 1)
-    return (examples + 0.5) * nodes * 4.0 * problem.chunks._point_size / 1e9
+    outline = problem.reads.outline
+    points = len(problem.regularizer.training_rule) * outline.integrals + outline.gradients
+    return (examples + 0.5) * points * 4.0 * problem.chunks._point_size / 1e9
 
 
 def trained(method, budget=None, updates=2, **options):
