@@ -35,6 +35,7 @@ from keras_rar.evaluation.protocols import Protocol
 from keras_rar.evaluation.report import RobustnessReport
 from keras_rar.explaining.baselines import baseline_report
 from keras_rar.explaining.saliency_maps import saliency_map
+from keras_rar.methods.contrast_regularizers import AttributionalContrastRegularizer
 from keras_rar.methods.correlation_regularizers import KendallRegularizer, LGARegularizer, PearsonRegularizer
 from keras_rar.methods.geometry_regularizers import ARTRegularizer, SSRRegularizer
 from keras_rar.methods.gradient_regularizers import (
@@ -46,6 +47,7 @@ from keras_rar.methods.gradient_regularizers import (
 from keras_rar.methods.loss_regularizers import LossChangeRegularizer, MadryRegularizer, NaturalRegularizer
 from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
+from keras_rar.methods.prior_regularizers import AttributionPriorRegularizer
 from keras_rar.methods.probability_regularizers import MARTRegularizer, TRADESRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.methods.sums import SumOfRegularizers
@@ -53,6 +55,7 @@ from keras_rar.methods.table import METHODS
 from keras_rar.methods.wasserstein import WassersteinPrice
 from keras_rar.networks.export import export_saved_model
 from keras_rar.networks.one_input import OneInput
+from keras_rar.networks.smoothing_block import SmoothingBlock
 from keras_rar.networks.standardization import PerImageStandardization as _PerImageStandardization  # noqa: F401  to register it
 from keras_rar.networks.surrogates import softplus_twin
 from keras_rar.networks.threshold import firm_threshold
@@ -67,7 +70,9 @@ __all__ = [
     "METHODS",
     "ARTRegularizer",
     "AbstractAttributionRegularizer",
+    "AttributionPriorRegularizer",
     "AttributionRobustness",
+    "AttributionalContrastRegularizer",
     "CURERegularizer",
     "Certificate",
     "Comparison",
@@ -100,6 +105,7 @@ __all__ = [
     "RobustnessReport",
     "SSRRegularizer",
     "Saliency",
+    "SmoothingBlock",
     "SumOfRegularizers",
     "TRADESRegularizer",
     "Terms",

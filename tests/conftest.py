@@ -12,7 +12,7 @@ import pytest
 import keras_rar
 from keras_rar.evaluation import protocols
 
-WITHOUT_INNER_MAXIMUM = {"natural", "input_gradient", "r2et", "cure", "hessian", "ssr"}
+WITHOUT_INNER_MAXIMUM = {"natural", "input_gradient", "r2et", "cure", "hessian", "ssr", "prior"}
 CLASSIFY_X = {"ig_norm", "loss_change", "lga", "trades"} | WITHOUT_INNER_MAXIMUM
 """Methods whose classification term is the loss at x; of the others it is that at x*."""
 START_AT_RANDOM = {"ig_norm", "loss_change", "lga", "trades"}

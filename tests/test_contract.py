@@ -24,16 +24,16 @@ PUBLIC |= {f"{top}.{name}": getattr(module, name) for top, module in SUBMODULES.
 CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
 # A new public name is a decision that is made here.
 CONTRACT = {
-    "ARTRegularizer", "AbstractAttributionRegularizer", "AttributionRobustness", "CURERegularizer", "Certificate",
-    "Comparison", "DeepLIFT", "ExpectedGradients", "GradCAM", "HessianRegularizer", "IGNormRegularizer",
-    "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer", "InputGradientRegularizer", "KendallRegularizer",
-    "L0Ball", "L1Ball", "L2Ball", "LGARegularizer", "LRP", "LinfBall", "LossChangeRegularizer", "MARTRegularizer",
-    "METHODS", "MadryRegularizer", "NaturalRegularizer", "Occlusion", "OneInput", "PearsonRegularizer", "Protocol",
-    "QuadratureRule", "R2ETRegularizer", "RARModel", "RobustnessReport", "SSRRegularizer", "Saliency",
-    "SumOfRegularizers", "TRADESRegularizer", "Terms", "WassersteinPrice", "attacks", "baseline_report", "certify",
-    "compare", "completeness_gap", "evaluate_robustness", "export_saved_model", "firm_threshold", "input_gradient",
-    "integrated_gradients", "metrics", "plotting", "quadrature", "saliency_map", "softplus_twin", "training", "unwrap",
-    "wrap",
+    "ARTRegularizer", "AbstractAttributionRegularizer", "AttributionPriorRegularizer", "AttributionRobustness",
+    "AttributionalContrastRegularizer", "CURERegularizer", "Certificate", "Comparison", "DeepLIFT", "ExpectedGradients",
+    "GradCAM", "HessianRegularizer", "IGNormRegularizer", "IGRRegularizer", "IGSumNormRegularizer", "IGTopKRegularizer",
+    "InputGradientRegularizer", "KendallRegularizer", "L0Ball", "L1Ball", "L2Ball", "LGARegularizer", "LRP", "LinfBall",
+    "LossChangeRegularizer", "MARTRegularizer", "METHODS", "MadryRegularizer", "NaturalRegularizer", "Occlusion",
+    "OneInput", "PearsonRegularizer", "Protocol", "QuadratureRule", "R2ETRegularizer", "RARModel", "RobustnessReport",
+    "SSRRegularizer", "Saliency", "SmoothingBlock", "SumOfRegularizers", "TRADESRegularizer", "Terms",
+    "WassersteinPrice", "attacks", "baseline_report", "certify", "compare", "completeness_gap", "evaluate_robustness",
+    "export_saved_model", "firm_threshold", "input_gradient", "integrated_gradients", "metrics", "plotting",
+    "quadrature", "saliency_map", "softplus_twin", "training", "unwrap", "wrap",
 }  # fmt: skip
 CONTRACT_OF = {
     "attacks": {

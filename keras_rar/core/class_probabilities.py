@@ -127,3 +127,22 @@ def runner_up_logit(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     if logits.shape[-1] == 1:
         return -labels.label_logit(y, logits)
     return tf.reduce_max(tf.where(label_rows(y, logits) > 0.5, logits.dtype.min, logits), axis=1)
+
+
+def runner_up_probability(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """`max_{c ≠ y} p_c`, the probability of the most probable of the other classes.
+
+    Args:
+        y: Labels, as for `label_logit`.
+        logits: Tensor of shape `(batch, units)`.
+
+    Returns:
+        Tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> runner_up_probability([1], [[1.0, 1.0]]).numpy()
+    array([0.5], dtype=float32)
+    """
+    p = tf.nn.softmax(of_classes(logits))
+    return tf.reduce_max(tf.where(label_rows(y, logits) > 0.5, tf.zeros_like(p), p), axis=1)

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from keras_rar.core import checks
 from keras_rar.core.accumulation import Variables
 from keras_rar.core.gradients import Layered, ScalarFunction, floating, input_gradient, repeat_labels
 from keras_rar.core.integration import attributions_and_values
@@ -53,7 +55,7 @@ class Evaluations:
         self._network, self._rule, self._baseline, self._training = network, rule, baseline, training
         self._options: dict[str, Any] = {"chunk": chunk, "variables": variables}
         self._loss_at_end: tf.Tensor | None = None
-        self._reads_x_prime, self._gradients = False, 0
+        self._reads_x_prime, self._gradients, self._more_integrals = False, 0, 0
 
     @property
     def _free(self) -> tf.Tensor | None:
@@ -63,10 +65,30 @@ class Evaluations:
             return None
         return columns.is_free(self.x) & (tf.range(tf.shape(self.x)[-1]) < columns.width)
 
-    def _map(self, z: tf.Tensor) -> tf.Tensor:
-        network = self._network
-        attributions = self._integrate(network.label_logit, network.columns.start(self._baseline, z), z)[0]
-        return tf.reduce_sum(attributions, axis=-1) if network.by_rows else attributions
+    def _map(self, z: tf.Tensor, score: str | Score = "logit", start: tf.Tensor | None = None) -> tf.Tensor:
+        """IG of a score to z from `start`, by default the baseline."""
+        begin = self._network.columns.start(self._baseline, z) if start is None else start
+        return self._by_rows(self._integrate(self._known(score), begin, z)[0])
+
+    def _expected(self, background: Any, samples: int) -> tf.Tensor:
+        """Expected gradients of the label's logit at x, drawn for this step."""
+        given = [self._baseline] if background is None or self._network.stands_in else background
+        baselines, found = np.asarray(given, "float64"), []  # None becomes NaN
+        for which, alpha in draws(self.step, samples, len(baselines)):
+            baseline = tf.gather(tf.constant(baselines, self.x.dtype), which)
+            start = self._network.columns.start(baseline, self.x)
+            difference = self.x - start
+            z = start + tf.cast(alpha, self.x.dtype) * difference
+            found.append(difference * self._gradient(self._known("logit"), z))
+        return self._by_rows(tf.add_n(found) / samples)
+
+    def _by_rows(self, attributions: tf.Tensor) -> tf.Tensor:
+        """Attributions as a map shows them: at a layer of rows one sum per row."""
+        return tf.reduce_sum(attributions, axis=-1) if self._network.by_rows else attributions
+
+    def _known(self, score: str | Score) -> Score:
+        scores = {"loss": self._network.loss, "logit": self._network.label_logit}
+        return score if callable(score) else scores[checks.one_of("score", score, scores)]
 
     def _integrate(
         self,
@@ -98,3 +120,27 @@ class Evaluations:
 
         scored = layered or network.scored or (lambda score: lambda z: score(network.logits(z, False)))
         return scored(scaled_score)
+
+
+def draws(step: tf.Tensor | int, samples: int, baselines: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Pairs of the index of a baseline and of an α in [0, 1), others at each step of the training.
+
+    They are the same for all examples, so that they do not depend on how a batch is divided.
+
+    Args:
+        step: Integer, the step.
+        samples: Positive integer, how many pairs.
+        baselines: Positive integer, how many baselines there are.
+
+    Returns:
+        List of pairs of scalar tensors.
+
+    Example:
+
+    >>> [int(which) for which, _ in draws(0, 3, 1)]
+    [0, 0, 0]
+    """
+    step = tf.cast(step, tf.int32)
+    seeds = [tf.stack([step, sample + 1]) for sample in range(samples)]  # 0 is that of `random_signs`
+    u = [tf.random.stateless_uniform([2], seed) for seed in seeds]
+    return [(tf.minimum(tf.cast(pair[0] * baselines, tf.int32), baselines - 1), pair[1]) for pair in u]

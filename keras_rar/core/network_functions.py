@@ -25,6 +25,8 @@ class Network:
             `Staged`. Defaults to the composition of both.
         layered: Function `(score) -> f` as `scored`, where `f` is `Layered` at the layer that the IG of the loss is
             attributed to. Defaults to `None`, the input.
+        stands_in: Whether it stands for another network, whose inputs may have another shape: only what is read of it
+            is of interest. Defaults to `False`.
     """
 
     logits: Callable[[tf.Tensor, bool], tf.Tensor]
@@ -35,6 +37,7 @@ class Network:
     columns: Columns = NOTHING
     by_rows: bool = False
     layered: Callable[[Callable[[tf.Tensor], tf.Tensor]], Layered] | None = None
+    stands_in: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

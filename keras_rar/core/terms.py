@@ -7,7 +7,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_rar.core import checks
 from keras_rar.core.evaluations import Evaluations, Score
 from keras_rar.core.gradients import floating
 from keras_rar.core.network_functions import FirstPass
@@ -138,8 +137,16 @@ class Terms(Evaluations):
         Returns:
             Tensor of the shape of x, 0 in what no perturbation may change. It can be differentiated in z and θ.
         """
-        scores = {"loss": self._network.loss, "logit": self._network.label_logit}
-        return self._gradient(score if callable(score) else scores[checks.one_of("score", score, scores)], z)
+        return self._gradient(self._known(score), z)
+
+    def map_of(self, z: tf.Tensor, score: str | Score = "logit", start: tf.Tensor | None = None) -> tf.Tensor:
+        """IG of a score, as for `gradient_at`, to z from `start`, by default the baseline; anew at each call."""
+        self._more_integrals += 1
+        return self._map(z, score, start)
+
+    def expected_map(self, background: Any = None, samples: int = 1) -> tf.Tensor:
+        """Expected gradients of the label's logit at x, from n baselines `(n, ...)`, with a few draws per step."""
+        return self._expected(background, samples)
 
     def random_signs(self) -> tf.Tensor:
         """A random direction in the shape of x, 1 or −1 in each entry; 0 in what no perturbation may change.
@@ -193,7 +200,7 @@ class Terms(Evaluations):
     @property
     def integrals(self) -> int:
         """How many IGs have been computed so far."""
-        return len(_INTEGRATED.intersection(vars(self)))
+        return len(_INTEGRATED.intersection(vars(self))) + self._more_integrals
 
     @property
     def gradients(self) -> int:

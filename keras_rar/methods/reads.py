@@ -43,6 +43,7 @@ def probe(
         loss=lambda y, logits: logits[:, 0],
         label_logit=lambda y, logits: logits[:, 0],
         by_rows=by_rows,
+        stands_in=True,
     )
     x = tf.zeros([2, *(size or 64 for size in input_shape)])  # an input of any size
     y = tf.zeros([2], tf.int32)

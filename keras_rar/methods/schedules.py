@@ -1,5 +1,6 @@
 """Settings of a method that may follow a schedule over the steps of a training, as a learning rate does in Keras."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -61,8 +62,9 @@ def largest(setting: Any) -> float:
 
 
 def serialized(setting: Any) -> Any:
-    """A setting, such as a schedule or an object with a config, as plain Python values; see `deserialized`."""
-    return keras.saving.serialize_keras_object(setting) if hasattr(setting, "get_config") else setting
+    """A setting, such as a schedule, an object with a config or a function, as plain values; see `deserialized`."""
+    known = hasattr(setting, "get_config") or inspect.isfunction(setting)
+    return keras.saving.serialize_keras_object(setting) if known else setting
 
 
 def deserialized(config: Any) -> Any:

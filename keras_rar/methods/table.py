@@ -2,10 +2,11 @@
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from keras_rar.core import checks
+from keras_rar.methods.contrast_regularizers import AttributionalContrastRegularizer
 from keras_rar.methods.correlation_regularizers import KendallRegularizer, LGARegularizer, PearsonRegularizer
 from keras_rar.methods.geometry_regularizers import ARTRegularizer, SSRRegularizer
 from keras_rar.methods.gradient_regularizers import (
@@ -17,6 +18,7 @@ from keras_rar.methods.gradient_regularizers import (
 from keras_rar.methods.loss_regularizers import LossChangeRegularizer, MadryRegularizer, NaturalRegularizer
 from keras_rar.methods.map_regularizers import IGRRegularizer, IGTopKRegularizer
 from keras_rar.methods.norm_regularizers import IGNormRegularizer, IGSumNormRegularizer
+from keras_rar.methods.prior_regularizers import AttributionPriorRegularizer
 from keras_rar.methods.probability_regularizers import MARTRegularizer, TRADESRegularizer
 from keras_rar.methods.regularizer import AbstractAttributionRegularizer
 from keras_rar.methods.schedules import Schedule
@@ -41,6 +43,8 @@ Method = Literal[
     "hessian",
     "art",
     "ssr",
+    "contrast",
+    "prior",
 ]
 
 METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
@@ -62,6 +66,8 @@ METHODS: dict[str, type[AbstractAttributionRegularizer]] = {
     "hessian": HessianRegularizer,
     "art": ARTRegularizer,
     "ssr": SSRRegularizer,
+    "contrast": AttributionalContrastRegularizer,
+    "prior": AttributionPriorRegularizer,
 }
 
 
@@ -81,6 +87,9 @@ class Options(SharedOptions, total=False):
     l2: float | Schedule
     h: float
     iterations: int
+    prior: Literal["total_variation", "gini"] | Callable[[Any], Any]
+    background: Any
+    samples: int
 
 
 def make(method: str, options: dict[str, Any]) -> AbstractAttributionRegularizer:

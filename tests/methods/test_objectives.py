@@ -9,13 +9,15 @@ from same_training import ACCURATE, EXACT, ONE_NODE, assert_same_training, pair,
 
 import keras_rar
 from keras_rar.core import class_probabilities, sizes, soft_correlations
+from keras_rar.core.evaluations import draws
 from keras_rar.core.network_functions import Network
 from keras_rar.core.rank_margins import rank_margin
 
 WEIGHTED = {"loss_change": "factor", "input_gradient": "factor", "r2et": "factor", "pearson": "factor"}
 WEIGHTED |= {"kendall": "factor", "lga": "factor", "trades": "beta", "mart": "factor", "cure": "factor"}
-WEIGHTED |= {"hessian": "factor", "art": "factor", "ssr": "factor"}
+WEIGHTED |= {"hessian": "factor", "art": "factor", "ssr": "factor", "contrast": "factor", "prior": "factor"}
 """The weight of a method's term, with which it is natural or adversarial training at 0."""
+BACKGROUND = np.random.default_rng(9).uniform(size=(3, 4))
 OBJECTIVES = {
     "loss_change": {"factor": 0.7},
     "input_gradient": {"factor": 0.7},
@@ -31,9 +33,12 @@ OBJECTIVES = {
     "hessian": {"factor": 0.5, "h": 0.1},
     "art": {"factor": 3.0},
     "ssr": {"factor": 2.0, "iterations": 100, "h": 1e-3},
+    "contrast": {"factor": 2.0},
+    "prior": {"factor": 0.5, "background": BACKGROUND, "samples": 2},
+    "prior, gini": {"factor": 0.7, "prior": "gini"},
 }
 every_objective = pytest.mark.parametrize("case", OBJECTIVES)
-AT_ONCE = ("loss_change", "input_gradient", "r2et", "pearson", "trades")  # the others take half of the time
+AT_ONCE = ("loss_change", "input_gradient", "r2et", "pearson", "trades", "prior")  # the others take half of the time
 most_objectives = pytest.mark.parametrize(
     "case", [case if case in AT_ONCE else pytest.param(case, marks=pytest.mark.slow) for case in OBJECTIVES]
 )
@@ -154,6 +159,41 @@ def largest_eigenvalue(by, x):
     return np.array(found)
 
 
+def ig(f, start, end):
+    """By `midpoint(3)`."""
+    return (end - start) * np.mean([slopes(f, start + (end - start) * (k + 0.5) / 3) for k in range(3)], axis=0)
+
+
+def contrast(by, x, x_prime):
+    def p_label(z):
+        return np.exp(by.log_p(z))[np.arange(len(z)), by.y]
+
+    def p_other(z):
+        p = np.exp(by.log_p(z))
+        p[np.arange(len(z)), by.y] = 0
+        return p.max(axis=1)
+
+    def from_uniform(a):
+        q = np.exp(a) / np.exp(a).sum(axis=1, keepdims=True)
+        return np.mean(np.log(1 / (a.shape[1] * q)), axis=1)
+
+    zero, before, change = np.zeros(x.shape), ig(p_label, np.zeros(x.shape), x), -ig(by.loss, x, x_prime)
+    classes = from_uniform(ig(p_other, zero, x_prime)) - from_uniform(ig(p_label, zero, x_prime))
+    weights = np.where(np.sign(before) == np.sign(change), np.abs(before), 1)
+    return by.loss(x_prime) + 2 * (classes + (weights * np.abs(change)).sum(axis=1))
+
+
+def expected_map(by, x, background, samples):
+    """Of the first step."""
+    pairs = [(background[int(which)], float(alpha)) for which, alpha in draws(0, samples, len(background))]
+    return np.mean([(x - b) * by.logit_gradient(b + alpha * (x - b)) for b, alpha in pairs], axis=0)
+
+
+def gini(a):
+    a = np.abs(a)
+    return np.abs(a[:, :, None] - a[:, None]).sum(axis=(1, 2)) / (2 * a.shape[1] * a.sum(axis=1))
+
+
 def mart(by, x, x_prime):
     wrong = 1 - np.exp(by.logit(x) - np.log(np.exp(by.logits(x)).sum(axis=1)))
     return by.loss(x_prime) + by.runner_up(x_prime) + 5 * by.divergence(x, x_prime) * wrong
@@ -182,6 +222,11 @@ FORMULAS = {
     "hessian": lambda by, x, _: by.loss(x) + 0.5 * hessian(by, x, 0.1),
     "art": art,
     "ssr": lambda by, x, _: by.loss(x) + 2 * largest_eigenvalue(by, x),
+    "contrast": contrast,
+    "prior": lambda by, x, _: (
+        by.loss(x) + 0.5 * np.abs(np.diff(expected_map(by, x, BACKGROUND, 2), axis=1)).sum(axis=1)
+    ),
+    "prior, gini": lambda by, x, _: by.loss(x) - 0.7 * gini(expected_map(by, x, np.zeros((1, 4)), 1)),
 }
 
 

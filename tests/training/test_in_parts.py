@@ -15,6 +15,7 @@ L = keras.layers
 SLOW = pytest.mark.slow
 OTHERS = [("ig_sum_norm", 0.1), ("igr", 3), ("igr", 0.1), ("ig_topk", 3), ("ig_topk", 0.1)]
 OTHERS += [(method, 3) for method in ("input_gradient", "r2et", "cure", "hessian", "kendall", "lga", "art", "ssr")]
+OTHERS += [("contrast", 3), ("contrast", 0.1), ("prior", 3)]
 """Methods, and how many examples fit: of a tenth of one, only some nodes."""
 
 
@@ -34,10 +35,11 @@ def network():
 
 
 def budget_of(model, examples):
-    """Gigabytes that a number of examples take, with all of their nodes."""
+    """Gigabytes that a number of examples take, with all of their nodes and gradients."""
     problem = model._compiled
-    nodes = len(problem.regularizer.training_rule) * max(problem.reads.outline.integrals, 1)
-    return (examples + 0.5) * nodes * 4.0 * problem.chunks._point_size / 1e9
+    outline = problem.reads.outline
+    points = len(problem.regularizer.training_rule) * outline.integrals + outline.gradients
+    return (examples + 0.5) * points * 4.0 * problem.chunks._point_size / 1e9
 
 
 def trained(method, budget=None, updates=2, **options):

@@ -408,6 +408,15 @@ CASES = {  # every public class with a config: arguments that all differ from th
     "HessianRegularizer": {**INNER, "factor": 0.5, "h": 0.5, "random_start": False},
     "ARTRegularizer": {**INNER, "factor": 0.25, "random_start": False},
     "SSRRegularizer": {**INNER, "factor": 0.5, "iterations": 2, "h": 0.5, "random_start": False},
+    "AttributionalContrastRegularizer": {**INNER, "factor": 0.5, "random_start": False},
+    "AttributionPriorRegularizer": {
+        **INNER,
+        "factor": 0.5,
+        "prior": "gini",
+        "background": np.arange(8.0).reshape(2, 4) / 8,
+        "samples": 3,
+        "random_start": False,
+    },
     "SumOfRegularizers": {
         "regularizers": [keras_rar.MadryRegularizer(**INNER), keras_rar.R2ETRegularizer(k=3, **INNER)],
         "weights": [0.5, 2.0],
@@ -418,6 +427,14 @@ CASES = {  # every public class with a config: arguments that all differ from th
     "WassersteinPrice": {"gamma": 3.0, "cost": "linf"},
     "L0Ball": {**BALL, "epsilon": 2},
     "QuadratureRule": {"nodes": np.array([0.0, 0.5, 1.0]), "weights": np.array([1, 4, 1]) / 6},
+    "SmoothingBlock": {
+        "size": 5,
+        "sigma": 2.0,
+        "mixed": False,
+        "data_format": "channels_first",
+        "name": "mine",
+        "trainable": False,
+    },
     "RARModel": {"on_nonfinite": "raise", "seed": 3, "name": "mine", "trainable": False},
 }
 
@@ -475,7 +492,7 @@ def test_config_holds_every_argument_given(name):
 
 
 def test_the_cases_differ_from_the_defaults():
-    for name in set(CASES) - {"QuadratureRule", "RARModel", "SumOfRegularizers"}:
+    for name in set(CASES) - {"QuadratureRule", "RARModel", "SmoothingBlock", "SumOfRegularizers"}:
         needed = {"epsilon": 1} if "Ball" in name else {"gamma": 1.0} if name == "WassersteinPrice" else {}
         default = getattr(keras_rar, name)(**needed).get_config()
         same = {
