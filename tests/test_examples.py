@@ -385,7 +385,8 @@ def test_hour_smoke_trains_once_and_goes_on(tmp_path):
 def test_reproduce_smoke_prints_the_table(tmp_path):
     command = [sys.executable, str(ROOT / "examples/reproduce.py"), "--smoke", "--out", str(tmp_path)]
     output = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600, check=True).stdout
-    assert "| fashion_mnist, IG-SUM-NORM | fashion_mnist-ig_sum_norm-smoke, fast, 0 minutes, on noise |" in output
+    row = r"\| fashion_mnist, IG-SUM-NORM \| fashion_mnist-ig_sum_norm-smoke, fast, \d+ minutes, on noise \|"
+    assert re.search(row, output)
     assert (tmp_path / "fashion_mnist-ig_sum_norm-smoke.png").exists()
 
 
