@@ -25,6 +25,14 @@ class SharedVariables(keras.Model):
         self.built = True
 
     @property
+    def layers(self) -> list[Any]:
+        """Refused: it is computed by no list of layers, and a loop over none would silently return its input."""
+        raise ValueError(
+            f"The layers of {self.name!r} cannot be read: it computes {self.network.name!r} in another way. A saliency "
+            "function that reads layers needs softplus_beta=None, or a `gradient_model` of its own."
+        )
+
+    @property
     def variables(self) -> list[Any]:
         return self.network.variables
 
