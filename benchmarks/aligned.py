@@ -123,7 +123,10 @@ def table(results):
             lines.append(f"| {row} | {cells(of, keys)} |")
         parts.append(lines)
         lines = [f"| {REGIONS[region]}, minus natural: | {' | '.join(maps)} |", lines[1]]
-        lines += [f"| {row} | {cells(results['all']['minus natural'][row], keys, True)} |" for row in NETWORKS[1:]]
+        lines += [
+            f"| {row} | {cells(results['all']['minus natural'][row], keys, True)} |"
+            for row in (UNTRAINED, *NETWORKS[1:])
+        ]
         parts.append(lines)
     lines = [f"| Own minus another class's shape: | {' | '.join(MAPS)} |", "|---" * (len(MAPS) + 1) + "|"]
     lines += [f"| {row} | {cells(of, MAPS, True)} |" for row, of in results["own minus other shape"].items()]
