@@ -172,7 +172,12 @@ def over(seeds):
 
 def cell(row, signed=False):
     mean, low, high = (number("share", row[end], signed) for end in ("mean", "low", "high"))
-    return f"{mean}{'' if signed else ' %'} [{low}, {high}]"
+    return f"{mean}{'' if signed else ' %'} [{low}, {high}]".replace("-", "−")
+
+
+def each_seed(seeds):
+    """What each seed found, where there are several."""
+    return f": {', '.join(number('share', value, True) for value in seeds.values())}" if len(seeds) > 1 else ""
 
 
 def table(results):
@@ -189,8 +194,7 @@ def table(results):
         for method, row in rows.items():
             if "minus natural" in row:
                 found = [row["minus natural"][name] for name in COMPARED]
-                seeds = [", ".join(number("share", each, True) for each in of["seeds"].values()) for of in found]
-                texts = [f"{cell(of, True)}: {each}" for of, each in zip(found, seeds, strict=True)]
+                texts = [f"{cell(of, True)}{each_seed(of['seeds'])}" for of in found]
                 lines.append(f"| {method} | {' | '.join(texts)} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
