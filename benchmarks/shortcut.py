@@ -125,18 +125,17 @@ def train_missing(folder, methods, seeds, x, y, epochs):
                     trained(method, planted(x, y, brightness, seed), y, seed, epochs).save(path)
 
 
-def measure(folder, x, y, brightness):
-    """What `measured` finds of each network of the folder, by method and seed, and of those without a marker."""
+def measure(folder, seeds, x, y, brightness):
+    """What `measured` finds of each network in the folder, by method and seed, and of those without a marker."""
     found, plain = {}, {}
     for method in METHODS:
-        paths = sorted(folder.glob(file_of(folder, brightness, method, "*").name))
-        if not paths:
+        files = {str(seed): file_of(folder, brightness, method, seed) for seed in seeds}
+        files = {seed: file for seed, file in files.items() if file.exists()}
+        if not files:
             continue  # not trained yet
         without = folder / f"{method}-{brightness}-plain.npz"
         plain[method] = kept(PLAIN / f"{method}.keras", without, x, y, brightness)
-        found[method] = {
-            path.stem.rpartition("-")[2]: kept(path, path.with_suffix(".npz"), x, y, brightness) for path in paths
-        }
+        found[method] = {seed: kept(file, file.with_suffix(".npz"), x, y, brightness) for seed, file in files.items()}
     return found, plain
 
 
@@ -232,7 +231,7 @@ def main():
             train_missing(arguments.networks, arguments.only, arguments.seeds, x, y, epochs)
             results |= {"machine": describe(), "images": len(x_test), "brightness": {}}
             for brightness in (DIM, BRIGHT):
-                found, plain = measure(arguments.networks, x_test, y_test, brightness)
+                found, plain = measure(arguments.networks, arguments.seeds, x_test, y_test, brightness)
                 results["brightness"][str(brightness)] = summaries(found, plain)
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     print("\n\n".join(part(results) for part, key in ((chosen, "choice"), (table, "brightness")) if key in results))

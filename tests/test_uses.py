@@ -192,6 +192,24 @@ def test_what_the_page_says_of_maps_on_the_object():
     )
 
 
+def test_what_the_page_says_of_shortcuts():
+    """A faint marker is learned by natural training alone, a bright one by all; without one nothing is learned."""
+    found = json.loads((ROOT / "benchmarks/results/shortcut.json").read_text())["brightness"]
+    faint, bright = found["0.1"], found["0.5"]
+    assert list(faint) == list(bright) == ["natural", "madry", "ig_topk", "ig_sum_norm"]
+    assert faint["natural"]["with"]["drop"]["low"] > 0.1
+    for name in ("madry", "ig_topk", "ig_sum_norm"):
+        assert faint[name]["with"]["drop"]["high"] < 0.02
+        assert faint[name]["minus natural"]["drop"]["high"] < -0.1
+        assert faint[name]["minus natural"]["absent"]["high"] < 0  # the price
+    for row in bright.values():
+        assert row["with"]["drop"]["low"] > 0.4
+        assert row["with"]["share"]["low"] > 4 * row["without a marker"]["share"]["high"]
+    assert bright["madry"]["minus natural"]["share"]["low"] > 0
+    for rows in (faint, bright):
+        assert all(row["without a marker"]["drop"]["high"] < 0.03 for row in rows.values())
+
+
 @pytest.mark.slow
 def test_the_shortcut_smoke_goes_on_where_it_stopped(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks/shortcut.py"), "--smoke", "--only", "natural", "madry"]
