@@ -186,7 +186,9 @@ def table(results):
         lines = [f"| brightness {brightness} | {' | '.join(MEASURES.values())} |", "|---" * (len(MEASURES) + 1) + "|"]
         for kind, title in (("with", ""), ("without a marker", ", trained without a marker")):
             for method, row in rows.items():
-                lines.append(f"| {method}{title} | {' | '.join(cell(row[kind][name]) for name in MEASURES)} |")
+                n = len(row["with"]["drop"]["seeds"]) if kind == "with" else 1
+                seeds = f", {n} seeds" if n > 1 else ""
+                lines.append(f"| {method}{title}{seeds} | {' | '.join(cell(row[kind][name]) for name in MEASURES)} |")
         parts.append("\n".join(lines))
         lines = [f"| {brightness}, minus natural | {' | '.join(COMPARED.values())} |"]
         lines.append("|---" * (len(COMPARED) + 1) + "|")
