@@ -29,9 +29,19 @@ from keras_rar.paper.precision import fastest_policy
 PASSES = {  # over the network, for each image in an update: "Cost" in docs/methods.md
     "natural": 3, "madry": 13, "ig_norm": 41, "ig_sum_norm": 51, "igr": 37, "ig_topk": 59, "loss_change": 20,
     "input_gradient": 9, "r2et": 9, "pearson": 59, "kendall": 59, "lga": 37, "trades": 20, "mart": 19, "cure": 15,
-    "hessian": 15, "art": 67, "ssr": 27,
+    "hessian": 15, "art": 67, "ssr": 27, "contrast": 105, "prior": 9,
 }  # fmt: skip
-LATE = {"ig_norm", "ig_sum_norm", "igr", "ig_topk", "pearson", "kendall", "lga", "art"}  # after adversarial training
+LATE = {
+    "ig_norm",
+    "ig_sum_norm",
+    "igr",
+    "ig_topk",
+    "pearson",
+    "kendall",
+    "lga",
+    "art",
+    "contrast",
+}  # after adversarial training
 SUMS = ["madry + r2et", "madry + cure", "ig_topk + kendall", "ig_topk + lga", "ig_topk + cure"]
 NETWORKS = {"small": small_cnn, "cnn": networks.cnn}
 MEASURES = ("natural_accuracy", "adversarial_accuracy", "topk_intersection", "kendall_tau")

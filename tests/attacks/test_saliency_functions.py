@@ -130,24 +130,29 @@ def test_one_map_per_example_is_attacked(model, name):
         np.testing.assert_allclose(result.map_before, keras_rar.saliency_map(model, X, Y, "gradient"), rtol=1e-4)
 
 
-def features(model, x, y):
-    """The part of the input that a convolution sees, by a loop over layers: of a twin without layers that is x."""
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        h = x
-        for layer in model.layers[:1]:
-            h = layer(h)
-        score = tf.reduce_sum(h**2, axis=[1, 2, 3])
-    return tape.gradient(score, x)
+def of_layers(layers):
+    """The gradient of what some layers of the model make of x; of no layers it is that of x itself."""
+
+    def saliency(model, x, y):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            h = x
+            for layer in layers(model):
+                h = layer(h)
+            score = tf.reduce_sum(h**2, axis=[1, 2, 3])
+        return tape.gradient(score, x)
+
+    return saliency
 
 
 def test_a_saliency_that_reads_layers_is_refused_with_a_twin(model):
-    """Not followed along the input in silence; without the twin it is attacked."""
-    for read in (features, lambda model, x, y: gradient(model.get_layer(index=0), x, y)):
+    """Not followed along the input in silence, as a twin has no list of layers; without the twin it is attacked."""
+    loop, named = of_layers(lambda model: model.layers[:1]), of_layers(lambda model: [model.get_layer(index=0)])
+    for saliency in (loop, named):
         with pytest.raises(ValueError, match=r"The layers of .*_softplus_twin' cannot be read.*softplus_beta=None"):
-            TopKAttack(saliency=read, softplus_beta=10.0, **OPTIONS)(model, X, Y)
-    found = TopKAttack(saliency=features, softplus_beta=None, k=5, **OPTIONS)(model, X, Y)
-    assert np.abs(found.x_adversarial - X).max() > 0
+            TopKAttack(saliency=saliency, softplus_beta=10.0, k=5, **OPTIONS)(model, X, Y)
+    found = TopKAttack(saliency=loop, softplus_beta=None, k=5, **OPTIONS)(model, X, Y)
+    assert np.abs(found.x_adv - X).max() > 0
 
 
 def test_the_check_runs_once_for_a_model(model):
