@@ -155,6 +155,19 @@ def test_what_strong_leaves_is_that_of_the_committed_files():
         assert f"| {name} | {robust} | {before} | {after} | {taus} | {gradient} |" in readme
 
 
+def test_what_the_attacks_leave_of_the_resnet_is_that_of_the_committed_files():
+    """The rows of the page under both protocols, to the digits shown."""
+    page = (ROOT / "docs/research/verdict.md").read_text("utf-8")
+    for protocol, networks_measured in (("quick", 3), ("strong", 2)):
+        file = ROOT / f"benchmarks/results/verdict/resnet20-{protocol}.json"
+        content = json.loads(file.read_text())
+        assert len(content["models"]) == networks_measured
+        for name, report in content["models"].items():
+            of_gradient = report["controls"]["maps"]["gradient"]["topk_intersection"]["other"]["mean"]
+            row = content["summary"][name]
+            assert f"| {name} {four_cells(row)} {100 * of_gradient:.1f} % |" in page, (protocol, name)
+
+
 def four_cells(row):
     """The first four measures of a summary, as the tables show them."""
     return f"| {' | '.join(cell(measure, row[measure]).rpartition(' (')[0] for measure in list(row)[:4])} |"
