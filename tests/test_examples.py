@@ -168,6 +168,32 @@ def test_what_the_attacks_leave_of_the_resnet_is_that_of_the_committed_files():
             assert f"| {name} {four_cells(row)} {100 * of_gradient:.1f} % |" in page, (protocol, name)
 
 
+def test_the_costs_that_methods_are_compared_at_are_those_of_their_page(monkeypatch):
+    """Every method has one, so that the budget of each is equal."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    passes = runpy.run_path(str(ROOT / "examples/compare_methods.py"))["PASSES"]
+    page = (ROOT / "docs/methods.md").read_text("utf-8")
+    costs = {
+        name: int(re.search(r"Cost\s(\d+)", text).group(1))
+        for name, text in re.findall(r'^\*\*`"(\w+)"`\*\*,(.*?)(?=^\*\*`"|^#)', page, re.DOTALL | re.MULTILINE)
+    }
+    assert passes == costs
+    assert set(passes) == set(keras_rar.METHODS)
+
+
+@pytest.mark.slow
+def test_compare_methods_smoke(tmp_path):
+    """A method, a control and a sum; the table has a row for each, and a second run trains nothing."""
+    command = [sys.executable, str(ROOT / "examples/compare_methods.py"), "--smoke", "--out", str(tmp_path)]
+    command += ["--methods", "natural", "ig_topk", "madry + 0.5 r2et"]
+    outputs = [subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout for _ in "ab"]
+    assert "'updates'" in outputs[0]
+    assert "'updates'" not in outputs[1]
+    for output in outputs:
+        assert all(f"| {name} | " in output for name in ("natural", "ig_topk", "madry + 0.5 r2et"))
+    assert (tmp_path / "small-60/quick.png").read_bytes().startswith(b"\x89PNG")
+
+
 def four_cells(row):
     """The first four measures of a summary, as the tables show them."""
     return f"| {' | '.join(cell(measure, row[measure]).rpartition(' (')[0] for measure in list(row)[:4])} |"
