@@ -111,7 +111,7 @@ def frontier(content):
             point = [100 * row[measure]["mean"] for measure in (accuracy, "topk_intersection")]
             axes.plot(*point, "o", color="tab:orange" if name == content["base"] else "tab:blue")
             axes.annotate(name, point, xytext=(3, 3), textcoords="offset points", fontsize=7)
-        axes.margins(x=0.15)
+        axes.margins(x=0.25)  # room for names
         axes.set_xlabel(f"{accuracy.replace('_', ' ')} (%)")
     figure.axes[0].set_ylabel("top-k intersection after the attack (%)")
     return figure
