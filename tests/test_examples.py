@@ -171,7 +171,7 @@ def test_what_the_attacks_leave_of_the_resnet_is_that_of_the_committed_files():
 def test_methods_are_compared_at_the_costs_of_their_page_and_shown_as_the_file_says(monkeypatch):
     """Every method has one, so that the budget of each is equal."""
     monkeypatch.syspath_prepend(ROOT / "examples")
-    example = runpy.run_path(str(ROOT / "examples/compare_methods.py"))
+    example = runpy.run_path(str(ROOT / "benchmarks/equal_budget.py"))
     passes = example["PASSES"]
     page = (ROOT / "docs/methods.md").read_text("utf-8")
     costs = {

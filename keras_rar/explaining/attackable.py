@@ -18,6 +18,7 @@ from keras_rar.networks import at_once
 from keras_rar.networks.base_model import baseline_of
 from keras_rar.networks.channel_axis import data_format_of
 from keras_rar.networks.classifier import Classifier
+from keras_rar.networks.shared_variables import LayersError
 from keras_rar.networks.surrogates import softplus_twin
 
 
@@ -42,6 +43,8 @@ def of_function(
     def attribute(x, y):
         try:
             attributions = function(model, x, y)
+        except LayersError:
+            raise
         except (NotImplementedError, AttributeError) as error:  # asked a symbolic tensor for its values
             raise TypeError("`saliency` must be made of TensorFlow operations to be attacked.") from error
         if not tf.is_tensor(attributions):

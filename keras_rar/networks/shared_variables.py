@@ -5,6 +5,10 @@ from typing import Any
 import keras
 
 
+class LayersError(AttributeError):
+    """The layers of a model were read that is computed by no list of layers."""
+
+
 class SharedVariables(keras.Model):
     """What a network is computed by in another way: its variables are those of the network. It is not to be saved.
 
@@ -27,7 +31,7 @@ class SharedVariables(keras.Model):
     @property
     def layers(self) -> list[Any]:
         """Refused: it is computed by no list of layers, and a loop over none would silently return its input."""
-        raise ValueError(
+        raise LayersError(
             f"The layers of {self.name!r} cannot be read: it computes {self.network.name!r} in another way. A saliency "
             "function that reads layers needs softplus_beta=None, or a `gradient_model` of its own."
         )

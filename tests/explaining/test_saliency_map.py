@@ -406,7 +406,7 @@ def test_channels_are_summed(method):
 
 
 @every_method
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+@pytest.mark.parametrize("batch_size", [3, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 7, 100))])
 def test_the_batch_size_changes_memory_alone(method, batch_size):
     model = conv_model()
     reference = saliency_map(model, IMAGES, LABELS, method, batch_size=7, m=5)

@@ -187,7 +187,7 @@ def test_map_of_the_baseline_itself_is_zero(images):
 
 
 @pytest.mark.parametrize("kind", ["pool", pytest.param("attention", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("by", ["name", "training"])
+@pytest.mark.parametrize("by", [pytest.param("name", marks=pytest.mark.slow), "training"])
 def test_words_are_explained_at_their_embedding(kind, by, tmp_path):
     """Padding counts nothing; a layer that was trained at is the one that is explained."""
     x, network = texts()[0].astype("int32"), text_network(kind)

@@ -260,6 +260,7 @@ def test_a_folder_is_not_taken_for_a_run_with_other_settings(small, tmp_path, ot
         dataclasses.replace(first, **other).train()
 
 
+@pytest.mark.slow
 def test_the_fastest_policy_is_that_which_a_run_was_begun_with(small, tmp_path, monkeypatch):
     """Whatever the machine it goes on with finds fastest."""
     monkeypatch.setattr(experiment, "fastest_policy", lambda: "mixed_bfloat16")

@@ -221,7 +221,14 @@ def test_a_fresh_process_loads_every_method_and_trains(tmp_path):
         np.testing.assert_allclose(results[path], predict(model), rtol=1e-6, atol=1e-6)  # another process
 
 
-@pytest.mark.parametrize("base", [functional_model, dense_model, nested_model, subclassed_model])
+@pytest.mark.parametrize(
+    "base",
+    [
+        functional_model,
+        *(pytest.param(base, marks=pytest.mark.slow) for base in (dense_model, nested_model)),
+        subclassed_model,
+    ],
+)
 def test_every_kind_of_base_model_round_trips(base, tmp_path):
     base_model = base()
     loss = None if base is not nested_model else "sparse_categorical_crossentropy"
