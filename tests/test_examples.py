@@ -180,8 +180,9 @@ def test_methods_are_compared_at_the_costs_of_their_page_and_shown_as_the_file_s
     }
     assert passes == costs
     assert set(passes) == set(keras_rar.METHODS)
-    content = json.loads((ROOT / "examples/results/compare_methods/small-222-quick.json").read_text())
-    assert example["table"](content) in (ROOT / "docs/choosing.md").read_text("utf-8")
+    for protocol in ("quick", "strong"):
+        content = json.loads((ROOT / f"examples/results/compare_methods/small-222-{protocol}.json").read_text())
+        assert example["table"](content) in (ROOT / "docs/choosing.md").read_text("utf-8")
 
 
 @pytest.mark.slow
