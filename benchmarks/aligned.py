@@ -18,11 +18,11 @@ from pathlib import Path
 import keras
 import numpy as np
 from machine import describe
-from shares import share_on
+from shares import cell, share_on
 
 import keras_rar
 from keras_rar.core.saliency_methods import IntegratedGradients
-from keras_rar.evaluation.intervals import mean_with_interval, number
+from keras_rar.evaluation.intervals import mean_with_interval
 from keras_rar.paper import datasets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -105,11 +105,7 @@ def summaries(values):
 
 
 def cells(of, keys, signed=False):
-    texts = []
-    for key in keys:
-        mean, low, high = (number("share", of[key][end], signed) for end in ("mean", "low", "high"))
-        texts.append(f"{mean}{'' if signed else ' %'} [{low}, {high}]")
-    return " | ".join(texts)
+    return " | ".join(cell(of[key], signed) for key in keys)
 
 
 def table(results):

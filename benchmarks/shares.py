@@ -1,6 +1,8 @@
-"""How much of a map lies on some of its pixels."""
+"""How much of a map lies on some of its pixels, and how tables show it."""
 
 import numpy as np
+
+from keras_rar.evaluation.intervals import number
 
 
 def share_on(maps, where):
@@ -19,3 +21,9 @@ def share_on(maps, where):
     where = np.broadcast_to(np.asarray(where, bool), maps.shape)
     inside, whole = np.where(where, maps, 0).sum(axis=(1, 2)), maps.sum(axis=(1, 2))
     return np.divide(inside, whole, out=np.full(len(maps), np.nan), where=whole > 0)
+
+
+def cell(row, signed=False):
+    """A share in per cent, or a difference of shares in points, with its interval."""
+    mean, low, high = (number("share", row[end], signed) for end in ("mean", "low", "high"))
+    return f"{mean}{'' if signed else ' %'} [{low}, {high}]".replace("-", "−")

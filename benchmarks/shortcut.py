@@ -19,7 +19,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from machine import describe
-from shares import share_on
+from shares import cell, share_on
 
 import keras_rar
 from keras_rar.evaluation.intervals import mean_with_interval, number
@@ -167,11 +167,6 @@ def over(seeds):
     """The interval over images, each the mean of its seeds, and the mean of each seed."""
     mean = np.mean(list(seeds.values()), axis=0)
     return mean_with_interval(mean) | {"seeds": {seed: float(np.nanmean(each)) for seed, each in seeds.items()}}
-
-
-def cell(row, signed=False):
-    mean, low, high = (number("share", row[end], signed) for end in ("mean", "low", "high"))
-    return f"{mean}{'' if signed else ' %'} [{low}, {high}]".replace("-", "−")
 
 
 def each_seed(seeds):

@@ -13,7 +13,7 @@ from keras_rar.core.held import NOTHING, Held, HeldBall
 from keras_rar.core.neighborhoods import Neighborhood
 from keras_rar.networks import differentiable, plausible, structure
 from keras_rar.networks.base_model import check_base_model, is_wrapped
-from keras_rar.networks.kept import independent_logits
+from keras_rar.networks.kept import are_independent
 from keras_rar.networks.output import head_of
 from keras_rar.networks.relus import Replacement
 
@@ -95,8 +95,7 @@ class Classifier:
         differentiable.check_reached(self.model)
         self.columns = getattr(self.model, "columns", NOTHING)  # of the inputs, which columns are free
         self.head = head_of(self.model)
-        sigmoids = self.head.activation == "sigmoid" or any(map(independent_logits, (model, self.model)))
-        self.multilabel = self.classes > 1 and self.head.activation != "softmax" and sigmoids
+        self.multilabel = are_independent(self.classes, self.head.activation, model, self.model)
         inputs = getattr(self.model, "inputs", None)
         dtype = inputs[0].dtype if inputs else self.model.variable_dtype
         self.dtype = "float64" if dtype == "float64" else "float32"

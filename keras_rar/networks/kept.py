@@ -104,6 +104,12 @@ def state_of(model: Any) -> list[Any]:
     return [*found, independent_logits(model)]
 
 
+def are_independent(classes: int, activation: str | None, *models: Any) -> bool:
+    """Whether several labels have a sigmoid each, of this activation or of the loss that one of the models has."""
+    sigmoids = activation == "sigmoid" or any(map(independent_logits, models))
+    return classes > 1 and activation != "softmax" and sigmoids
+
+
 def independent_logits(model: Any) -> bool:
     """Whether a model is compiled with a binary cross-entropy of logits, which takes each for a label of its own."""
     loss = getattr(model, "loss", None)

@@ -13,7 +13,7 @@ from keras_rar.networks import differentiable
 from keras_rar.networks.attributed import attributed_at
 from keras_rar.networks.base_model import check_base_model, one_input_shape
 from keras_rar.networks.export import export_saved_model
-from keras_rar.networks.kept import independent_logits
+from keras_rar.networks.kept import are_independent
 from keras_rar.networks.losses import ClassificationLoss
 from keras_rar.networks.output import OutputHead, head_of
 from keras_rar.networks.structure import only
@@ -150,8 +150,7 @@ class RARModel(MethodModel):
             raise ValueError(f"`compile` needs one loss, for the one output. Received: loss={loss!r}")
         self._steps = {}
         super().compile(optimizer=optimizer, loss=only("loss", loss), **kwargs)
-        sigmoids = independent_logits(self) or head_of(self.seen).activation == "sigmoid"
-        self.regularizer.check_labels(self._classes > 1 and sigmoids)
+        self.regularizer.check_labels(are_independent(self._classes, head_of(self.seen).activation, self))
         integrates = self._reads["whole"].integrates
         self.batch_statistics = freezing.decided(self.batch_statistics, self.base_model, self.regularizer, integrates)
         self._make_steps()
