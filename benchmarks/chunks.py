@@ -4,8 +4,9 @@
     ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/chunks.py --out benchmarks/results/chunks.json
 
 The second names the instructions that convolutions and products may use, as an older processor would: the file keeps
-the results of both. The paper's setting with 4 inner steps in place of 20. All contestants are in one process and take
-turns. `shares` says where the time of an inner gradient goes, by TensorFlow's profiler.
+the results of both, and those of other processors. The paper's setting with 4 inner steps in place of 20. All
+contestants are in one process and take turns. `shares` says where the time of an inner gradient goes, by TensorFlow's
+profiler.
 """
 
 import argparse
@@ -73,12 +74,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    instructions = os.environ.get("ONEDNN_MAX_CPU_ISA", "all")
     found = {"machine": describe(), **updates(arguments.rounds), "shares": shares()}
+    name = f"{found['machine']['processor']}, {os.environ.get('ONEDNN_MAX_CPU_ISA', 'all')}"
     print(json.dumps(found, indent=1))
     if arguments.out:
         results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-        arguments.out.write_text(json.dumps({**results, instructions: found}, indent=1) + "\n")
+        arguments.out.write_text(json.dumps({**results, name: found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from keras_rar.paper.precision import fastest_policy
 WHOLE = {"epsilon": 0.1, "steps": 5, "step_size": 0.04}  # in all 2 ε: across the ball, from anywhere in it
 SHORT = {"epsilon": 0.1, "steps": 3, "step_size": 0.06}
 SHORTER = {"epsilon": 0.1, "steps": 2, "m": 1}  # one node: the gradient in the middle of the segment
+LONGER = {"cnn": 1, "resnet20": 3}  # epochs of more adversarial training; of the ResNet as long as one of IG-TOP-K
 
 
 def resnet20(classes=10, shape=(28, 28, 1)):
@@ -184,8 +185,9 @@ def build(name, out):
         network.set_weights(keras.saving.load_model(out / f"{kind}_madry.keras").get_weights())
         maps = {"k": 100, "factor": 4.0} if method == "ig_topk" else {}
         settings = {**(WHOLE if kind == "cnn" else SHORTER), **maps}
+        epochs = LONGER[kind] if method == "longer" else 1
         method = "madry" if method == "longer" else method
-        phased(network, data, [Phase(method, 1, settings)], out / f"{name}.run", int(seed or 0))
+        phased(network, data, [Phase(method, epochs, settings)], out / f"{name}.run", int(seed or 0))
     trained = in_policy(make, "float32")
     trained.set_weights(network.get_weights())
     return trained

@@ -64,6 +64,14 @@ def conv_model(size=6, classes=3, activation="relu") -> keras.Model:
     )
 
 
+def some_slow(cases, fast):
+    """Cases as parameters of a test; those that are not among `fast` are marked as slow."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else [case]), marks=[pytest.mark.slow] * (case not in fast))
+        for case in cases
+    ]
+
+
 def batch(n=8, features=(4,), classes=3, seed=0):
     """Inputs in [0, 1] and class indices."""
     rng = np.random.default_rng(seed)

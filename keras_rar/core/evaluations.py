@@ -1,12 +1,13 @@
 """What objectives compute of a network at given points: logits, integrals and gradients, each anew."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import checks
+from keras_rar.core import checks, graphs
 from keras_rar.core.accumulation import Variables
 from keras_rar.core.gradients import Layered, ScalarFunction, floating, input_gradient, repeat_labels
 from keras_rar.core.integration import attributions_and_values
@@ -31,6 +32,7 @@ class Evaluations:
         chunk: How many nodes to evaluate at once.
         variables: Whether anything is differentiated in variables, or in which.
         step: The step of the training.
+        maps_together: Whether both maps are computed when one of them is read.
     """
 
     def __init__(
@@ -46,10 +48,11 @@ class Evaluations:
         chunk: int | None = None,
         variables: Variables = True,
         step: tf.Tensor | int = 0,
+        maps_together: bool = False,
     ):
         self.x, self.y = floating("x", x), tf.convert_to_tensor(y)
         self._x_prime = floating("x_prime", x_prime, self.x.dtype)
-        self.step = step
+        self.step, self._maps_together = step, maps_together
         self.reported: dict[str, tf.Tensor] = {}
         self.first_pass: FirstPass | None = None
         self._network, self._rule, self._baseline, self._training = network, rule, baseline, training
@@ -69,6 +72,14 @@ class Evaluations:
         """IG of a score to z from `start`, by default the baseline."""
         begin = self._network.columns.start(self._baseline, z) if start is None else start
         return self._by_rows(self._integrate(self._known(score), begin, z)[0])
+
+    @functools.cached_property
+    def _maps(self) -> Sequence[tf.Tensor]:
+        """The maps at x and x′: as one, half of a graph; in chunks one after the other, half of the memory."""
+        if self._options["chunk"] is None:
+            return tf.split(self._map(tf.concat([self.x, self._x_prime], axis=0)), 2)
+        clean_map, x_prime = graphs.in_turn(self._map(self.x), self._x_prime)
+        return clean_map, self._map(x_prime)
 
     def _expected(self, background: Any, samples: int) -> tf.Tensor:
         """Expected gradients of the label's logit at x, drawn for this step."""

@@ -39,6 +39,7 @@ class Terms(Evaluations):
         variables: Whether anything here is to be differentiated in variables, or the list of those; frozen ones then
             cost nothing. Defaults to `True`.
         step: The step of the training, for settings that follow a schedule. Defaults to `0`.
+        maps_together: Whether both maps are computed when one is read. Defaults to `False`.
 
     The attribute `first_pass` is the `FirstPass`, or `None` as long as no logits were read.
     """
@@ -83,12 +84,12 @@ class Terms(Evaluations):
     @functools.cached_property
     def clean_map(self) -> tf.Tensor:
         """IG of the label's logit at x, from the baseline, in the shape of x; at a layer of rows one sum per row."""
-        return self._map(self.x)
+        return self._maps[0] if self._maps_together else self._map(self.x)
 
     @functools.cached_property
     def perturbed_map(self) -> tf.Tensor:
         """IG of the label's logit at x′, from the baseline, as `clean_map`."""
-        return self._map(self._x_prime)
+        return self._maps[1] if self._maps_together else self._map(self._x_prime)
 
     @functools.cached_property
     def clean_gradient(self) -> tf.Tensor:
@@ -217,7 +218,8 @@ class Terms(Evaluations):
         terms = copy.copy(self)
         for name in _OF_X_PRIME.intersection(vars(self)):
             delattr(terms, name)
-        vars(terms).update(_x_prime=floating("x_prime", x_prime, self.x.dtype), reported={}, _loss_at_end=None)
+        moved = floating("x_prime", x_prime, self.x.dtype)
+        vars(terms).update(_x_prime=moved, reported={}, _loss_at_end=None, _maps_together=False)
         return terms
 
     def ensure_classified(self) -> None:
@@ -240,7 +242,7 @@ class Terms(Evaluations):
         return self.perturbed_logits if at_x_prime else self.clean_logits
 
 
-for _value in vars(Terms).values():
+for _value in (*vars(Evaluations).values(), *vars(Terms).values()):
     if isinstance(_value, functools.cached_property):
         # Before Python 3.12 it has one lock for all objects. Replicas trace their steps in threads that pause to add
         # up, as `BatchNormalization(synchronized=True)` does: one that pauses with the lock has all wait for ever.

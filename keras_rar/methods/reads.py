@@ -29,6 +29,11 @@ class Reads:
     integrates: bool
     outline: Terms
 
+    @property
+    def compares_maps(self) -> bool:
+        """Whether the objective reads the maps of both inputs."""
+        return {"clean_map", "perturbed_map"} <= vars(self.outline).keys()
+
 
 def probe(
     regularizer: AbstractAttributionRegularizer, input_shape: tuple, classes: int, by_rows: bool = False

@@ -1,5 +1,6 @@
 """How much of a computation goes at once, so that it fits in the memory budget of a method."""
 
+import math
 import warnings
 from typing import Any
 
@@ -43,7 +44,7 @@ class Chunks:
         """Nodes of an IG to evaluate at once, for as many examples; `None` for all."""
         if not self.is_automatic:
             return self.regularizer.chunk
-        budget = self.regularizer.memory_budget
+        budget = self._budget(variables)
         return chunk_size(nodes, examples or 32, self._point_size, budget, variables=variables)
 
     def examples(self, x: tf.Tensor, points: int, *, variables: bool) -> int | None:
@@ -56,9 +57,9 @@ class Chunks:
         """
         if not self.is_automatic:
             return None
-        fit = points_that_fit(self._point_size, self.regularizer.memory_budget, variables=variables)
+        fit = points_that_fit(self._point_size, self._budget(variables), variables=variables)
         if fit < 1 and variables:
-            self._warn(fit)
+            self._warn()
         fitting = max(1, int(fit / points))
         batch = self.batch(x)
         return None if batch is not None and batch <= fitting else fitting
@@ -67,14 +68,24 @@ class Chunks:
         """Examples in a batch, or the most that there may be; `None` if only the run will tell."""
         return x.shape[0] or self.batch_size
 
-    def _warn(self, points: float) -> None:
-        budget = self.regularizer.memory_budget
+    def _budget(self, variables: bool) -> float:
+        """The budget, less the two sums of derivatives in the weights that an update in parts holds."""
+        return max(0.0, self.regularizer.memory_budget - variables * self._sums)
+
+    def _warn(self) -> None:
+        budget, needed = self.regularizer.memory_budget, self._sums + 1 / points_that_fit(self._point_size, 1.0)
         warnings.warn(
-            f"One node of one example takes about {budget / points:.2g} GB in this network, more than "
-            f"memory_budget={budget:g}: an update takes that much beside what plain training takes.",
+            f"One node of one example takes about {needed:.2g} GB in this network, with its derivatives in the "
+            f"weights, more than memory_budget={budget:g}: an update takes that much beside what plain training takes.",
             RuntimeWarning,
             stacklevel=2,
         )
+
+    @property
+    def _sums(self) -> float:
+        """Gigabytes of two sums of derivatives in the weights."""
+        values = [variable.value for variable in self.head.model.trainable_variables]
+        return 2 * sum(math.prod(value.shape) * value.dtype.size for value in values) / 1e9
 
     @property
     def _point_size(self) -> float:

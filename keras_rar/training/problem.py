@@ -210,4 +210,5 @@ class Problem:
             chunk=chunk,
             variables=variables,
             step=self.step(),
+            maps_together=training and self.reads.compares_maps,
         )

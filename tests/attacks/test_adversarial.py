@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch, dense_model, wrapped
+from conftest import batch, dense_model, some_slow, wrapped
 
 from keras_rar.attacks import PGDAttack
 from keras_rar.attacks.prediction import PGDResult
@@ -60,7 +60,7 @@ def correct_labels(model, x=X):
 
 @every_objective
 @pytest.mark.parametrize("bounds", [None, (0.0, 1.0), (np.zeros(5), np.array([1.0, 1.0, 1.2, 3.0, 1.0]))])
-@pytest.mark.parametrize("epsilon", [0.05, 0.15])
+@pytest.mark.parametrize("epsilon", some_slow([0.05, 0.15], [0.05]))
 def test_a_linear_model_of_two_classes_is_solved(epsilon, bounds, objectives):
     """Robust where the margin exceeds `ε ‖w_y − w_c‖₁`, less what the box holds back."""
     model, w, b = linear_model()

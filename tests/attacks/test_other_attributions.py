@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from attacking import X, Y, eagerly, mean, tabular
-from conftest import batch, conv_model, dense_model
+from conftest import batch, conv_model, dense_model, some_slow
 
 import keras_rar
 from keras_rar.attacks import RandomAttack, TopKAttack
@@ -40,7 +40,7 @@ def wide():
     return model
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some_slow(KINDS, ["occlusion", "lrp"]))
 def test_the_gradient_of_a_map_finds_more_than_noise(kind):
     model, saliency = wide(), KINDS[kind]()
     found = TopKAttack(8, step_size=0.03, saliency=saliency, **OPTIONS)(model, ROWS, LABELS)

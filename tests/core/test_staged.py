@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import some_slow
 
 from keras_rar.core import quadrature, sizes
 from keras_rar.core.accumulation import gradients_and_values
@@ -104,8 +105,13 @@ def test_derivatives_in_x_in_x_prime_and_in_the_variables_of_both_stages_are_tho
     assert np.all(staged != 0)
 
 
-@pytest.mark.parametrize("chunk", [None, 2])
-@pytest.mark.parametrize("mode", ["graph", "unknown batch", "xla"])
+@pytest.mark.parametrize(
+    ("mode", "chunk"),
+    some_slow(
+        itertools.product(["graph", "unknown batch", "xla"], [None, 2]),
+        [("graph", 2), ("unknown batch", 2), ("xla", None)],
+    ),
+)
 def test_compiled_as_in_eager_mode(mode, chunk):
     network, rule = Conv(), quadrature.trapezoid(4)
     weights, ends = [network.w1, network.b1, network.w2, network.w3], segment(network.shape)

@@ -182,6 +182,25 @@ def test_gradients_are_zero_in_what_is_held(by_rows):
     assert terms.by_rows == by_rows
 
 
+@pytest.mark.parametrize("baseline", [0.0, [0.3, None, 0.1, 0.2]])
+def test_maps_computed_together_are_the_maps(fake, baseline):
+    apart = make_terms(fake, baseline=baseline)
+    expected = apart.clean_map, apart.perturbed_map
+    assert [n for n, _ in fake.passes] == [3 * NODES, 3 * NODES]
+    fake.passes.clear()
+    terms = make_terms(fake, baseline=baseline, maps_together=True)
+    np.testing.assert_allclose(terms.perturbed_map, expected[1], rtol=1e-12)
+    np.testing.assert_allclose(terms.clean_map, expected[0], rtol=1e-12)
+    assert [n for n, _ in fake.passes] == [6 * NODES]
+    assert terms.integrals == 2
+    assert terms.read_of_x == {"clean_map"}
+
+    moved = terms.at(X_PRIME + 0.3)
+    np.testing.assert_array_equal(moved.clean_map, terms.clean_map)
+    np.testing.assert_allclose(moved.perturbed_map, make_terms(fake, baseline=baseline).map_of(X_PRIME + 0.3))
+    assert fake.passes[1:] == [(3 * NODES, False)] * 2  # of x nothing was computed again
+
+
 @pytest.mark.parametrize("first", ["clean_loss", "perturbed_loss", "loss_change"])
 def test_the_change_of_the_loss_is_of_one_network(first):
     """In inference mode, whichever logits are those of the classification pass; what is known is not computed again."""

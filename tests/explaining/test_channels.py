@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import some_slow
 
 import keras_rar
 from keras_rar.core import channels
@@ -194,7 +195,13 @@ def test_all_of_an_image_of_one_pixel_is_at_that_pixel():
     np.testing.assert_array_equal(np.argwhere(found[0] > 0), [[2, 5]])
 
 
-@pytest.mark.parametrize("method", ["ig", "gradient", "gradient_x_input", "smoothgrad", "guided_backprop"])
+MAPS = ["ig", "gradient", "gradient_x_input", "smoothgrad", "guided_backprop"]
+
+
+@pytest.mark.parametrize(
+    "method",
+    some_slow(MAPS, ["ig", "guided_backprop"]),
+)
 def test_maps_of_channels_first_are_those_of_the_twin(method):
     last, first = twins()
     options = {"m": 4, "noise": 0.0001, "samples": 2}  # other draws for transposed inputs

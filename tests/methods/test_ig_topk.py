@@ -255,6 +255,7 @@ def test_the_sharpness_is_validated(sharpness):
 # What it is for
 
 
+@pytest.mark.slow
 def test_the_largest_attributions_stay_where_they_are():
     """At the x* that is worst for them."""
     judge = keras_rar.IGTopKRegularizer(k=2, factor=1.0, attack_m=10, m=50, steps=10)

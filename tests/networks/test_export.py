@@ -301,6 +301,7 @@ def test_what_is_not_a_classifier_is_refused(tmp_path):
         keras_rar.export_saved_model(lambda x: x, tmp_path / "served")
 
 
+@pytest.mark.slow
 def test_the_export_is_quiet_unless_asked(tmp_path, capfd):
     model = dense_model()
     keras_rar.export_saved_model(model, tmp_path / "quiet")

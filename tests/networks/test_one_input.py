@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import some_slow
 
 import keras_rar
 from keras_rar.networks.row_parts import RowParts, integer_columns
@@ -212,7 +213,7 @@ def held_row():
     return view, view.rows([RNG.uniform(size=(N, size)) for size in (4, 40)]), np.arange(N) % 2
 
 
-@pytest.mark.parametrize("attack", ["topk", "ensemble"])
+@pytest.mark.parametrize("attack", some_slow(["topk", "ensemble"], ["ensemble"]))
 def test_scores_are_those_of_what_has_an_attribution(attack):
     """Otherwise each pair of a number and what is held would be in order, and an attack would seem to find nothing."""
     view, rows, _ = held_row()

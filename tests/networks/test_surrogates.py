@@ -696,7 +696,7 @@ def test_a_functional_model_with_a_train_step_of_its_own_is_accepted():
     np.testing.assert_allclose(surrogates.softplus_twin(model)(x), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("endpoint", ["serve", "serving_default"])
+@pytest.mark.parametrize("endpoint", ["serve", pytest.param("serving_default", marks=pytest.mark.slow)])
 def test_a_saved_model_inside_is_refused(endpoint, tmp_path):
     dense_model(activation="relu").export(tmp_path / "saved", verbose=False)
     layer = layers.TFSMLayer(tmp_path / "saved", call_endpoint=endpoint)

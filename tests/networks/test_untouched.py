@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch
+from conftest import batch, some_slow
 from keras import layers
 
 import keras_rar
@@ -100,7 +100,7 @@ def eagerly(model):
     return model.fit(X, Y, verbose=0)
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", some_slow(CALLS, list(CALLS)[::2]))
 def test_every_layer_is_as_it_was_before_during_and_after_a_call(name, tmp_path):
     witness = Witness()
     model = network(witness)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch, dense_model, wrapped
+from conftest import batch, dense_model, some_slow, wrapped
 
 import keras_rar
 
@@ -226,7 +226,7 @@ def test_begin_of_another_type(begin):
         keras_rar.IGTopKRegularizer(begin=begin)
 
 
-@pytest.mark.parametrize(("begin", "epochs"), [(2, 2), (0.5, 1)])
+@pytest.mark.parametrize(("begin", "epochs"), some_slow([(2, 2), (0.5, 1)], [(2, 2)]))
 def test_a_training_that_ends_before_the_term_says_so(begin, epochs):
     """It was trained as by another method; the same with an epoch or a step more says nothing."""
     with pytest.warns(RuntimeWarning, match=r"The attribution term never began in this `fit`: begin="):

@@ -1,12 +1,13 @@
 """The engine against the method written out: nested tapes, one node after the other, plain calls of the model."""
 
+import itertools
 from typing import ClassVar
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch, conv_model, dense_model, wrapped
+from conftest import batch, conv_model, dense_model, some_slow, wrapped
 
 import keras_rar
 from keras_rar.training.chunks import Chunks
@@ -183,8 +184,13 @@ def options_of(method):
     return {} if method == "ig_norm" else {"random_start": False}
 
 
-@pytest.mark.parametrize("chunk", [None, 1, "auto"])
-@pytest.mark.parametrize("rule", ["right", "midpoint", "trapezoid"])
+@pytest.mark.parametrize(
+    ("rule", "chunk"),
+    some_slow(
+        itertools.product(["right", "midpoint", "trapezoid"], [None, 1, "auto"]),
+        [("right", None), ("right", "auto"), ("midpoint", "auto"), ("trapezoid", 1)],
+    ),
+)
 def test_the_objective_as_the_reference_in_float64(rule, chunk, policy):
     policy("float64")
     model = regularized("ig_sum_norm", smooth_model(), rule, chunk, random_start=False)
@@ -425,8 +431,10 @@ def test_chunk_auto_follows_a_larger_batch_of_a_later_call(monkeypatch):
         assert max(seen[first:]) <= 300
 
 
-@pytest.mark.parametrize("method", ["ig_norm", "ig_sum_norm", "igr"])
-@pytest.mark.parametrize("budget", [1e-9, 2e-5])
+@pytest.mark.parametrize(
+    ("method", "budget"),
+    some_slow(itertools.product(["ig_norm", "ig_sum_norm", "igr"], [1e-9, 2e-5]), [("ig_norm", 1e-9), ("igr", 2e-5)]),
+)
 def test_an_inner_maximum_goes_by_examples_where_the_batch_does_not_fit(method, budget, policy):
     """By as many as fit with all of their nodes, or one at a time, and finds the same."""
     policy("float64")

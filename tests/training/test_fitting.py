@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch, conv_model, dense_model, wrapped
+from conftest import batch, conv_model, dense_model, some_slow, wrapped
 
 import keras_rar
 
@@ -222,7 +222,7 @@ def test_train_on_batch_is_a_step_of_fit(reference):
     assert set(logs) == {"loss", "perturbed_loss", "ig_l1"}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", some_slow(METHODS, ["madry", "ig_sum_norm"]))
 def test_same_seed_gives_the_same_fit(method):
     def weights(seed):
         keras.utils.set_random_seed(1)
@@ -291,7 +291,7 @@ def test_natural_equals_keras_step_for_step(optimizer):
     natural_and_keras(regularized, optimizer=optimizer, eagerly=False)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", some_slow(OPTIMIZERS, ["AdamW", "accumulation"]))
 def test_natural_equals_keras_with_options_of_the_optimizer(optimizer):
     natural_and_keras(dense_model, optimizer=optimizer, eagerly=optimizer != "accumulation")
 
@@ -568,6 +568,7 @@ def map_cosine(weight, compile=None, **options):
     return wrapped(regularizer, optimizer=keras.optimizers.Adam(0.02), compile=compile)
 
 
+@pytest.mark.slow
 def test_a_regularizer_of_one_s_own_lowers_its_term():
     history = fit(map_cosine(5.0), X, Y, epochs=40, batch_size=12)
     assert set(history) == {"loss", "perturbed_loss", "map_distance"}

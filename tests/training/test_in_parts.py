@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch, wrapped
+from conftest import batch, some_slow, wrapped
 
 from keras_rar.training.in_parts import InParts
 
@@ -57,7 +57,7 @@ def trained(method, budget=None, updates=2, **options):
 
 @pytest.mark.parametrize(
     ("method", "budget"),
-    [("ig_norm", 3), ("ig_sum_norm", 3), ("ig_norm", 0.1), *[pytest.param(m, b, marks=SLOW) for m, b in OTHERS]],
+    some_slow([("ig_norm", 3), ("ig_sum_norm", 3), ("ig_norm", 0.1), *OTHERS], [("ig_norm", 3), ("ig_sum_norm", 3)]),
 )
 def test_an_update_by_examples_is_that_of_the_batch(method, budget, policy):
     policy("float64")

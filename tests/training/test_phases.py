@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import some_slow
 from phased import NATURAL, ONE_HOT, SGD, WEIGHTS, X, Y, network, trained, weights
 
 import keras_rar
@@ -41,7 +42,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", some_slow(CASES, list(CASES)[::2]))
 def test_it_trains_as_compile_and_fit_do(case):
     arguments, of_fit, loss = CASES[case]
     net = network(arguments.get("net"))

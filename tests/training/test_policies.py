@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import CLASSIFY_X, START_AT_RANDOM, WITHOUT_INNER_MAXIMUM, batch, dense_model, wrapped
+from conftest import CLASSIFY_X, START_AT_RANDOM, WITHOUT_INNER_MAXIMUM, batch, dense_model, some_slow, wrapped
 
 import keras_rar
 from keras_rar.core import gradients
@@ -24,11 +24,6 @@ MODULES = {path.removesuffix(".py").removesuffix("__init__").strip(os.sep).repla
 }
 X, Y = batch()
 FAST = {"natural", "madry", "ig_sum_norm", "ig_topk", "trades"}  # one of each kind
-
-
-def mostly_slow(methods):
-    """The methods as parameters of a test, those but a few marked as slow."""
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in methods]
 
 
 def noisy_model():
@@ -116,7 +111,7 @@ def test_attributions_are_of_the_network_without_dropout():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("method", mostly_slow(method for method in METHODS if method not in WITHOUT_INNER_MAXIMUM))
+@pytest.mark.parametrize("method", some_slow([name for name in METHODS if name not in WITHOUT_INNER_MAXIMUM], FAST))
 def test_x_star_is_in_the_ball_and_in_the_box(method, norm):
     bounds = (np.zeros(4), np.array([1.0, 1.0, 2.0, 3.0]))
     x = np.float32([0.0, 1.0, 0.5, 3.0]) * np.ones((8, 1), "float32")  # at the corner of the box
@@ -143,7 +138,7 @@ def test_a_method_of_x_alone_has_no_inner_maximum(method):
 # Batch statistics
 
 
-@pytest.mark.parametrize("method", mostly_slow(METHODS))
+@pytest.mark.parametrize("method", some_slow(METHODS, FAST))
 def test_batch_statistics_move_once_a_step_on_the_classified_batch(method):
     """On x where the classification term is ℓ(x); on x* for the others."""
     options = {} if method in START_AT_RANDOM else {"random_start": False}

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import some_slow
 
 from keras_rar.paper import published_fit
 from keras_rar.training import Batches, Phase, shuffled, train
@@ -186,7 +187,7 @@ def published(tmp_path, stop=None, updates=12):
     return weights(net), seen
 
 
-@pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.parametrize("stop", some_slow([1, 2], [1]))
 def test_the_papers_recipe_goes_on_in_the_middle_of_the_data(tmp_path, stop):
     """Kept every 4 updates of data that have 6 batches an epoch."""
     whole, seen = published(tmp_path / "whole")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch, dense_model
+from conftest import batch, dense_model, some_slow
 from phased import SGD, WEIGHTS, StopAfter, X, Y, network, stopped, trained, weights
 
 from keras_rar.training import Batches, Phase
@@ -66,7 +66,7 @@ def monitored(**options):
     return {**SGD, **data, "callbacks": [plateau, stop, *options.pop("callbacks", [])], **options}
 
 
-@pytest.mark.parametrize("after", [1, pytest.param(3, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("after", some_slow([1, 3, 4], [1]))
 def test_callbacks_go_on_as_if_the_run_had_not_been_stopped(tmp_path, after):
     whole, result = trained(**monitored())
     assert 3 < len(result.history[0]["loss"]) < 9

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import batch
+from conftest import batch, some_slow
 
 import keras_rar
 
@@ -103,7 +103,7 @@ def test_class_weights_with_labels_by_name():
     np.testing.assert_allclose(model.get_weights()[0], plain.get_weights()[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", some_slow(FORMS, ["plain", "dictionaries", "lists"]))
 def test_evaluate_and_predict_are_those_of_the_model(form):
     model = compiled(form)
     base_model = functional()
