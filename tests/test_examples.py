@@ -288,6 +288,43 @@ def test_the_page_says_what_a_gpu_does():
         assert f"| {label} | {median} ms [{low}, {high}] | {memory} | {first} |" in page
 
 
+def test_the_page_has_the_updates_of_networks_that_people_have(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table = runpy.run_path(str(ROOT / "benchmarks/updates.py"))["table"]
+    results = json.loads((ROOT / "benchmarks/results/updates.json").read_text())
+    assert table(results) in (ROOT / "docs/benchmarks.md").read_text("utf-8")
+
+
+def test_the_page_says_what_chunks_cost_on_every_processor():
+    page = (ROOT / "docs/research/engine.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks/results/chunks.json").read_text())
+    columns = [f"{name}, {what}" for name in ("Intel(R) Xeon(R) Processor", "AMD EPYC") for what in ("all", "AVX2")]
+    assert set(columns) == set(results)
+    names = {'`"auto"`': "auto", '`"auto"`, `memory_budget=0.35`': "auto, 0.35 GB", "`None`": "None"}
+    for label, name in {**names, "`5`": "5", "`1`": "1"}.items():
+        found = [results[column]["times faster"].get(name) for column in columns]
+        cells = ["not measured" if one is None else "{:.2f} [{:.2f}, {:.2f}]".format(*one) for one in found]
+        assert f"| {label} | {' | '.join(cells)} |" in page
+    for column in columns:
+        times = {name: median for name, (median, *_) in results[column]["times faster"].items()}
+        assert times.get("auto", np.inf) >= 0.9 * max(times.values())
+
+
+def test_the_page_says_how_workers_scale():
+    page = (ROOT / "docs/tutorials/cluster.md").read_text("utf-8")
+    of = {
+        name: json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+        for name in ("machines", "machines_200")
+    }
+    for label, name, what in (
+        ("update, 50 examples", "machines", "update"),
+        ("update, 200 examples", "machines_200", "update"),
+        ("attacking the maps of 32 examples", "machines", "evaluation"),
+    ):
+        one, two = of[name]["1"][what], of[name]["2"][what]
+        assert f"| {label} | {one:.2f} s | {two:.2f} s | {one / two:.2f} |" in page
+
+
 def test_the_page_says_what_other_libraries_take():
     page = " ".join((ROOT / "docs/benchmarks.md").read_text("utf-8").split())
     libraries = json.loads((ROOT / "benchmarks/results/libraries.json").read_text())["libraries"]
