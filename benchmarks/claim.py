@@ -20,7 +20,7 @@ import numpy as np
 from machine import describe
 
 import keras_rar
-from keras_rar.evaluation.intervals import cell
+from keras_rar.evaluation.intervals import with_interval
 from keras_rar.paper import datasets, networks
 from keras_rar.paper.precision import fastest_policy
 from keras_rar.training import Phase, train
@@ -92,7 +92,7 @@ def table(rows):
         "|---" * 7 + "|",
     ]
     for name, row in sorted(rows.items(), key=lambda pair: pair[1]["summary"]["adversarial_accuracy"]["mean"]):
-        cells = [cell(measure, row["summary"][measure]).rpartition(" (")[0] for measure in MEASURES]
+        cells = [with_interval(measure, row["summary"][measure]) for measure in MEASURES]
         difference = None if name.startswith("madry") else at_equal_accuracy(row, rows)
         said = "" if difference is None else f"{100 * difference:+.1f} points".replace("-", "−")
         lines.append(f"| {name} | {row['seconds']} s | {' | '.join(cells)} | {said} |")

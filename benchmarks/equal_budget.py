@@ -102,9 +102,9 @@ def table(content):
     head = "| method | processor time | natural accuracy | adversarial accuracy | top-k intersection | Kendall's tau "
     lines = [head + f"| top-k − {content['base']} | gradient's map: top-k | deletion |", "|---" * 9 + "|"]
     for name, row in sorted(content["rows"].items(), key=lambda pair: -pair[1]["topk_intersection"]["mean"]):
-        cells = [intervals.cell(measure, row[measure]).rpartition(" (")[0] for measure in MEASURES]
+        cells = [intervals.with_interval(measure, row[measure]) for measure in MEASURES]
         change = row["difference"]
-        cells.append(intervals.cell("topk_intersection", change, True).rpartition(" (")[0] if change else "")
+        cells.append(intervals.with_interval("topk_intersection", change, True) if change else "")
         gradient = intervals.number("topk_intersection", row["gradient"]["mean"])
         cells += [f"{gradient} %", f"{row['deletion']['mean']:.3f}"]
         lines.append(f"| {name} | {content['trained'][name]['processor_seconds']} s | {' | '.join(cells)} |")

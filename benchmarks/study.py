@@ -25,7 +25,7 @@ from machine import describe
 
 import keras_rar
 from keras_rar.attacks import PGDAttack
-from keras_rar.evaluation.intervals import cell
+from keras_rar.evaluation.intervals import with_interval
 from keras_rar.paper import datasets, networks
 from keras_rar.training import Phase, train
 
@@ -267,7 +267,7 @@ def table(results):
         result = results[name]
         accuracies = [f"{100 * result[measure]:.1f} %" for measure in ("natural_accuracy", "adversarial_accuracy")]
         cells = [str(result["settings"]["threshold"] or "none"), *accuracies]
-        cells += [cell(measure, result["maps"][measure]).rpartition(" (")[0] for measure in MEASURES]
+        cells += [with_interval(measure, result["maps"][measure]) for measure in MEASURES]
         on = f"{result['processor'].split('(')[0]}, {result['dtype'].removeprefix('mixed_')}"
         cells.append(f"{result['processor_seconds']:.0f} ({on})")
         rows.append(f"| `{name}` | {' | '.join(cells)} |")

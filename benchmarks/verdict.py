@@ -59,7 +59,7 @@ def tables(folder, kind):
     for name, report in found["paper"].items():
         pairs = [(measure, found[p][name]["summary"][measure]) for measure in measures for p in ("paper", "strong")]
         cells = [("natural_accuracy", report["summary"]["natural_accuracy"]), *pairs]
-        lines.append(f"| {name} | {' | '.join(intervals.cell(*pair).rpartition(' (')[0] for pair in cells)} |")
+        lines.append(f"| {name} | {' | '.join(intervals.with_interval(*pair) for pair in cells)} |")
     measured = next(iter(found["strong"].values()))["controls"]["maps"]
     others = {kind: title for kind, title in OTHERS.items() if kind in measured}
     head = " | ".join(f"{title}: top-k | Kendall's tau" for title in ("IG", *others.values()))

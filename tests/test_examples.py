@@ -14,7 +14,7 @@ import pytest
 from conftest import batch, conv_model
 
 import keras_rar
-from keras_rar.evaluation.intervals import cell
+from keras_rar.evaluation.intervals import with_interval
 from keras_rar.paper import datasets, networks
 from keras_rar.paper.published import METHODS
 from keras_rar.paper.results_table import table
@@ -200,7 +200,7 @@ def test_compare_methods_smoke(tmp_path):
 
 def four_cells(row):
     """The first four measures of a summary, as the tables show them."""
-    return f"| {' | '.join(cell(measure, row[measure]).rpartition(' (')[0] for measure in list(row)[:4])} |"
+    return f"| {' | '.join(with_interval(measure, row[measure]) for measure in list(row)[:4])} |"
 
 
 def test_the_page_of_the_paper_has_every_committed_result():
@@ -372,7 +372,7 @@ def test_the_page_says_what_stronger_attacks_left():
     behind, plain = [json.loads(path.read_text()) for path in files]
 
     def cells(row, of):
-        return ["—" if row is None else cell(measure, row[measure]).rpartition(" (")[0] for measure in of]
+        return ["—" if row is None else with_interval(measure, row[measure]) for measure in of]
 
     def larger(results, attack):
         found = (results[f"{attack}, epsilon {e}"]["accuracy"]["mean"] for e in (0.15, 0.2, 0.3, 0.5, 1.0))

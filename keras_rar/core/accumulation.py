@@ -64,6 +64,7 @@ def gradients_and_values(
     chunk: int | None = None,
     variables: Variables = True,
     factors: Callable[..., tf.Tensor] | None = None,
+    groups: int = 1,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """`weighted_gradients`, and the values of `f` at the points, which cost nothing more.
 
@@ -75,6 +76,7 @@ def gradients_and_values(
         chunk: As for `weighted_gradients`.
         variables: As for `weighted_gradients`.
         factors: As for `weighted_gradients`.
+        groups: As for `weighted_sum`.
 
     Returns:
         The sum, and the values, a tensor of shape `(points, batch)`, or `None` if the points are evaluated in chunks.
@@ -94,7 +96,7 @@ def gradients_and_values(
         return tf.reshape(values, tf.shape(z)[:2]), gradients
 
     inputs = tuple(floating("inputs", value) for value in inputs)
-    return weighted_sum(evaluate, inputs, weights, lambda: inputs[0], chunk=chunk, variables=variables)
+    return weighted_sum(evaluate, inputs, weights, lambda: inputs[0], chunk=chunk, variables=variables, groups=groups)
 
 
 def folded(z: tf.Tensor) -> tf.Tensor:
@@ -116,6 +118,7 @@ def weighted_sum(
     *,
     chunk: int | None = None,
     variables: Variables = True,
+    groups: int = 1,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """`Σₖ wₖ v(zₖ)` of a vector v of each point, and a value of each point.
 
@@ -127,6 +130,7 @@ def weighted_sum(
         like: Function that returns a tensor of the shape of the sum; called where points go in chunks.
         chunk: As for `weighted_gradients`.
         variables: As for `weighted_gradients`.
+        groups: Where `chunk` is given, the batch goes in so many groups of equal size, one at a time. Defaults to `1`.
 
     Returns:
         The sum, and the values, `(points, batch)`, or `None` if the points are evaluated in chunks.
@@ -150,10 +154,17 @@ def weighted_sum(
         values, vectors = evaluate(indices[k], *inputs)
         return scale * tf.tensordot(shares[k], vectors, 1), values
 
-    if rounds == 1:
+    if rounds == 1 and (groups == 1 or chunk is None):
         return part(0, *inputs)
 
-    return summed(lambda k, *inputs: part(k, *inputs)[0], inputs, rounds, variables, like), None
+    def of_a_group(k, *inputs):
+        each = tf.shape(inputs[0])[0] // groups
+        rows = k // rounds * each + tf.range(each)
+        found = part(k % rounds, *(tf.gather(value, rows) for value in inputs))[0]
+        return tf.scatter_nd(rows[:, tf.newaxis], found, tf.concat([[groups * each], tf.shape(found)[1:]], 0))
+
+    of_all = lambda k, *inputs: part(k, *inputs)[0]  # noqa: E731
+    return summed(of_all if groups == 1 else of_a_group, inputs, groups * rounds, variables, like), None
 
 
 def summed(

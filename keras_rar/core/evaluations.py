@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_rar.core import checks, graphs
+from keras_rar.core import checks
 from keras_rar.core.accumulation import Variables
 from keras_rar.core.gradients import Layered, ScalarFunction, floating, input_gradient, repeat_labels
 from keras_rar.core.integration import attributions_and_values
@@ -68,18 +68,17 @@ class Evaluations:
             return None
         return columns.is_free(self.x) & (tf.range(tf.shape(self.x)[-1]) < columns.width)
 
-    def _map(self, z: tf.Tensor, score: str | Score = "logit", start: tf.Tensor | None = None) -> tf.Tensor:
+    def _map(
+        self, z: tf.Tensor, score: str | Score = "logit", start: tf.Tensor | None = None, groups: int = 1
+    ) -> tf.Tensor:
         """IG of a score to z from `start`, by default the baseline."""
         begin = self._network.columns.start(self._baseline, z) if start is None else start
-        return self._by_rows(self._integrate(self._known(score), begin, z)[0])
+        return self._by_rows(self._integrate(self._known(score), begin, z, groups=groups)[0])
 
     @functools.cached_property
     def _maps(self) -> Sequence[tf.Tensor]:
-        """The maps at x and x′: as one, half of a graph; in chunks one after the other, half of the memory."""
-        if self._options["chunk"] is None:
-            return tf.split(self._map(tf.concat([self.x, self._x_prime], axis=0)), 2)
-        clean_map, x_prime = graphs.in_turn(self._map(self.x), self._x_prime)
-        return clean_map, self._map(x_prime)
+        """The maps at x and x′ as one of twice as many examples, which is half of a graph; in chunks in turn."""
+        return tf.split(self._map(tf.concat([self.x, self._x_prime], axis=0), groups=2), 2)
 
     def _expected(self, background: Any, samples: int) -> tf.Tensor:
         """Expected gradients of the label's logit at x, drawn for this step."""
@@ -107,9 +106,11 @@ class Evaluations:
         start: tf.Tensor,
         end: tf.Tensor,
         layered: Callable[[Callable[[tf.Tensor], tf.Tensor]], Layered] | None = None,
+        groups: int = 1,
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """IG of a score of the logits, and the scores at its nodes, or `None` if the nodes were evaluated in chunks."""
-        total, values = attributions_and_values(self._scored(score, layered), start, end, self._rule, **self._options)
+        f, options = self._scored(score, layered), {**self._options, "groups": groups}
+        total, values = attributions_and_values(f, start, end, self._rule, **options)
         scale = self._network.gradient_scale
         return total / scale, None if values is None else values / scale
 

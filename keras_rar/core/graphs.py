@@ -56,37 +56,6 @@ def outside(function: Callable[[], Any]) -> Any:
         return thread.submit(function).result()
 
 
-def in_turn(first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The same tensors, so that what is made of `second` waits for `first`: TensorFlow runs all at once that it can.
-
-    Their derivatives wait in the reverse order. So the memory of two long computations is not held at the same time.
-
-    Args:
-        first: A tensor that one of them has made.
-        second: A tensor that the other one begins with.
-
-    Returns:
-        Both tensors.
-
-    Example:
-
-    >>> first, second = in_turn(tf.constant(1.0), tf.constant(2.0))
-    >>> float(first), float(second)
-    (1.0, 2.0)
-    """
-
-    @tf.custom_gradient
-    def ordered(first, second):
-        def backward(of_first, of_second):
-            with tf.control_dependencies([of_second]):
-                return tf.identity(of_first), of_second
-
-        with tf.control_dependencies([first]):
-            return (tf.identity(first), tf.identity(second)), backward
-
-    return ordered(first, second)
-
-
 def loop(
     step: Callable[..., Any],
     state: Sequence[Any],

@@ -70,6 +70,7 @@ def attributions_and_values(
     *,
     chunk: int | None = None,
     variables: Variables = True,
+    groups: int = 1,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """`integrated_gradients`, and the values of `f` at the nodes, which cost nothing more.
 
@@ -80,6 +81,8 @@ def attributions_and_values(
         rule: As for `integrated_gradients`.
         chunk: As for `integrated_gradients`.
         variables: As for `integrated_gradients`.
+        groups: Where `chunk` is given, the examples go in so many groups of equal size, one at a time, and `f` receives
+            the points of a group. Defaults to `1`.
 
     Returns:
         IG, as `integrated_gradients`, and the values, `(nodes, batch)`, or `None` if the nodes are evaluated in chunks.
@@ -113,8 +116,10 @@ def attributions_and_values(
         return tf.tensordot(tf.stack([tf.ones_like(alpha), alpha], axis=1), tf.stack([start, end - start]), 1)
 
     if isinstance(f, Layered):
-        return _at_layer(f, points, x, x_prime, rule, chunk=chunk, variables=variables)
-    summed = functools.partial(gradients_and_values, weights=rule.weights, chunk=chunk, variables=variables)
+        return _at_layer(f, points, x, x_prime, rule, chunk=chunk, variables=variables, groups=groups)
+    summed = functools.partial(
+        gradients_and_values, weights=rule.weights, chunk=chunk, variables=variables, groups=groups
+    )
     if not isinstance(f, Staged):
         gradient, values = summed(f, points, (x, x_prime))
         return (x_prime - x) * gradient, values

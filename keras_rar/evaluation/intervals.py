@@ -51,9 +51,25 @@ def cell(measure: str, row: dict[str, float], signed: bool = False) -> str:
     >>> cell("kendall_tau", {"mean": np.nan, "low": np.nan, "high": np.nan, "n": 0})
     '– [–, –] (n = 0)'
     """
+    return f"{with_interval(measure, row, signed)} (n = {row['n']})"
+
+
+def with_interval(measure: str, row: dict[str, float], signed: bool = False) -> str:
+    """As `cell`, without the number of examples.
+
+    Args:
+        measure: As for `cell`.
+        row: As for `cell`.
+        signed: As for `cell`.
+
+    Example:
+
+    >>> with_interval("natural_accuracy", {"mean": 0.5, "low": 0.25, "high": 0.75})
+    '50.0 % [25.0, 75.0]'
+    """
     mean, low, high = (number(measure, row[key], signed) for key in ("mean", "low", "high"))
     unit = "" if measure in CORRELATIONS or mean == "–" else " points" if signed else " %"
-    return f"{mean}{unit} [{low}, {high}] (n = {row['n']})"
+    return f"{mean}{unit} [{low}, {high}]"
 
 
 def number(measure: str, value: float, signed: bool = False) -> str:

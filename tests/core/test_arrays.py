@@ -308,7 +308,6 @@ TAKES_ANY_NUMBERS = {
     "correlations.pearson": correlations.pearson,
     "correlations.spearman_rho": correlations.spearman_rho,
     "gradients.repeat_labels": lambda y: gradients.repeat_labels(y, 4),
-    "graphs.in_turn": lambda x: graphs.in_turn(x, tf.constant(1.0))[0],
     "graphs.in_parts": lambda x: graphs.in_parts(lambda z: z + z, [x], 1),
     "graphs.known_as": lambda x: graphs.known_as(x, [None, 3]),
     "graphs.of_unknown_batch": graphs.of_unknown_batch,

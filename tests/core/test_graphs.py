@@ -120,38 +120,3 @@ def test_parts_of_a_batch_that_the_graph_does_not_know():
         np.testing.assert_array_equal(whole(tf.ones([batch, 2])), np.full([batch, 2], 2.0))
         assert (len(traces), int(largest)) == (1, seen)
     assert graphs.in_parts(function, [tf.ones([3, 2])], 2).shape == (3, 2)  # eagerly
-
-
-def in_turn_or_not(order):
-    """In which order a graph computes two things, and their derivatives: each is written down when it runs."""
-    seen = []
-
-    def slow(name, z):
-        @tf.custom_gradient
-        def function(z):
-            def backward(upstream):
-                return tf.numpy_function(lambda u: (seen.append(f"{name} back"), u)[1], [upstream], tf.float32)
-
-            return tf.numpy_function(lambda z: (seen.append(name), z)[1], [z], tf.float32), backward
-
-        return function(z)
-
-    @tf.function
-    def gradients(x, y):
-        with tf.GradientTape() as tape:
-            tape.watch([x, y])
-            first, y_then = order(slow("first", x), y)
-            total = first + slow("second", y_then)
-        return tape.gradient(total, [x, y])
-
-    found = [float(g) for g in gradients(tf.constant(2.0), tf.constant(3.0))]
-    operations = gradients.get_concrete_function(tf.constant(2.0), tf.constant(3.0)).graph.get_operations()
-    waits = sum(bool(op.control_inputs) for op in operations if op.type == "Identity")
-    return seen, found, waits
-
-
-def test_two_computations_run_in_turn_and_their_derivatives_the_other_way_round():
-    seen, found, waits = in_turn_or_not(graphs.in_turn)
-    assert seen == ["first", "second", "second back", "first back"]
-    assert found == [1.0, 1.0]
-    assert waits >= in_turn_or_not(lambda first, second: (first, second))[2] + 2  # negative control

@@ -182,6 +182,34 @@ def test_gradients_are_zero_in_what_is_held(by_rows):
     assert terms.by_rows == by_rows
 
 
+@pytest.mark.parametrize("chunk", [1, 2, NODES])
+def test_maps_in_chunks_go_one_after_the_other(fake, chunk):
+    """With the values and derivatives of the maps, and never more points at once than one chunk of one map."""
+    weights = tf.Variable(WEIGHTS)
+
+    def logits(z, training):
+        fake.passes.append((len(z), training))
+        return tf.tanh(z @ weights)
+
+    network = dataclasses.replace(fake.network, logits=logits)
+
+    def derivatives(**options):
+        with tf.GradientTape() as tape:
+            tape.watch([X, X_PRIME])
+            terms = Terms(network, X, X_PRIME, Y, rule=RULE, baseline=0.2, **options)
+            maps = terms.clean_map, terms.perturbed_map
+            total = tf.reduce_sum(maps[0] ** 2 * maps[1])
+        return [*maps, *tape.gradient(total, [X, X_PRIME, weights])]
+
+    expected = derivatives()
+    fake.passes.clear()
+    found = derivatives(maps_together=True, chunk=chunk)
+    assert max(n for n, _ in fake.passes) == 3 * chunk
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+        assert np.abs(b).max() > 1e-3
+
+
 @pytest.mark.parametrize("baseline", [0.0, [0.3, None, 0.1, 0.2]])
 def test_maps_computed_together_are_the_maps(fake, baseline):
     apart = make_terms(fake, baseline=baseline)

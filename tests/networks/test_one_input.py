@@ -210,7 +210,8 @@ def held_row():
     inputs = [keras.Input((4,), name="measured"), keras.Input((40,), name="held")]
     hidden = keras.layers.Dense(8, "tanh")(keras.layers.Concatenate()(inputs))
     view = keras_rar.OneInput(keras.Model(inputs, keras.layers.Dense(2)(hidden)), perturbed=["measured"])
-    return view, view.rows([RNG.uniform(size=(N, size)) for size in (4, 40)]), np.arange(N) % 2
+    rng = np.random.default_rng(0)
+    return view, view.rows([rng.uniform(size=(N, size)) for size in (4, 40)]), np.arange(N) % 2
 
 
 @pytest.mark.parametrize("attack", some_slow(["topk", "ensemble"], ["ensemble"]))
