@@ -33,6 +33,7 @@ ROWS = {
     },
     "resnet20": {
         "resnet20_natural": "NATURAL", "resnet20_madry": "Madry", "resnet20_ig_topk": "IG-TOP-K",
+        "resnet20_ig_topk_seed1": "IG-TOP-K, seed 1", "resnet20_ig_topk_seed2": "IG-TOP-K, seed 2",
     },
 }  # fmt: skip
 DATA = {"small": "fashion_mnist_mini"}

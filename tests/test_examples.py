@@ -292,7 +292,15 @@ def test_the_page_has_the_updates_of_networks_that_people_have(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     table = runpy.run_path(str(ROOT / "benchmarks/updates.py"))["table"]
     results = json.loads((ROOT / "benchmarks/results/updates.json").read_text())
-    assert table(results) in (ROOT / "docs/benchmarks.md").read_text("utf-8")
+    page = (ROOT / "docs/benchmarks.md").read_text("utf-8")
+    assert table(results) in page
+    results = json.loads((ROOT / "benchmarks/results/updates_224.json").read_text())
+    for name in ("MobileNetV2", "ResNet50V2", "EfficientNetB0", "ConvNeXtTiny"):
+        plain, *found = (results[name][method] for method in ("keras", "madry", "ig_sum_norm", "ig_topk"))
+        more = (f"{one['extra']:+.2f}".replace("-", "−") for one in found)
+        assert f"| {name} | {plain['peak']:.2f} | {' | '.join(more)} |" in page
+        beyond = max(one["peak"] for one in found) / (1.1 * (plain["peak"] + results["settings"]["budget"]))
+        assert beyond < (1.05 if name == "EfficientNetB0" else 1)
 
 
 def test_the_page_says_what_chunks_cost_on_every_processor():
