@@ -130,7 +130,7 @@ def weighted_sum(
         like: Function that returns a tensor of the shape of the sum; called where points go in chunks.
         chunk: As for `weighted_gradients`.
         variables: As for `weighted_gradients`.
-        groups: Where `chunk` is given, the batch goes in so many groups of equal size, one at a time. Defaults to `1`.
+        groups: Where points go in chunks, the batch goes in so many groups of equal size. Defaults to `1`.
 
     Returns:
         The sum, and the values, `(points, batch)`, or `None` if the points are evaluated in chunks.
@@ -154,7 +154,7 @@ def weighted_sum(
         values, vectors = evaluate(indices[k], *inputs)
         return scale * tf.tensordot(shares[k], vectors, 1), values
 
-    if rounds == 1 and (groups == 1 or chunk is None):
+    if rounds == 1:
         return part(0, *inputs)
 
     def of_a_group(k, *inputs):

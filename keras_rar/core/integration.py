@@ -81,8 +81,8 @@ def attributions_and_values(
         rule: As for `integrated_gradients`.
         chunk: As for `integrated_gradients`.
         variables: As for `integrated_gradients`.
-        groups: Where `chunk` is given, the examples go in so many groups of equal size, one at a time, and `f` receives
-            the points of a group. Defaults to `1`.
+        groups: Where nodes go in chunks, the examples go in so many groups of equal size, one at a time, and `f`
+            receives the points of a group. Defaults to `1`.
 
     Returns:
         IG, as `integrated_gradients`, and the values, `(nodes, batch)`, or `None` if the nodes are evaluated in chunks.
