@@ -166,6 +166,9 @@ def test_what_the_attacks_leave_of_the_resnet_is_that_of_the_committed_files():
             of_gradient = report["controls"]["maps"]["gradient"]["topk_intersection"]["other"]["mean"]
             row = content["summary"][name]
             assert f"| {name} {four_cells(row)} {100 * of_gradient:.1f} % |" in page, (protocol, name)
+    other_seed = json.loads((ROOT / "benchmarks/results/verdict/resnet20-seed1-quick.json").read_text())["summary"]
+    cells = four_cells(other_seed).strip("| ").split(" | ")
+    assert f"{cells[0]}, {cells[1]}, {cells[2]} and {cells[3]}" in " ".join(page.split())
 
 
 def test_methods_are_compared_at_the_costs_of_their_page_and_shown_as_the_file_says(monkeypatch):
