@@ -171,6 +171,13 @@ def test_what_the_attacks_leave_of_the_resnet_is_that_of_the_committed_files():
     assert f"{cells[0]}, {cells[1]}, {cells[2]} and {cells[3]}" in " ".join(page.split())
 
 
+def test_the_page_has_the_trainings_that_the_claim_is_asked_of(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    content = json.loads((ROOT / "benchmarks/results/claim.json").read_text())
+    table = runpy.run_path(str(ROOT / "benchmarks/claim.py"))["table"](content["rows"])
+    assert table in (ROOT / "docs/reproducing.md").read_text("utf-8")
+
+
 def test_methods_are_compared_at_the_costs_of_their_page_and_shown_as_the_file_says(monkeypatch):
     """Every method has one, so that the budget of each is equal."""
     monkeypatch.syspath_prepend(ROOT / "examples")
