@@ -109,8 +109,8 @@ class Evaluations:
         groups: int = 1,
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """IG of a score of the logits, and the scores at its nodes, or `None` if the nodes were evaluated in chunks."""
-        f, options = self._scored(score, layered), {**self._options, "groups": groups}
-        total, values = attributions_and_values(f, start, end, self._rule, **options)
+        f = self._scored(score, layered)
+        total, values = attributions_and_values(f, start, end, self._rule, groups=groups, **self._options)
         scale = self._network.gradient_scale
         return total / scale, None if values is None else values / scale
 

@@ -12,7 +12,6 @@ from conftest import batch, some_slow, wrapped
 from keras_rar.training.in_parts import InParts
 
 L = keras.layers
-SLOW = pytest.mark.slow
 OTHERS = [("ig_sum_norm", 0.1), ("igr", 3), ("igr", 0.1), ("ig_topk", 3), ("ig_topk", 0.1)]
 OTHERS += [(method, 3) for method in ("input_gradient", "r2et", "cure", "hessian", "kendall", "lga", "art", "ssr")]
 OTHERS += [("contrast", 3), ("contrast", 0.1), ("prior", 3)]
