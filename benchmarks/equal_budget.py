@@ -25,28 +25,39 @@ PASSES = {  # over the network, for each image in an update: "Cost" in docs/meth
     "input_gradient": 9, "r2et": 9, "pearson": 59, "kendall": 59, "lga": 37, "trades": 20, "mart": 19, "cure": 15,
     "hessian": 15, "art": 67, "ssr": 27, "contrast": 105, "prior": 9,
 }  # fmt: skip
-LATE = {
-    "ig_norm",
-    "ig_sum_norm",
-    "igr",
-    "ig_topk",
-    "pearson",
-    "kendall",
-    "lga",
-    "art",
-    "contrast",
-}  # after adversarial training
+LATE = {  # after adversarial training
+    "ig_norm", "ig_sum_norm", "igr", "ig_topk", "pearson", "kendall", "lga", "art", "contrast", "gradient_topk",
+    "both_topk",
+}  # fmt: skip
+VARIANTS = {  # the method, its options, and passes
+    "gradient_topk": ("ig_topk", {"maps": ("gradient",)}, 47),
+    "both_topk": ("ig_topk", {"maps": ("ig", "gradient")}, 93),
+}
+COSTS = {**PASSES, **{name: passes for name, (_, _, passes) in VARIANTS.items()}}
+STRENGTH = {"ig_sum_norm": "beta", "trades": "beta"}  # the option that is λ, where it is not `factor`
 SUMS = ["madry + r2et", "madry + cure", "ig_topk + kendall", "ig_topk + lga", "ig_topk + cure"]
 NETWORKS = {"small": small_cnn, "cnn": networks.cnn}
 MEASURES = ("natural_accuracy", "adversarial_accuracy", "topk_intersection", "kendall_tau")
 
 
+def parts(name):
+    """Weight, method and λ (or `None`) of each part of a name such as `ig_topk=8 + 0.1 cure`."""
+    for part in name.split("+"):
+        weight, _, one = part.strip().rpartition(" ")
+        one, _, strength = one.partition("=")
+        yield float(weight or 1), one, float(strength) if strength else None
+
+
 def method(name):
-    """The method of a name such as `ig_topk + 0.1 cure`, and its passes before and after its map term begins."""
-    pairs = [(float(weight or 1), one) for weight, _, one in (part.strip().rpartition(" ") for part in name.split("+"))]
-    late = {"begin": 0.8} if any(one in LATE for _, one in pairs) else {}
-    made = [weight * make(one, {"epsilon": 0.1, **late}) for weight, one in pairs]
-    passes = sum(PASSES[one] for _, one in pairs)
+    """The method of a name such as `ig_topk=8 + 0.1 cure`, and its passes before and after its map term begins."""
+    late = any(one in LATE for _, one, _ in parts(name))
+    shared = {"epsilon": 0.1, **({"begin": 0.8} if late else {})}
+    made = []
+    for weight, one, strength in parts(name):
+        kind, options, _ = VARIANTS.get(one, (one, {}, None))
+        options = options if strength is None else {**options, STRENGTH.get(one, "factor"): strength}
+        made.append(weight * make(kind, {**shared, **options}))
+    passes = sum(COSTS[one] for _, one, _ in parts(name))
     return functools.reduce(operator.add, made), (PASSES["madry"], passes) if late else (passes, passes)
 
 

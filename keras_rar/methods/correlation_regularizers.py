@@ -1,5 +1,6 @@
 """The methods that compare maps under attack by their correlation, and gradients by their alignment."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -34,11 +35,13 @@ class PearsonRegularizer(ComparesMaps):
             Defaults to `4.0`.
         ascend: What x* ascends: `"objective"`, with maps of `attack_m` nodes, or `"loss"`, `ℓ(x′)`, which costs less.
             Defaults to `"objective"`.
-        m: Integer > 0, nodes of the maps. Defaults to `2`.
+        maps: Which maps are compared, their distances averaged: `"ig"`, and `"gradient"`, the gradient of the label's
+            logit. Defaults to `("ig",)`.
+        m: Integer > 0, nodes of IG. Defaults to `2`.
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
-        ValueError: If `factor` is negative or `ascend` unknown.
+        ValueError: If `factor` is negative, or `ascend` or one of the `maps` unknown.
 
     Example:
 
@@ -47,9 +50,13 @@ class PearsonRegularizer(ComparesMaps):
     """
 
     def __init__(
-        self, factor: float | schedules.Schedule = 4.0, ascend: str = "objective", **kwargs: "Unpack[SharedOptions]"
+        self,
+        factor: float | schedules.Schedule = 4.0,
+        ascend: str = "objective",
+        maps: Sequence[str] = ("ig",),
+        **kwargs: "Unpack[SharedOptions]",
     ):
-        super().__init__(factor=factor, ascend=ascend, **kwargs)
+        super().__init__(factor=factor, ascend=ascend, maps=maps, **kwargs)
 
     def similarity(self, clean_map: tf.Tensor, perturbed_map: tf.Tensor, counted: tf.Tensor | None = None) -> tf.Tensor:
         """Pearson's correlation of the absolute maps."""
@@ -74,7 +81,9 @@ class KendallRegularizer(ComparesMaps):
         shifts: Integer > 0: each entry is compared with so many others. Defaults to `16`.
         ascend: What x* ascends: `"objective"`, with maps of `attack_m` nodes, or `"loss"`, `ℓ(x′)`, which costs less.
             Defaults to `"objective"`.
-        m: Integer > 0, nodes of the maps. Defaults to `2`.
+        maps: Which maps are compared, their distances averaged: `"ig"`, and `"gradient"`, the gradient of the label's
+            logit. Defaults to `("ig",)`.
+        m: Integer > 0, nodes of IG. Defaults to `2`.
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
@@ -92,9 +101,10 @@ class KendallRegularizer(ComparesMaps):
         temperature: float = 0.1,
         shifts: int = 16,
         ascend: str = "objective",
+        maps: Sequence[str] = ("ig",),
         **kwargs: "Unpack[SharedOptions]",
     ):
-        super().__init__(factor=factor, ascend=ascend, **kwargs)
+        super().__init__(factor=factor, ascend=ascend, maps=maps, **kwargs)
         self.temperature = checks.positive_float("temperature", temperature)
         self.shifts = checks.positive_int("shifts", shifts)
 

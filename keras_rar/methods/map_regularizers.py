@@ -20,22 +20,37 @@ if TYPE_CHECKING:
     from keras_rar.methods.shared_options import SharedOptions
 
 
+MAPS = {
+    "ig": ("clean_map", "perturbed_map"),
+    "gradient": ("clean_logit_gradient", "perturbed_logit_gradient"),
+}
+"""The kinds of maps that can be compared, and the terms that they are at x and at x*."""
+
+
 class ComparesMaps(AbstractAttributionRegularizer):
     """`ℓ(x*) + λ (1 − similarity(IG₀(x), IG₀(x*)))`, IG₀ the map of the label's logit from the baseline."""
 
-    def __init__(self, factor: float | schedules.Schedule, ascend: str, m: int = 2, **kwargs: Any):
+    def __init__(
+        self, factor: float | schedules.Schedule, ascend: str, maps: Sequence[str] = ("ig",), m: int = 2, **kwargs: Any
+    ):
         super().__init__(m=m, **kwargs)
         self.factor = schedules.checked("factor", factor, checks.nonnegative_float)
         self.ascend = checks.one_of("ascend", ascend, ["loss", "objective"])
+        if not isinstance(maps, (tuple, list)) or not maps:
+            checks.fail("maps", f"one or more of {', '.join(map(repr, MAPS))}", maps)
+        self.maps = tuple(checks.one_of("maps", kind, MAPS) for kind in maps)
 
     @abc.abstractmethod
     def similarity(self, clean_map: tf.Tensor, perturbed_map: tf.Tensor) -> tf.Tensor:
         """The similarity of the two maps of each example, at most 1, of shape `(batch,)`."""
 
     def objective(self, terms: Terms) -> tf.Tensor:
-        maps = (self._counted(a, terms) for a in (terms.clean_map, terms.perturbed_map))
-        similarity = self.similarity(*maps, **self._beside(terms))
-        return terms.perturbed_loss + terms.value(self.factor) * terms.report("map_distance", 1 - similarity)
+        distances = []
+        for kind in self.maps:
+            maps = (self._counted(_entries(getattr(terms, name), terms), terms) for name in MAPS[kind])
+            distances.append(1 - self.similarity(*maps, **self._beside(terms)))
+        distance = terms.report("map_distance", tf.add_n(distances) / len(distances))
+        return terms.perturbed_loss + terms.value(self.factor) * distance
 
     def _beside(self, terms: Terms) -> dict[str, Any]:
         """Further arguments of `similarity`: of some methods, what of the maps is padding."""
@@ -61,6 +76,11 @@ class ComparesMaps(AbstractAttributionRegularizer):
         return terms.perturbed_loss if self.ascend == "loss" else self.objective(terms)
 
 
+def _entries(a: tf.Tensor, terms: Terms) -> tf.Tensor:
+    """A map with one entry per row, where maps have one: a gradient is summed over the row, as IG is."""
+    return tf.reduce_sum(a, axis=-1) if terms.by_rows and a.shape.rank == terms.x.shape.rank else a
+
+
 @keras.saving.register_keras_serializable("keras_rar")
 class IGRRegularizer(ComparesMaps):
     """IGR: `ℓ(x*) + λ (1 − cos(|IG₀(x)|, |IG₀(x*)|))` (Wang & Kong, NeurIPS 2022).
@@ -76,11 +96,14 @@ class IGRRegularizer(ComparesMaps):
         powers: Floats > 0, the powers p; one named twice weighs twice. Defaults to `(1.0,)`.
         ascend: What x* ascends: `"loss"`, `ℓ(x′)`, as published; or `"objective"`, the whole objective with maps of
             `attack_m` nodes, which costs more and finds the inputs whose maps change. Defaults to `"loss"`.
-        m: Integer > 0, nodes of the maps. Defaults to `2`.
+        maps: Which maps are compared, their distances averaged: `"ig"`, and `"gradient"`, the gradient of the label's
+            logit. Defaults to `("ig",)`.
+        m: Integer > 0, nodes of IG. Defaults to `2`.
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
-        ValueError: If `factor` is negative, a power not positive, or `ascend` unknown.
+        ValueError: If `factor` is negative, a power not positive, or `ascend` or one of the `maps`
+            unknown.
 
     Example:
 
@@ -93,9 +116,10 @@ class IGRRegularizer(ComparesMaps):
         factor: float | schedules.Schedule = 12.0,
         powers: Sequence[float] = (1.0,),
         ascend: str = "loss",
+        maps: Sequence[str] = ("ig",),
         **kwargs: "Unpack[SharedOptions]",
     ):
-        super().__init__(factor=factor, ascend=ascend, **kwargs)
+        super().__init__(factor=factor, ascend=ascend, maps=maps, **kwargs)
         if not isinstance(powers, (tuple, list)) or not powers:
             checks.fail("powers", "one or more positive floats", powers)
         self.powers = tuple(checks.positive_float("powers", power) for power in powers)
@@ -129,7 +153,9 @@ class IGTopKRegularizer(ComparesMaps):
         sharpness: Float > 0, p: the larger, the less an entry counts that is far from the k-th. Defaults to `4.0`.
         ascend: What x* ascends: `"objective"`, with maps of `attack_m` nodes, which finds the inputs whose maps change;
             or `"loss"`, `ℓ(x′)`, which costs less. Defaults to `"objective"`.
-        m: Integer > 0, nodes of the maps. Defaults to `2`.
+        maps: Which maps are compared, their distances averaged: `"ig"`, and `"gradient"`, the gradient of the label's
+            logit. Defaults to `("ig",)`.
+        m: Integer > 0, nodes of IG. Defaults to `2`.
         **kwargs: As `AbstractAttributionRegularizer`.
 
     Raises:
@@ -147,9 +173,10 @@ class IGTopKRegularizer(ComparesMaps):
         k: int | None = None,
         sharpness: float = 4.0,
         ascend: str = "objective",
+        maps: Sequence[str] = ("ig",),
         **kwargs: "Unpack[SharedOptions]",
     ):
-        super().__init__(factor=factor, ascend=ascend, **kwargs)
+        super().__init__(factor=factor, ascend=ascend, maps=maps, **kwargs)
         self.k = k if k is None else checks.positive_int("k", k)
         self.sharpness = checks.positive_float("sharpness", sharpness)
 

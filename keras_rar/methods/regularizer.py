@@ -215,7 +215,7 @@ def check_numbers(name: str, value: Any, dtype: str) -> None:
     """Refuse a number, or a list of them, that this dtype takes for infinite, or for 0."""
     info = tf.as_dtype(dtype)
     smallest = float(np.finfo(info.as_numpy_dtype).tiny)  # TensorFlow takes smaller numbers for 0
-    sizes = [abs(number) for number in keras.tree.flatten(value) if number is not None]
+    sizes = [abs(number) for number in keras.tree.flatten(value) if isinstance(number, (int, float))]
     vanishes = not isinstance(value, list) or name in ("epsilon", "weights")
     vanishes = vanishes and any(0 < size < smallest for size in sizes)
     if vanishes or max(sizes, default=0.0) > float(info.max):

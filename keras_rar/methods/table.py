@@ -78,6 +78,7 @@ class Options(SharedOptions, total=False):
     beta: float | Schedule
     powers: Sequence[float]
     ascend: Literal["loss", "objective"]
+    maps: Sequence[Literal["ig", "gradient"]]
     k: int | None
     sharpness: float
     q: float

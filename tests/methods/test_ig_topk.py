@@ -264,3 +264,13 @@ def test_the_largest_attributions_stay_where_they_are():
     assert 0 < distance < 0.8 * madry
     assert accuracy > madry_accuracy - 0.1
     assert accuracy > 0.6
+
+
+@pytest.mark.slow
+def test_the_largest_entries_of_the_gradient_stay_where_they_are_if_it_is_compared():
+    judge = keras_rar.IGTopKRegularizer(k=2, factor=1.0, steps=10, maps=("gradient",))
+    options = {"factor": 1.0, "k": 2}
+    of_gradient, accuracy = trained("ig_topk", *data(), judge, maps=("gradient",), **options)
+    of_ig, _ = trained("ig_topk", *data(), judge, **options)
+    assert 0 < of_gradient < 0.9 * of_ig
+    assert accuracy > 0.6

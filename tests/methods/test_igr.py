@@ -15,7 +15,7 @@ X, Y = batch(12)
 class Given:
     """Terms of given values."""
 
-    counted = None
+    counted, by_rows = None, False
 
     def __init__(self, clean_map, perturbed_map, perturbed_loss):
         self.clean_map, self.perturbed_map = tf.constant(clean_map), tf.constant(perturbed_map)
@@ -275,6 +275,13 @@ def test_the_factor_is_validated(factor):
 def test_the_powers_are_validated(powers):
     with pytest.raises((TypeError, ValueError), match="`powers` must be"):
         keras_rar.IGRRegularizer(powers=powers)
+
+
+@pytest.mark.parametrize("maps", ["ig", (), ("ig", "igg"), ["gradient", 3], None, {"ig"}, 2])
+@pytest.mark.parametrize("method", ["igr", "ig_topk", "pearson", "kendall"])
+def test_the_maps_are_validated(method, maps):
+    with pytest.raises((TypeError, ValueError), match=r"`maps` must be one (or more )?of .*'ig'.*'gradient'"):
+        wrapped(method, dense_model(), maps=maps)
 
 
 def test_what_is_ascended_is_validated_and_saved():

@@ -25,6 +25,8 @@ OBJECTIVES = {
     "r2et": {"factor": 0.4, "k": 2},
     "r2et, one pair": {"factor": 0.4, "k": 2, "pairs": 1},
     "pearson": {"factor": 2.0},
+    "pearson, gradients": {"factor": 2.0, "maps": ("gradient",)},
+    "pearson, both": {"factor": 2.0, "maps": ("ig", "gradient")},
     "kendall": {"factor": 2.0, "temperature": 0.3},
     "lga": {"factor": 2.0, "l2": 0.5},
     "trades": {"beta": 6.0},
@@ -38,7 +40,8 @@ OBJECTIVES = {
     "prior, gini": {"factor": 0.7, "prior": "gini"},
 }
 every_objective = pytest.mark.parametrize("case", OBJECTIVES)
-AT_ONCE = ("loss_change", "input_gradient", "r2et", "pearson", "trades", "prior")  # the others take half of the time
+AT_ONCE = ("loss_change", "input_gradient", "r2et", "pearson", "pearson, both", "trades", "prior")
+"""The others take half of the time."""
 most_objectives = pytest.mark.parametrize(
     "case", [case if case in AT_ONCE else pytest.param(case, marks=pytest.mark.slow) for case in OBJECTIVES]
 )
@@ -205,14 +208,24 @@ def margin(gradient, k, pairs=None):
     return (a[:, first:k].mean(axis=1) - a[:, k:last].mean(axis=1)) / a.mean(axis=1)
 
 
+def correlation(a, b):
+    return cosine(*(m - m.mean(axis=1, keepdims=True) for m in (a, b)))
+
+
+def correlation_of_gradients(by, x, x_prime):
+    return correlation(*(np.abs(by.logit_gradient(z)) for z in (x, x_prime)))
+
+
 FORMULAS = {
     "loss_change": lambda by, x, x_prime: by.loss(x) + 0.7 * np.abs(by.loss(x_prime) - by.loss(x)),
     "input_gradient": lambda by, x, _: by.loss(x) + 0.7 * (by.gradient(x) ** 2).sum(axis=1),
     "input_gradient, q=1": lambda by, x, _: by.loss(x) + 0.3 * np.abs(by.gradient(x)).sum(axis=1),
     "r2et": lambda by, x, _: by.loss(x) - 0.4 * margin(by.logit_gradient(x), 2),
     "r2et, one pair": lambda by, x, _: by.loss(x) - 0.4 * margin(by.logit_gradient(x), 2, 1),
-    "pearson": lambda by, x, z: (
-        by.loss(z) + 2 * (1 - cosine(*(m - m.mean(axis=1, keepdims=True) for m in (by.map(x), by.map(z)))))
+    "pearson": lambda by, x, z: by.loss(z) + 2 * (1 - correlation(by.map(x), by.map(z))),
+    "pearson, gradients": lambda by, x, z: by.loss(z) + 2 * (1 - correlation_of_gradients(by, x, z)),
+    "pearson, both": lambda by, x, z: (
+        by.loss(z) + 1 - correlation(by.map(x), by.map(z)) + 1 - correlation_of_gradients(by, x, z)
     ),
     "kendall": lambda by, x, z: by.loss(z) + 2 * (1 - cosine(*(soft_signs(by.map(u), 0.3) for u in (x, z)))),
     "lga": lambda by, x, z: by.loss(x) + alignment(by, x, z),
@@ -282,11 +295,11 @@ def test_what_looks_at_x_alone_is_refused_where_the_network_has_no_second_deriva
     keras_rar.wrap(network, "loss_change")  # which takes none
 
 
-@pytest.mark.parametrize(
-    "method", [case if case in AT_ONCE else pytest.param(case, marks=pytest.mark.slow) for case in WEIGHTED]
-)
-def test_padding_of_texts_has_no_part_in_it(method):
+@pytest.mark.parametrize("case", some_slow([*WEIGHTED, "pearson, both"], AT_ONCE))
+def test_padding_of_texts_has_no_part_in_it(case):
     """Words behind the mask are as none, whatever the method compares."""
+    method, _, both = case.partition(", ")
+    options = {"k": 2} if method == "r2et" else {"maps": ("ig", "gradient")} if both else {}
     keras.config.set_dtype_policy("float64")
     layers = [keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(5, "tanh"), keras.layers.Dense(3)]
     found = []
@@ -294,7 +307,7 @@ def test_padding_of_texts_has_no_part_in_it(method):
         keras.utils.set_random_seed(2)
         words = keras.layers.Embedding(9, 3, mask_zero=True, name="words")
         network = keras.Sequential([keras.Input((length,), dtype="int32"), words, *map(copied, layers)])
-        model = wrapped(method, network, layer="words", epsilon=0.1, **({"k": 2} if method == "r2et" else {}))
+        model = wrapped(method, network, layer="words", epsilon=0.1, **options)
         x = np.zeros((2, length), "int32")
         x[:, :5] = [[1, 2, 3, 4, 5], [6, 7, 8, 1, 2]]
         h = words(x).numpy()

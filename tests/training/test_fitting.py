@@ -551,13 +551,13 @@ def test_networks_of_every_kind_learn(network):
 class MapCosine(keras_rar.AbstractAttributionRegularizer):
     """`ℓ(x*) + weight (1 − cos(IG₀(x), IG₀(x*)))`, x* ascending ℓ (Wang & Kong 2022)."""
 
-    def __init__(self, weight=1.0, **kwargs):
+    def __init__(self, weight=1.0, names=("map_distance",), **kwargs):
         super().__init__(**kwargs)
-        self.weight = weight
+        self.weight, self.names = weight, tuple(names)
 
     def objective(self, terms):
         distance = 1 + keras.losses.cosine_similarity(terms.clean_map, terms.perturbed_map)
-        return terms.perturbed_loss + self.weight * terms.report("map_distance", distance)
+        return terms.perturbed_loss + self.weight * terms.report(self.names[0], distance)
 
     def ascended(self, terms):
         return terms.perturbed_loss

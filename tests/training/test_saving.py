@@ -389,25 +389,19 @@ INNER = {
     "begin": 2,
 }
 BALL = {"epsilon": 0.25, "bounds": (np.zeros((2, 1)), np.ones((2, 3)))}
+OF_GRADIENTS = {**INNER, "factor": 0.5, "random_start": False, "maps": ("gradient",)}
 CASES = {  # every public class with a config: arguments that all differ from the defaults
     "NaturalRegularizer": {**INNER, "random_start": False},
     "MadryRegularizer": {**INNER, "random_start": False},
     "IGNormRegularizer": {**INNER, "factor": 0.5},
     "IGSumNormRegularizer": {**INNER, "random_start": False, "beta": 0.5},
-    "IGTopKRegularizer": {**INNER, "factor": 0.5, "k": 3, "sharpness": 2.0, "ascend": "loss", "random_start": False},
-    "IGRRegularizer": {**INNER, "random_start": False, "factor": 0.5, "powers": (1.0, 0.5), "ascend": "objective"},
+    "IGTopKRegularizer": {**OF_GRADIENTS, "k": 3, "sharpness": 2.0, "ascend": "loss"},
+    "IGRRegularizer": {**OF_GRADIENTS, "powers": (1.0, 0.5), "ascend": "objective"},
     "LossChangeRegularizer": {**INNER, "factor": 0.5},
     "InputGradientRegularizer": {**INNER, "factor": 0.5, "q": 1.5, "random_start": False},
     "R2ETRegularizer": {**INNER, "factor": 0.5, "k": 3, "pairs": 2, "random_start": False},
-    "PearsonRegularizer": {**INNER, "factor": 0.5, "ascend": "loss", "random_start": False},
-    "KendallRegularizer": {
-        **INNER,
-        "factor": 0.5,
-        "temperature": 0.5,
-        "shifts": 3,
-        "ascend": "loss",
-        "random_start": False,
-    },
+    "PearsonRegularizer": {**OF_GRADIENTS, "ascend": "loss"},
+    "KendallRegularizer": {**OF_GRADIENTS, "temperature": 0.5, "shifts": 3, "ascend": "loss"},
     "LGARegularizer": {**INNER, "factor": 0.5, "l2": 0.5},
     "TRADESRegularizer": {**INNER, "beta": 0.5},
     "MARTRegularizer": {**INNER, "factor": 0.5, "random_start": False},
