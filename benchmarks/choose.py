@@ -1,6 +1,7 @@
 """Choose λ of each method on held-out training images, for `examples/compare_methods.py`.
 
     python benchmarks/choose.py --out FOLDER     # about an hour and a half on one core; it goes on where it was stopped
+    python benchmarks/choose.py --out FOLDER --methods "trades=24 + hessian=0.004"    # a sum, as it stands
     python benchmarks/choose.py --out FOLDER --table
 
 The small network, at half of the budget of the comparison, with the default λ, a quarter of it and four times it. Where
@@ -33,20 +34,22 @@ def score(row):
     return sum(row[measure]["mean"] for measure in MEASURES) / len(MEASURES)
 
 
-def strengths(name, rows):
-    """λ still to be tried: the default, a quarter, four times it; then one beyond the best, if that is at the end."""
+def keys(name, rows):
+    """What is still to be measured of a method: the default λ, a quarter, four times it; then one beyond the best."""
+    if "+" in name:
+        return [name] if name not in rows else []
     tried = {strength: score(rows[key]) for strength, key in of(name, rows)}
     first = [float(f"{default(name) * scale:g}") for scale in (1, 0.25, 4)]
     if missing := [strength for strength in first if strength not in tried]:
-        return missing
+        return [f"{name}={strength:g}" for strength in missing]
     best = max(tried, key=tried.get)
     further = {min(tried): best / 4, max(tried): best * 4}.get(best)
-    return [further] if further and len(tried) < 5 else []
+    return [f"{name}={further:g}"] if further and len(tried) < 5 else []
 
 
 def of(name, rows):
     """λ and the key of each row of a method."""
-    return [(float(key.partition("=")[2]), key) for key in rows if key.partition("=")[0] == name]
+    return [(float(key.partition("=")[2]), key) for key in rows if "+" not in key and key.partition("=")[0] == name]
 
 
 def chosen(rows):
@@ -56,13 +59,16 @@ def chosen(rows):
 
 def table(rows):
     """Markdown: every λ that was tried, the chosen one in bold."""
+
+    def row(key, said):
+        cells = " | ".join(with_interval(measure, rows[key][measure]) for measure in MEASURES)
+        return f"| {said} | {cells} | {score(rows[key]):.3f} |"
+
     lines = ["| method, λ | natural | adversarial | top-k | Kendall's tau | mean |", "|---" * 6 + "|"]
     best = chosen(rows)
     for name in COSTS:
-        for strength, key in sorted(of(name, rows)):
-            cells = " | ".join(with_interval(measure, rows[key][measure]) for measure in MEASURES)
-            said = f"**{key}**" if strength == best[name] else key
-            lines.append(f"| {said} | {cells} | {score(rows[key]):.3f} |")
+        lines += [row(key, f"**{key}**" if strength == best[name] else key) for strength, key in sorted(of(name, rows))]
+    lines += [row(key, key) for key in rows if "+" in key]
     return "\n".join(lines)
 
 
@@ -91,8 +97,8 @@ def main():
     data = (x[:-held], y[:-held]), (x[-held:], y[-held:])
     settings = {"attacked": 40, "noise": 0, "faithful": 0, "other_maps": ()}
     for name in options.methods:
-        while left := strengths(name, rows):
-            key = f"{name}={left[0]:g}"
+        while left := keys(name, rows):
+            key = left[0]
             rows[key] = measured(key, data, options.out, settings)
             log.write_text(json.dumps(rows, indent=1) + "\n")
             print(key, *(with_interval(measure, rows[key][measure]) for measure in MEASURES), flush=True)

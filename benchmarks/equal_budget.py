@@ -12,12 +12,14 @@ import matplotlib.figure
 import tensorflow as tf
 
 import keras_rar
+from keras_rar.core.saliency_methods import IntegratedGradients
 from keras_rar.evaluation import intervals
 from keras_rar.methods.table import make
-from keras_rar.paper import networks
+from keras_rar.paper import architectures
 from keras_rar.paper.precision import fastest_policy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from networks import resnet20
 from try_train import LOSS, small_cnn
 
 PASSES = {  # over the network, for each image in an update: "Cost" in docs/methods.md
@@ -35,8 +37,15 @@ VARIANTS = {  # the method, its options, and passes
 }
 COSTS = {**PASSES, **{name: passes for name, (_, _, passes) in VARIANTS.items()}}
 STRENGTH = {"ig_sum_norm": "beta", "trades": "beta"}  # the option that is λ, where it is not `factor`
+CHOSEN = {}  # λ of each, by benchmarks/choose.py
 SUMS = ["madry + r2et", "madry + cure", "ig_topk + kendall", "ig_topk + lga", "ig_topk + cure"]
-NETWORKS = {"small": small_cnn, "cnn": networks.cnn}
+NETWORKS = {  # by seed
+    "small": small_cnn,
+    "cnn": lambda _: architectures.cnn(initializer="glorot_uniform"),
+    "resnet20": lambda _: resnet20(),
+}
+OTHERS = {"gradient": "gradient", "gradient_x_input": "gradient × input", "ig_2": "IG from grey"}
+OTHER_MAPS = (*list(OTHERS)[:2], IntegratedGradients(keras_rar.quadrature.midpoint(20), baseline=0.5))
 MEASURES = ("natural_accuracy", "adversarial_accuracy", "topk_intersection", "kendall_tau")
 
 
@@ -61,27 +70,27 @@ def method(name):
     return functools.reduce(operator.add, made), (PASSES["madry"], passes) if late else (passes, passes)
 
 
-def trained(name, network, x, y, budget, file):
+def trained(name, network, x, y, budget, file, seed):
     """Train a network with a method until `budget` passes for each image are spent; what that took."""
     regularizer, (before, after) = method(name)
     updates = round(budget * len(x) / 50 / (0.8 * before + 0.2 * after))
     first = round(0.8 * updates) if before != after else updates  # a cycle of the rate before and one after
     rate = keras.optimizers.schedules.CosineDecayRestarts(2e-3, first, t_mul=max(updates / first - 1, 0.1))
     keras.config.set_dtype_policy(fastest_policy())  # bfloat16, where the processor is fast in it
-    keras.utils.set_random_seed(0)
-    model = keras_rar.wrap(NETWORKS[network](), regularizer, seed=0)
+    keras.utils.set_random_seed(seed)
+    model = keras_rar.wrap(NETWORKS[network](seed), regularizer, seed=seed)
     model.compile(keras.optimizers.Adam(rate), LOSS)
-    batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=0).batch(50, drop_remainder=True)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed=seed).batch(50, drop_remainder=True)
     start = time.process_time()
     model.fit(batches.repeat(), steps_per_epoch=updates, shuffle=False, verbose=0)
     seconds = time.process_time() - start
     keras.config.set_dtype_policy("float32")
-    (kept := NETWORKS[network]()).set_weights(keras_rar.unwrap(model).get_weights())
+    (kept := NETWORKS[network](seed)).set_weights(keras_rar.unwrap(model).get_weights())
     kept.save(file)
     return {"updates": updates, "processor_seconds": round(seconds)}
 
 
-def all_trained(names, network, x, y, budget, folder):
+def all_trained(names, network, x, y, budget, folder, seed=0):
     """Train what the folder does not have yet; of each method what its training took, and its file."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "trained.json"
@@ -89,7 +98,7 @@ def all_trained(names, network, x, y, budget, folder):
     for name in names:
         if name not in spent:
             file = f"{name.replace(' ', '_').replace('+', 'and')}.keras"
-            spent[name] = {**trained(name, network, x, y, budget, folder / file), "file": file}
+            spent[name] = {**trained(name, network, x, y, budget, folder / file, seed), "file": file}
             log.write_text(json.dumps(spent, indent=1))
             print(name, spent[name], flush=True)
     return {name: spent[name] for name in names}
@@ -102,7 +111,7 @@ def summary(comparison, base):
         controls = json.loads(report.to_json())["controls"]
         rows[name] = dict(comparison.summary()[name])
         rows[name]["difference"] = comparison.difference(name, base)["topk_intersection"] if name != base else None
-        rows[name]["gradient"] = controls["maps"]["gradient"]["topk_intersection"]["other"]
+        rows[name] |= {kind: controls["maps"][kind]["topk_intersection"]["other"] for kind in OTHERS}
         rows[name]["noise"] = controls["noise"]["topk_intersection"]["noise"]
         rows[name] |= {kind: found["map"] for kind, found in controls["faithfulness"].items()}
     return rows
@@ -111,13 +120,14 @@ def summary(comparison, base):
 def table(content):
     """Markdown, the method with the highest top-k intersection first."""
     head = "| method | processor time | natural accuracy | adversarial accuracy | top-k intersection | Kendall's tau "
-    lines = [head + f"| top-k − {content['base']} | gradient's map: top-k | deletion |", "|---" * 9 + "|"]
+    head += f"| top-k − {content['base']} | {' | '.join(f'{title}: top-k' for title in OTHERS.values())} | deletion |"
+    lines = [head, "|---" * (8 + len(OTHERS)) + "|"]
     for name, row in sorted(content["rows"].items(), key=lambda pair: -pair[1]["topk_intersection"]["mean"]):
         cells = [intervals.with_interval(measure, row[measure]) for measure in MEASURES]
         change = row["difference"]
         cells.append(intervals.with_interval("topk_intersection", change, True) if change else "")
-        gradient = intervals.number("topk_intersection", row["gradient"]["mean"])
-        cells += [f"{gradient} %", f"{row['deletion']['mean']:.3f}"]
+        cells += [f"{intervals.number('topk_intersection', row[kind]['mean'])} %" for kind in OTHERS]
+        cells.append(f"{row['deletion']['mean']:.3f}")
         lines.append(f"| {name} | {content['trained'][name]['processor_seconds']} s | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -7,8 +7,9 @@ The small networks of `examples/try_train.py`, and those of `benchmarks/networks
     python benchmarks/networks.py cnn_natural cnn_madry cnn_longer cnn_ig_topk --out FOLDER
     python benchmarks/verdict.py cnn --networks FOLDER --out benchmarks/results/verdict
 
-It goes on where it was stopped. The small networks were trained on the part of the data set that is in the package, and
-are measured on the test images there.
+It goes on where it was stopped. `--alone` measures each network on the first images that it gets right itself, so that
+what else is in the folder decides nothing, and without paired differences. The small networks were trained on the part
+of the data set that is in the package, and are measured on the test images there.
 """
 
 import argparse
@@ -34,6 +35,7 @@ ROWS = {
     "resnet20": {
         "resnet20_natural": "NATURAL", "resnet20_madry": "Madry", "resnet20_ig_topk": "IG-TOP-K",
         "resnet20_ig_topk_seed1": "IG-TOP-K, seed 1", "resnet20_ig_topk_seed2": "IG-TOP-K, seed 2",
+        "resnet20_longer": "Madry, longer", "resnet20_ig_sum_norm": "IG-SUM-NORM",
     },
 }  # fmt: skip
 DATA = {"small": "fashion_mnist_mini"}
@@ -74,6 +76,16 @@ def tables(folder, kind):
     return "\n".join(lines)
 
 
+def measured_alone(networks, x, y, kind, protocol, out, **settings):
+    """One file for each network, with its controls and without what was measured of each image."""
+    for row, network in networks.items():
+        report = keras_rar.evaluate_robustness(network, x, y, protocol=protocol, faithful=0, **settings)
+        content = {key: value for key, value in json.loads(report.to_json()).items() if key != "per_example"}
+        name = next(name for name, title in ROWS[kind].items() if title == row)
+        (out / f"{name}-{protocol}.json").write_text(json.dumps(content, indent=1) + "\n")
+        print(row, report.summary(), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=ROWS, help="which networks")
@@ -82,6 +94,7 @@ def main():
     parser.add_argument("--images", type=int, default=1000, help="test images for the accuracies")
     parser.add_argument("--attacked", type=int, default=50, help="images whose maps are attacked")
     parser.add_argument("--out", type=Path, default=Path("verdict"))
+    parser.add_argument("--alone", action="store_true", help="each network by itself")
     parser.add_argument("--table", action="store_true", help="print the tables of what is in the folder")
     arguments = parser.parse_args()
     if arguments.table:
@@ -97,17 +110,12 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     for protocol in arguments.protocols:
         ball = {"dataset": "fashion_mnist"} if protocol == "paper" else {"epsilon": 0.1, "k": 100}
+        ball |= {"attacked": arguments.attacked, "other_maps": (DEEP if kind == "resnet20" else MAPS)[protocol]}
+        if arguments.alone:
+            measured_alone(networks, x, y, kind, protocol, arguments.out, **ball)
+            continue
         folder = arguments.networks / f"{kind}-{protocol}"  # where it goes on
-        comparison = keras_rar.compare(
-            networks,
-            x,
-            y,
-            protocol=protocol,
-            attacked=arguments.attacked,
-            other_maps=(DEEP if kind == "resnet20" else MAPS)[protocol],
-            path=folder,
-            **ball,
-        )
+        comparison = keras_rar.compare(networks, x, y, protocol=protocol, path=folder, **ball)
         (arguments.out / f"{kind}-{protocol}.md").write_text(comparison.to_markdown() + "\n")
         content = json.loads(comparison.to_json())
         for name, report in comparison.reports.items():  # the controls, without what was measured of each image

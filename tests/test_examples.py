@@ -195,6 +195,34 @@ def test_methods_are_compared_at_the_costs_of_their_page_and_shown_as_the_file_s
         assert example["table"](content) in (ROOT / "docs/choosing.md").read_text("utf-8")
 
 
+def test_a_name_says_the_method_its_strength_and_its_weight(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    method = runpy.run_path(str(ROOT / "benchmarks/equal_budget.py"))["method"]
+    both, passes = method("ig_topk=8 + 0.1 trades=3")
+    (topk, trades), weights = both.regularizers, both.weights
+    assert (topk.factor, topk.begin, trades.beta, weights) == (8.0, 0.8, 3.0, (1.0, 0.1))
+    assert passes == (13, 59 + 20)  # adversarial training, until the map term begins
+    (maps,) = method("both_topk=2")[0].regularizers
+    assert (maps.maps, maps.factor) == (("ig", "gradient"), 2.0)
+    (plain,) = method("hessian")[0].regularizers
+    assert (plain.factor, method("hessian")[1]) == (keras_rar.HessianRegularizer().factor, (15, 15))
+
+
+def test_the_strengths_of_the_comparison_are_those_that_were_chosen(monkeypatch):
+    """By the file of the choice, and one further where the best is at an end of what was tried."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    choose = runpy.run_path(str(ROOT / "benchmarks/choose.py"))
+    rows = json.loads((ROOT / "benchmarks/results/choose.json").read_text())
+    compared = runpy.run_path(str(ROOT / "benchmarks/equal_budget.py"))
+    assert choose["chosen"](rows) == compared["CHOSEN"]
+    assert all(choose["keys"](name, rows) == [] for name in compared["CHOSEN"])
+    assert set(compared["CHOSEN"]) == set(compared["COSTS"]) - set(choose["WITHOUT"])
+    measures = choose["MEASURES"]
+    tried = {f"hessian={factor:g}": {m: {"mean": factor} for m in measures} for factor in (0.001, 0.00025, 0.004)}
+    assert choose["keys"]("hessian", tried) == ["hessian=0.016"]
+    assert choose["chosen"](tried) == {"hessian": 0.004}
+
+
 @pytest.mark.slow
 def test_compare_methods_smoke(tmp_path):
     """A method, a control and a sum; the table has a row for each, and a second run trains nothing."""
