@@ -3,8 +3,8 @@
 `python benchmarks/networks.py cnn_natural cnn_madry --out FOLDER`; a network that is there already is left alone.
 `resnet20_ig_topk_seed1` is trained from the same adversarially trained network, with other batches and random starts.
 
-The weights of some, ResNet-20 trained naturally, adversarially and with IG-TOP-K (two seeds), are in
-`benchmarks/trained`: what is measured of them in several runs is measured of the same networks.
+The weights of some, ResNet-20 trained naturally, adversarially, with IG-SUM-NORM and with IG-TOP-K (three seeds), are
+in `benchmarks/trained`: what is measured of them in several runs is measured of the same networks.
 
 Two are read from packages, unpacked in the same folder, and not trained:
 

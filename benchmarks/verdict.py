@@ -94,6 +94,7 @@ def main():
     parser.add_argument("--images", type=int, default=1000, help="test images for the accuracies")
     parser.add_argument("--attacked", type=int, default=50, help="images whose maps are attacked")
     parser.add_argument("--out", type=Path, default=Path("verdict"))
+    parser.add_argument("--only", nargs="+", help="names of files, without .keras; by default all that are there")
     parser.add_argument("--alone", action="store_true", help="each network by itself")
     parser.add_argument("--table", action="store_true", help="print the tables of what is in the folder")
     arguments = parser.parse_args()
@@ -105,7 +106,7 @@ def main():
     networks = {
         row: keras.saving.load_model(file, compile=False)
         for name, row in ROWS[kind].items()
-        if (file := arguments.networks / f"{name}.keras").exists()
+        if (file := arguments.networks / f"{name}.keras").exists() and name in (arguments.only or ROWS[kind])
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     for protocol in arguments.protocols:
