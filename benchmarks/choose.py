@@ -5,9 +5,9 @@
     python benchmarks/choose.py --out FOLDER --table
 
 The small network, at half of the budget of the comparison, with the default λ, a quarter of it and four times it. Where
-the best is the smallest or the largest, one further. Measured on the sixth of the training images that the training
-does not see, by the default attack. The best has the highest mean of natural accuracy, adversarial accuracy, top-k
-intersection and Kendall's tau. That rule was written before the first run.
+the best is the smallest or the largest, one or two further. Measured on the sixth of the training images that the
+training does not see, by the default attack. The best has the highest mean of natural accuracy, adversarial accuracy,
+top-k intersection and Kendall's tau. That rule was written before the first run. Of sums, what is named is measured.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def score(row):
 
 
 def keys(name, rows):
-    """What is still to be measured of a method: the default λ, a quarter, four times it; then one beyond the best."""
+    """What is still to be measured of a method: the default λ, a quarter, four times; then beyond the best, up to five."""
     if "+" in name:
         return [name] if name not in rows else []
     tried = {strength: score(rows[key]) for strength, key in of(name, rows)}

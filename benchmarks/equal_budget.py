@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import keras_rar
 from keras_rar.core.saliency_methods import IntegratedGradients
-from keras_rar.evaluation import intervals
+from keras_rar.evaluation import comparison_controls, intervals
 from keras_rar.methods.table import make
 from keras_rar.paper import architectures
 from keras_rar.paper.precision import fastest_policy
@@ -37,8 +37,30 @@ VARIANTS = {  # the method, its options, and passes
 }
 COSTS = {**PASSES, **{name: passes for name, (_, _, passes) in VARIANTS.items()}}
 STRENGTH = {"ig_sum_norm": "beta", "trades": "beta"}  # the option that is λ, where it is not `factor`
-CHOSEN = {}  # λ of each, by benchmarks/choose.py
-SUMS = ["madry + r2et", "madry + cure", "ig_topk + kendall", "ig_topk + lga", "ig_topk + cure"]
+CHOSEN = {
+    "ig_norm": 1,
+    "ig_sum_norm": 0.4,
+    "igr": 12,
+    "ig_topk": 16,
+    "loss_change": 1,
+    "input_gradient": 1,
+    "r2et": 0.4,
+    "pearson": 16,
+    "kendall": 4,
+    "lga": 64,
+    "trades": 24,
+    "mart": 0.078125,
+    "cure": 16,
+    "hessian": 0.016,
+    "art": 2,
+    "ssr": 0.025,
+    "contrast": 0.025,
+    "prior": 0.01,
+    "gradient_topk": 16,
+    "both_topk": 16,
+}  # by choose.py
+SUMS = ["madry + hessian=0.064", "trades=6 + hessian=0.004", "trades=24 + cure=16", "madry + r2et=0.4"]
+EVERY = ["natural", "madry", *(f"{name}={strength:g}" for name, strength in CHOSEN.items()), *SUMS]
 NETWORKS = {  # by seed
     "small": small_cnn,
     "cnn": lambda _: architectures.cnn(initializer="glorot_uniform"),
@@ -112,6 +134,8 @@ def summary(comparison, base):
         rows[name] = dict(comparison.summary()[name])
         rows[name]["difference"] = comparison.difference(name, base)["topk_intersection"] if name != base else None
         rows[name] |= {kind: controls["maps"][kind]["topk_intersection"]["other"] for kind in OTHERS}
+        others = comparison_controls.paired(comparison, name, base) if name != base else {}
+        rows[name]["other_differences"] = others  # of other maps and of faithfulness
         rows[name]["noise"] = controls["noise"]["topk_intersection"]["noise"]
         rows[name] |= {kind: found["map"] for kind, found in controls["faithfulness"].items()}
     return rows

@@ -164,7 +164,7 @@ class HessianRegularizer(AtTheInput):
 
     Args:
         factor: Float >= 0, λ, or a `keras.optimizers.schedules.LearningRateSchedule`; 0 is plain training. Defaults to
-            `0.001`.
+            `0.016`, chosen on images of clothes from 0 to 1.
         h: Float > 0, the step of each entry, in the units of the input. Defaults to `0.01`, for images from 0 to 1.
         **kwargs: As `AbstractAttributionRegularizer`; `epsilon` and the settings of the inner maximum change nothing.
 
@@ -177,7 +177,7 @@ class HessianRegularizer(AtTheInput):
     0.01
     """
 
-    def __init__(self, factor: float | schedules.Schedule = 0.001, h: float = 0.01, **kwargs: "Unpack[SharedOptions]"):
+    def __init__(self, factor: float | schedules.Schedule = 0.016, h: float = 0.01, **kwargs: "Unpack[SharedOptions]"):
         super().__init__(factor=factor, **kwargs)
         self.h = checks.positive_float("h", h)
 
