@@ -36,7 +36,7 @@ def score(row):
 
 
 def keys(name, rows):
-    """What is still to be measured of a method: the default λ, a quarter, four times; then beyond the best, up to five."""
+    """What is still to be measured of a method: the default λ, a quarter, four times; then beyond the best."""
     if "+" in name:
         return [name] if name not in rows else []
     tried = {strength: score(rows[key]) for strength, key in of(name, rows)}

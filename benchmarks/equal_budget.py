@@ -18,9 +18,9 @@ from keras_rar.methods.table import make
 from keras_rar.paper import architectures
 from keras_rar.paper.precision import fastest_policy
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-from networks import resnet20
-from try_train import LOSS, small_cnn
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "examples")]
+from networks import resnet20  # noqa: E402
+from try_train import LOSS, small_cnn  # noqa: E402
 
 PASSES = {  # over the network, for each image in an update: "Cost" in docs/methods.md
     "natural": 3, "madry": 13, "ig_norm": 41, "ig_sum_norm": 51, "igr": 37, "ig_topk": 59, "loss_change": 20,
@@ -157,14 +157,23 @@ def table(content):
 
 
 def frontier(content):
-    """A figure of accuracy against robustness of the maps, a point for each method."""
-    figure = matplotlib.figure.Figure(figsize=(9, 4), layout="constrained")
+    """A figure of accuracy against robustness of the maps, a point for each method; named where none is better."""
+    figure = matplotlib.figure.Figure(figsize=(10, 4.5), layout="constrained")
     for axes, accuracy in zip(figure.subplots(1, 2, sharey=True), MEASURES[:2], strict=True):
-        for name, row in content["rows"].items():
-            point = [100 * row[measure]["mean"] for measure in (accuracy, "topk_intersection")]
-            axes.plot(*point, "o", color="tab:orange" if name == content["base"] else "tab:blue")
-            axes.annotate(name, point, xytext=(3, 3), textcoords="offset points", fontsize=7)
-        axes.margins(x=0.25)  # room for names
+        points = {
+            name: [100 * row[measure]["mean"] for measure in (accuracy, "topk_intersection")]
+            for name, row in content["rows"].items()
+        }
+        values = list(points.values())
+        best = [n for n, (x, y) in points.items() if not any(a >= x and b >= y and [a, b] != [x, y] for a, b in values)]
+        axes.plot(*zip(*sorted(points[name] for name in best), strict=True), "-", color="tab:orange", linewidth=1)
+        side, offset = ("left", 4) if accuracy == "natural_accuracy" else ("right", -5)
+        for name, point in points.items():
+            axes.plot(*point, "o", markersize=5, color="tab:orange" if name in best else "tab:gray")
+        for number, name in enumerate(sorted({*best, "natural", "madry"} & {*points}, key=points.get)):
+            place = {"xytext": (offset, (4, -9)[number % 2]), "textcoords": "offset points", "ha": side}
+            axes.annotate(name, points[name], fontsize=7, **place)
+        axes.margins(x=0.2, y=0.1)  # room for names
         axes.set_xlabel(f"{accuracy.replace('_', ' ')} (%)")
     figure.axes[0].set_ylabel("top-k intersection after the attack (%)")
     return figure

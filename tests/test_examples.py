@@ -194,8 +194,8 @@ def test_methods_are_compared_at_the_costs_of_their_page_and_shown_as_the_file_s
     }
     assert passes == costs
     assert set(passes) == set(keras_rar.METHODS)
-    for protocol in ("quick", "strong"):
-        content = json.loads((ROOT / f"examples/results/compare_methods/small-222-{protocol}.json").read_text())
+    for name in ("small-222-quick", "small-222-strong", "maps-222-strong", "cnn-111-quick"):
+        content = json.loads((ROOT / f"examples/results/compare_methods/{name}.json").read_text())
         assert example["table"](content) in (ROOT / "docs/choosing.md").read_text("utf-8")
 
 
@@ -222,9 +222,9 @@ def test_the_strengths_of_the_comparison_are_those_that_were_chosen(monkeypatch)
     assert all(choose["keys"](name, rows) == [] for name in compared["CHOSEN"])
     assert set(compared["CHOSEN"]) == set(compared["COSTS"]) - set(choose["WITHOUT"])
     measures = choose["MEASURES"]
-    tried = {f"hessian={factor:g}": {m: {"mean": factor} for m in measures} for factor in (0.001, 0.00025, 0.004)}
-    assert choose["keys"]("hessian", tried) == ["hessian=0.016"]
-    assert choose["chosen"](tried) == {"hessian": 0.004}
+    tried = {f"hessian={factor:g}": {m: {"mean": factor} for m in measures} for factor in (0.016, 0.004, 0.064)}
+    assert choose["keys"]("hessian", tried) == ["hessian=0.256"]
+    assert choose["chosen"](tried) == {"hessian": 0.064}
 
 
 @pytest.mark.slow
