@@ -47,8 +47,11 @@ class ComparesMaps(AbstractAttributionRegularizer):
     def objective(self, terms: Terms) -> tf.Tensor:
         distances = []
         for kind in self.maps:
-            maps = (self._counted(_entries(getattr(terms, name), terms), terms) for name in MAPS[kind])
-            distances.append(1 - self.similarity(*maps, **self._beside(terms)))
+            maps = [getattr(terms, name) for name in MAPS[kind]]
+            if kind == "gradient" and terms.by_rows:  # one entry per row, as IG has
+                maps = [tf.reduce_sum(a, axis=-1) for a in maps]
+            counted = (self._counted(a, terms) for a in maps)
+            distances.append(1 - self.similarity(*counted, **self._beside(terms)))
         distance = terms.report("map_distance", tf.add_n(distances) / len(distances))
         return terms.perturbed_loss + terms.value(self.factor) * distance
 
@@ -74,11 +77,6 @@ class ComparesMaps(AbstractAttributionRegularizer):
     def ascended(self, terms: Terms) -> tf.Tensor:
         """`ℓ(x′)`, or the objective."""
         return terms.perturbed_loss if self.ascend == "loss" else self.objective(terms)
-
-
-def _entries(a: tf.Tensor, terms: Terms) -> tf.Tensor:
-    """A map with one entry per row, where maps have one: a gradient is summed over the row, as IG is."""
-    return tf.reduce_sum(a, axis=-1) if terms.by_rows and a.shape.rank == terms.x.shape.rank else a
 
 
 @keras.saving.register_keras_serializable("keras_rar")

@@ -15,7 +15,7 @@ X, Y = batch(12)
 class Given:
     """Terms of given values."""
 
-    counted, by_rows = None, False
+    counted = None
 
     def __init__(self, clean_map, perturbed_map, perturbed_loss):
         self.clean_map, self.perturbed_map = tf.constant(clean_map), tf.constant(perturbed_map)
