@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 import keras
-from equal_budget import COSTS, MEASURES, STRENGTH, all_trained, method
+from equal_budget import COSTS, MEASURES, STRENGTH, all_trained, method, split
 
 import keras_rar
 from keras_rar.evaluation.intervals import with_interval
@@ -100,9 +100,7 @@ def main():
     rows = json.loads(log.read_text()) if log.exists() else {}
     if options.table:
         return print(table(rows))
-    (x, y), _ = datasets.load("fashion_mnist_mini")
-    held = len(x) // 6
-    data = (x[:-held], y[:-held]), (x[-held:], y[-held:])
+    data = split(*datasets.load("fashion_mnist_mini")[0])
     settings = {"attacked": 40, "noise": 0, "faithful": 0, "other_maps": ()}
     for name in options.methods:
         while left := keys(name, rows):

@@ -28,14 +28,13 @@ PASSES = {  # over the network, for each image in an update: "Cost" in docs/meth
     "hessian": 15, "art": 67, "ssr": 27, "contrast": 105, "prior": 9,
 }  # fmt: skip
 LATE = {  # after adversarial training
-    "ig_norm", "ig_sum_norm", "igr", "ig_topk", "pearson", "kendall", "lga", "art", "contrast", "gradient_topk",
-    "both_topk",
+    "ig_norm", "ig_sum_norm", "igr", "ig_topk", "pearson", "kendall", "lga", "art", "contrast",
 }  # fmt: skip
-VARIANTS = {  # the method, its options, and passes
-    "gradient_topk": ("ig_topk", {"maps": ("gradient",)}, 47),
-    "both_topk": ("ig_topk", {"maps": ("ig", "gradient")}, 93),
+VARIANTS = {  # the method and its options
+    "gradient_topk": ("ig_topk", {"maps": ("gradient",)}),
+    "both_topk": ("ig_topk", {"maps": ("ig", "gradient")}),
 }
-COSTS = {**PASSES, **{name: passes for name, (_, _, passes) in VARIANTS.items()}}
+COSTS = {**PASSES, "gradient_topk": 47, "both_topk": 93}
 STRENGTH = {"ig_sum_norm": "beta", "trades": "beta"}  # the option that is λ, where it is not `factor`
 CHOSEN = {
     "ig_norm": 1,
@@ -72,24 +71,30 @@ MEASURES = ("natural_accuracy", "adversarial_accuracy", "topk_intersection", "ke
 
 
 def parts(name):
-    """Weight, method and λ (or `None`) of each part of a name such as `ig_topk=8 + 0.1 cure`."""
+    """Weight, method, options and passes of each part of a name such as `ig_topk=8 + 0.1 cure`."""
     for part in name.split("+"):
         weight, _, one = part.strip().rpartition(" ")
         one, _, strength = one.partition("=")
-        yield float(weight or 1), one, float(strength) if strength else None
+        kind, options = VARIANTS.get(one, (one, {}))
+        if strength:
+            options = {**options, STRENGTH.get(one, "factor"): float(strength)}
+        yield float(weight or 1), kind, options, COSTS[one]
 
 
 def method(name):
     """The method of a name such as `ig_topk=8 + 0.1 cure`, and its passes before and after its map term begins."""
-    late = any(one in LATE for _, one, _ in parts(name))
+    found = list(parts(name))
+    late = any(kind in LATE for _, kind, _, _ in found)
     shared = {"epsilon": 0.1, **({"begin": 0.8} if late else {})}
-    made = []
-    for weight, one, strength in parts(name):
-        kind, options, _ = VARIANTS.get(one, (one, {}, None))
-        options = options if strength is None else {**options, STRENGTH.get(one, "factor"): strength}
-        made.append(weight * make(kind, {**shared, **options}))
-    passes = sum(COSTS[one] for _, one, _ in parts(name))
+    made = [weight * make(kind, {**shared, **options}) for weight, kind, options, _ in found]
+    passes = sum(cost for *_, cost in found)
     return functools.reduce(operator.add, made), (PASSES["madry"], passes) if late else (passes, passes)
+
+
+def split(x, y):
+    """What is trained on, and the last sixth, which is held out to choose settings by."""
+    held = len(x) // 6
+    return (x[:-held], y[:-held]), (x[-held:], y[-held:])
 
 
 def trained(name, network, x, y, budget, file, seed):

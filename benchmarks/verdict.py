@@ -78,11 +78,11 @@ def tables(folder, kind):
 
 def measured_alone(networks, x, y, kind, protocol, out, **settings):
     """One file for each network, with its controls and without what was measured of each image."""
+    names = {row: name for name, row in ROWS[kind].items()}
     for row, network in networks.items():
         report = keras_rar.evaluate_robustness(network, x, y, protocol=protocol, faithful=0, **settings)
         content = {key: value for key, value in json.loads(report.to_json()).items() if key != "per_example"}
-        name = next(name for name, title in ROWS[kind].items() if title == row)
-        (out / f"{name}-{protocol}.json").write_text(json.dumps(content, indent=1) + "\n")
+        (out / f"{names[row]}-{protocol}.json").write_text(json.dumps(content, indent=1) + "\n")
         print(row, report.summary(), flush=True)
 
 

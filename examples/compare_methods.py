@@ -18,7 +18,7 @@ import keras_rar
 from keras_rar.paper import datasets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from equal_budget import EVERY, NETWORKS, OTHER_MAPS, all_trained, written
+from equal_budget import EVERY, NETWORKS, OTHER_MAPS, all_trained, split, written
 
 
 def main():
@@ -34,8 +34,8 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that only shows that it works")
     options = parser.parse_args()
     (x, y), (x_test, y_test) = datasets.load("fashion_mnist_mini" if options.network == "small" else "fashion_mnist")
-    held, settings = len(x) // 6, {"attacked": options.attacked}
-    x, y, x_test, y_test = x[:-held], y[:-held], x_test[: options.images], y_test[: options.images]
+    (x, y), _ = split(x, y)
+    x_test, y_test, settings = x_test[: options.images], y_test[: options.images], {"attacked": options.attacked}
     if options.smoke:
         x, y, x_test, y_test, options.budget = x[:100], y[:100], x_test[:50], y_test[:50], 60
         settings = {"attacked": 2, "steps": 2, "m": 2, "pgd_steps": 2, "noise": 2, "faithful": 2}
