@@ -19,6 +19,7 @@ from keras_rar.networks import (
     endings,
     grouped,
     hidden_relus,
+    lean,
     pools,
     relus,
     second_orders,
@@ -101,6 +102,7 @@ class OutputHead:
             if relu is not None and (rule is None or rule.replaces_relus):
                 self._twins.get("checked", lambda: hidden_relus.checked(self.model))
                 changes += relus.changes(self.model, relu)
+            changes += lean.changes(self.model, activations=rule is None)
             if fast:
                 changes += second_orders.changes(self.model)
                 changes += pools.changes(self._pools, relu is not None)
@@ -169,7 +171,8 @@ class OutputHead:
         """
 
         def make() -> Any:
-            changes = [*second_orders.changes(self.model), *pools.changes(self._pools, relus_are_replaced=True)]
+            changes = [*second_orders.changes(self.model), *lean.changes(self.model)]
+            changes += pools.changes(self._pools, relus_are_replaced=True)
             return copy_with(self.model, [*changes, *grouped.changes(self.model)])
 
         rest = self.twin(fast=True)

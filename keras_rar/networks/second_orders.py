@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_rar.core.affine_maps import with_derivatives
+from keras_rar.core.closed_forms import normalized
 from keras_rar.networks.copies import Change, operations
 from keras_rar.networks.graph import is_in_keras
 
@@ -60,10 +61,8 @@ def _resize(layer: Any, inputs: Any, **options: Any) -> tf.Tensor:
 
 
 def _normalized(x: tf.Tensor, axes: list[int], epsilon: float) -> tf.Tensor:
-    """`(x − E x) / √(V x + ε)`, in at least float32."""
-    x = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
-    centred = x - tf.reduce_mean(x, axes, keepdims=True)
-    return centred * tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axes, keepdims=True) + epsilon)
+    """In at least float32."""
+    return normalized(tf.cast(x, tf.float32) if x.dtype.size < 4 else x, axes, epsilon)
 
 
 def _normalize_layer(layer: Any, inputs: Any, **_: Any) -> tf.Tensor:

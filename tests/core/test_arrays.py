@@ -19,6 +19,7 @@ from keras_rar.core import (
     attack_loop,
     class_contrasts,
     class_probabilities,
+    closed_forms,
     correlations,
     directions,
     expected_gradients,
@@ -163,6 +164,10 @@ def plateau(k, z):
 
 # A function, by its module and name, and a call for each group of arguments that hold numbers: arrays (2, 3).
 TAKES_GRADIENTS = {
+    "closed_forms.elementwise": lambda x: closed_forms.elementwise(lambda z: z, tf.ones_like, tf.zeros_like)(x),
+    "closed_forms.gelu": lambda x: closed_forms.gelu(x),
+    "closed_forms.silu": lambda x: closed_forms.silu(x),
+    "closed_forms.normalized": lambda x: closed_forms.normalized(x, [1], 1e-3),
     "affine_maps.with_derivatives": lambda x: affine_maps.with_derivatives(lambda z: 2 * z)(x),
     "ablation.ablated_scores": lambda x: ablation.ablated_scores(f, x, 0.0, np.ones((2, 1, 3), bool)),
     "accumulation.weighted_gradients": lambda x: accumulation.weighted_gradients(f, lambda ks, x: x[None], (x,), [1.0]),
