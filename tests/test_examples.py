@@ -342,7 +342,7 @@ def test_the_page_has_the_updates_of_networks_that_people_have(monkeypatch):
         more = (f"{one['extra']:+.2f}".replace("-", "−") for one in found)
         assert f"| {name} | {plain['peak']:.2f} | {' | '.join(more)} |" in page
         beyond = max(one["peak"] for one in found) / (1.1 * (plain["peak"] + results["settings"]["budget"]))
-        assert beyond < (1.05 if name == "EfficientNetB0" else 1)
+        assert beyond < 1, name
 
 
 def test_the_page_says_what_chunks_cost_on_every_processor():
