@@ -1,6 +1,7 @@
 """What is shown is run: the README's code, and the examples."""
 
 import dataclasses
+import itertools
 import json
 import re
 import runpy
@@ -168,11 +169,13 @@ def test_what_the_attacks_leave_of_the_resnet_is_that_of_the_committed_files():
             assert f"| {name} {four_cells(row)} {100 * of_gradient:.1f} % |" in page, (protocol, name)
     alone = {"IG-TOP-K, seed 1": "ig_topk_seed1", "IG-TOP-K, seed 2": "ig_topk_seed2"}
     alone |= {"IG-SUM-NORM": "ig_sum_norm", "Madry, longer": "longer"}
-    for name, file in alone.items():
-        report = json.loads((ROOT / f"benchmarks/results/verdict/resnet20_{file}-quick.json").read_text())
-        assert f"| {name} {four_cells(report['summary'])}" in page, name
+    for (name, file), protocol in itertools.product(alone.items(), ("quick", "strong")):
+        report = json.loads((ROOT / f"benchmarks/results/verdict/resnet20_{file}-{protocol}.json").read_text())
+        assert f"| {name} {four_cells(report['summary'])}" in page, (protocol, name)
         if maps := report["controls"].get("maps"):
-            assert f" {100 * maps['gradient']['topk_intersection']['other']['mean']:.1f} % |" in page, name
+            assert f" {100 * maps['gradient']['topk_intersection']['other']['mean']:.1f} % |" in page, (protocol, name)
+    natural = json.loads((ROOT / "benchmarks/results/verdict/resnet20_natural-strong.json").read_text())
+    assert f"| NATURAL {four_cells(natural['summary'])}" in page
 
 
 def test_the_page_has_the_trainings_that_the_claim_is_asked_of(monkeypatch):
