@@ -21,6 +21,7 @@ SIZES = {  # what is varied, the rest staying small
     "batch": (16, 32, 64, 128),
     "size": (14, 28, 56),
 }
+BUDGET = 0.35  # gigabytes, of which the memory is measured
 DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -172,7 +173,7 @@ def memory(m, updates=3):
     """Peak resident memory of the whole process over a few updates, in GB; `m` of 0 is nested tapes with 50 nodes."""
     x, y = data()
     if m:
-        _, model = build(m=m, steps=2)
+        _, model = build(m=m, steps=2, memory_budget=BUDGET)
         step = model.train_on_batch
     else:
         network, _ = build()

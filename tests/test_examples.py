@@ -348,6 +348,17 @@ def test_the_page_has_the_updates_of_networks_that_people_have(monkeypatch):
         assert beyond < 1, name
 
 
+def test_the_page_has_the_memory_against_batch_and_image(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table = runpy.run_path(str(ROOT / "benchmarks/memory.py"))["table"]
+    results = json.loads((ROOT / "benchmarks/results/memory.json").read_text())
+    assert table(results) in (ROOT / "docs/benchmarks.md").read_text("utf-8")
+    more = [
+        results["peaks"][f"ig_topk {batch} 96"] - results["peaks"][f"keras {batch} 96"] for batch in (8, 16, 32, 64)
+    ]
+    assert max(more) < 1  # of the budget, at eight times the batch
+
+
 def test_the_page_says_what_chunks_cost_on_every_processor():
     page = (ROOT / "docs/research/engine.md").read_text("utf-8")
     results = json.loads((ROOT / "benchmarks/results/chunks.json").read_text())
