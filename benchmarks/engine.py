@@ -183,6 +183,11 @@ def memory(m, updates=3):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def exponent(values, measured):
+    """That of the power law through what was measured at these values."""
+    return float(np.polyfit(np.log(values), np.log(measured), 1)[0])
+
+
 JOBS = {"inner": inner, "update": update, "cost": cost, "memory": memory}
 
 
@@ -257,11 +262,9 @@ def main():
         for what, values in SIZES.items():
             seconds = {key: spread(times) for key, times in separately("cost", what=what, rounds=rounds).items()}
             medians = [seconds[str(value)][0] for value in values]
-            exponent = float(np.polyfit(np.log(values), np.log(medians), 1)[0])
-            results[f"cost against {what}"] = {"seconds": seconds, "exponent": exponent}
-            print(
-                f"cost against {what}: exponent {exponent:.2f}, {[round(value, 3) for value in medians]} s", flush=True
-            )
+            power = exponent(values, medians)
+            results[f"cost against {what}"] = {"seconds": seconds, "exponent": power}
+            print(f"cost against {what}: exponent {power:.2f}, {[round(value, 3) for value in medians]} s", flush=True)
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
+from engine import exponent
 from machine import describe
 from updates import METHODS, separately
 
@@ -30,8 +30,8 @@ def table(results):
             plain, ours = (peaks[f"{kind} {batch} {size}"] for kind in ("keras", method))
             found.append((plain, ours))
             lines.append(f"| {batch} of {size} × {size} | {plain:.2f} GB | {ours:.2f} GB | {ours - plain:+.2f} GB |")
-        slopes = (float(np.polyfit(np.log(values), np.log(column), 1)[0]) for column in np.transpose(found))
-        lines.append(f"| exponent in the {axis} | {' | '.join(f'{slope:.2f}' for slope in slopes)} | |")
+        powers = (exponent(values, column) for column in zip(*found, strict=True))
+        lines.append(f"| exponent in the {axis} | {' | '.join(f'{power:.2f}' for power in powers)} | |")
     return "\n".join(lines)
 
 

@@ -120,7 +120,7 @@ def main():
     if arguments.table:
         print(table(results))
         return
-    settings = {name: getattr(arguments, name) for name in ("size", "batch", "updates", "budget", "dtype", "folder")}
+    settings = {name: getattr(arguments, name) for name in ("size", "batch", "updates", "budget", "dtype")}
     if results.setdefault("settings", settings) != settings:
         parser.error(f"--out must be a file of these settings. Received: {results['settings']}")
     results["machine"] = describe()
@@ -128,7 +128,7 @@ def main():
         for method in ("keras", *arguments.methods):
             if method in results.get(network, {}):
                 continue
-            found = separately(network=network, method=method, **settings)
+            found = separately(network=network, method=method, folder=arguments.folder, **settings)
             plain = results.setdefault(network, {}).setdefault("keras", found)
             found["ratios"] = {name: found[name] / plain[name] for name in ("first", "update")}
             found["extra"] = found["peak"] - plain["peak"]

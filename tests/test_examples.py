@@ -348,6 +348,12 @@ def test_the_page_has_the_updates_of_networks_that_people_have(monkeypatch):
         assert beyond < 1, name
 
 
+def test_results_name_no_folder_of_the_machine_that_they_are_of():
+    files = [*(ROOT / "benchmarks/results").rglob("*.json*"), *(ROOT / "examples/results").rglob("*.json*")]
+    assert len(files) > 20
+    assert not [file.name for file in files if re.search(r'"(/|[A-Z]:\\)', file.read_text("utf-8"))]
+
+
 def test_the_page_has_the_memory_against_batch_and_image(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     table = runpy.run_path(str(ROOT / "benchmarks/memory.py"))["table"]

@@ -19,6 +19,7 @@ _KNOWN: dict[Any, Callable] = {
     keras.activations.gelu: closed_forms.gelu,
     tf.nn.gelu: closed_forms.gelu,
 }
+_OPERATIONS = {"Silu": closed_forms.silu, "Gelu": closed_forms.gelu}  # of a Functional model
 
 
 def changes(model: Any, activations: bool = True) -> Iterator[Change]:
@@ -43,10 +44,9 @@ def changes(model: Any, activations: bool = True) -> Iterator[Change]:
         for name, value in list(vars(operation).items()):
             if inspect.isfunction(value) and value in _KNOWN:
                 yield operation, name, _KNOWN[value]
-        if is_of_keras(operation):
-            kind = type(operation).__name__
-            if kind == "Silu" or (kind == "Gelu" and not operation.approximate):
-                yield operation, "call", _called(closed_forms.silu if kind == "Silu" else closed_forms.gelu)
+        function = _OPERATIONS.get(type(operation).__name__)
+        if function is not None and is_of_keras(operation) and not getattr(operation, "approximate", False):
+            yield operation, "call", _called(function)
 
 
 def _called(function: Callable) -> Callable:

@@ -87,11 +87,8 @@ def test_outputs_and_derivatives_are_those_of_keras(double, name, graph):
     rounded = 1e-6 if "gelu" in name else 1e-12  # TensorFlow's gelu has its √2 in float32
     np.testing.assert_allclose(twin(x), model(x), rtol=rounded)
 
-    def of(called):
-        f = tf.function(lambda x: derivatives(called, x, v), autograph=False) if graph else None
-        return f(x) if graph else derivatives(called, x, v)
-
-    for found, expected in zip(of(twin), of(model), strict=True):
+    compiled = tf.function(derivatives, autograph=False) if graph else derivatives
+    for found, expected in zip(compiled(twin, x, v), compiled(model, x, v), strict=True):
         np.testing.assert_allclose(found, expected, rtol=10 * rounded, atol=1e-8)
 
 
